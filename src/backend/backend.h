@@ -1,0 +1,134 @@
+/* Where a model computes: one table of operations over a batch of rows, and the KV pages they read and
+ * write. A backend is used by one thread at a time (the engine's); it may have workers of its own.
+ *
+ * The nouns. A *batch* is n_rows rows, each one token at one absolute position of one sequence. A
+ * *sequence* is a list of KV pages: page i holds the keys and values of positions [i * P, (i + 1) * P) in
+ * every layer, P = BACKEND_PAGE_TOKENS. An *activation* is a matrix [n_rows_max][width] of floats that lives
+ * where the backend computes. Rows of one sequence stand in ascending order of position in a batch,
+ * without a gap, and a row attends to every position of its sequence up to its own, also to rows of this
+ * very batch.
+ *
+ * The promise: a row's result depends on its token, position and sequence content alone, bit for bit,
+ * whatever else is in the batch and for any number of threads. */
+#ifndef PENSIEVE_BACKEND_BACKEND_H
+#define PENSIEVE_BACKEND_BACKEND_H
+
+#include "base/error.h"
+#include "weights/weights.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    BACKEND_PAGE_TOKENS = 64, /* P: tokens of one KV page; a power of two */
+    BACKEND_MAX_ROWS = 512,   /* rows of one batch */
+};
+
+struct backend_row {
+    int32_t token;
+    int32_t position;   /* absolute, from 0 */
+    uint32_t sequence;  /* index into batch.sequences */
+    bool wants_logits;
+};
+
+struct backend_sequence {
+    const uint32_t *pages; /* [n_pages] page ids; enough of them for every position of the batch */
+    uint32_t n_pages;
+};
+
+struct backend_batch {
+    const struct backend_row *rows; /* [n_rows], grouped by sequence */
+    uint32_t n_rows;                /* 1 .. BACKEND_MAX_ROWS */
+    const struct backend_sequence *sequences;
+    uint32_t n_sequences;
+};
+
+/* The shape of the KV memory: every page holds n_layers * 2 * n_kv_heads * P * head_dim values (f16). */
+struct backend_kv_shape {
+    uint32_t n_layers, n_kv_heads, head_dim;
+    uint32_t n_pages; /* the pool's hard budget; memory is touched only when a page is first written */
+};
+
+enum backend_rope {
+    BACKEND_ROPE_PAIRS,  /* rotates (x[2i], x[2i+1]): llama in GGUF order */
+    BACKEND_ROPE_HALVES, /* rotates (x[i], x[i + n/2]): qwen2, phi3, gemma ("neox") */
+};
+
+struct backend_rope_params {
+    enum backend_rope kind;
+    uint32_t n_dims;      /* dimensions rotated, from the head's first */
+    float freq_base;      /* theta */
+    float freq_scale;     /* positions are multiplied by this (linear scaling); 1 for none */
+    const float *factors; /* [n_dims / 2] divisors of the frequencies (rope_freqs.weight), or NULL */
+};
+
+/* One output of a matrix product: y[row][i] = dot(w[i], x[row]) + bias[i]. */
+struct backend_linear {
+    const struct weights_tensor *w;    /* [n_out][n_in] */
+    const struct weights_tensor *bias; /* [n_out] F32, or NULL */
+    struct backend_activation *y;      /* [n_rows][n_out] */
+};
+
+struct backend;
+struct backend_activation;
+
+struct backend_ops {
+    void (*destroy)(struct backend *be);
+
+    /* One line for --version and the log: "cpu avx512_vnni, 2 threads". */
+    const char *(*describe)(const struct backend *be);
+
+    /* May `w` be used in linear() and embed()? False with UNSUPPORTED otherwise. */
+    bool (*accepts)(const struct backend *be, const struct weights_tensor *w, struct error *err);
+
+    /* Memory. Activations live until the backend is destroyed. */
+    struct backend_activation *(*activation)(struct backend *be, uint32_t width, struct error *err);
+    bool (*kv_init)(struct backend *be, const struct backend_kv_shape *shape, struct error *err);
+    size_t (*kv_page_bytes)(const struct backend *be);
+    /* Copies the first n_tokens positions of a page, all layers. Page ids are 0 .. n_pages-1. */
+    void (*kv_page_copy)(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
+
+    /* The step. begin() names the batch; the operations until end() work on its rows. */
+    void (*begin)(struct backend *be, const struct backend_batch *batch);
+    void (*end)(struct backend *be);
+
+    /* out[row] = table[rows[row].token]; table [n_vocab][width] of any type. */
+    void (*embed)(struct backend *be, const struct weights_tensor *table,
+                  struct backend_activation *out);
+    /* out[row][i] = x[row][i] / sqrt(mean(x[row]^2) + eps) * w[i] */
+    void (*rms_norm)(struct backend *be, const struct backend_activation *x,
+                     const struct weights_tensor *w, float eps, struct backend_activation *out);
+    /* n products of the same x, one pass. */
+    void (*linear)(struct backend *be, const struct backend_activation *x,
+                   const struct backend_linear *outputs, uint32_t n);
+    /* Rotates in place: x[row] is n_heads heads of head_dim, by the row's position. */
+    void (*rope)(struct backend *be, struct backend_activation *x, uint32_t n_heads,
+                 uint32_t head_dim, const struct backend_rope_params *params);
+    /* Writes k and v [n_rows][n_kv_heads * head_dim] to the rows' pages in this layer. */
+    void (*kv_store)(struct backend *be, uint32_t layer, const struct backend_activation *k,
+                     const struct backend_activation *v);
+    /* Causal attention over the sequence's pages: out, q [n_rows][n_heads * head_dim];
+     * scores are scaled by `scale` before softmax. n_heads is a multiple of n_kv_heads. */
+    void (*attend)(struct backend *be, uint32_t layer, const struct backend_activation *q,
+                   uint32_t n_heads, float scale, struct backend_activation *out);
+    /* x += y */
+    void (*add)(struct backend *be, struct backend_activation *x,
+                const struct backend_activation *y);
+    /* gate = silu(gate) * up */
+    void (*swiglu)(struct backend *be, struct backend_activation *gate,
+                   const struct backend_activation *up);
+    /* Keeps only the rows that want logits, in order, and shrinks the batch to them. Later operations
+     * work on those rows. Returns how many there are. */
+    uint32_t (*select)(struct backend *be, const struct backend_activation *x,
+                       struct backend_activation *out);
+    /* logits[row][n_vocab] = w x[row], to the caller's memory. */
+    void (*logits)(struct backend *be, const struct backend_activation *x,
+                   const struct weights_tensor *w, float *logits);
+};
+
+struct backend {
+    const struct backend_ops *ops;
+};
+
+#endif

@@ -1,0 +1,18 @@
+/* A whole file as read-only memory. The mapping is shared, so two processes on one model share its pages. */
+#ifndef PENSIEVE_BASE_FILE_MAP_H
+#define PENSIEVE_BASE_FILE_MAP_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct file_map {
+    const uint8_t *data; /* [size]; NULL for an empty file */
+    size_t size;
+};
+
+bool file_map_open(struct file_map *map, const char *path, struct error *err);
+void file_map_close(struct file_map *map);
+
+#endif

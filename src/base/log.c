@@ -1,0 +1,33 @@
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+
+static _Atomic enum log_level log_threshold = LOG_LEVEL_INFO;
+
+void log_set_level(enum log_level level)
+{
+    atomic_store(&log_threshold, level);
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    if (level > atomic_load(&log_threshold))
+        return;
+    char line[1024];
+    struct timespec now;
+    struct tm parts;
+    clock_gettime(CLOCK_REALTIME, &now);
+    localtime_r(&now.tv_sec, &parts);
+    size_t n = strftime(line, sizeof line, "%H:%M:%S", &parts);
+    n += (size_t)snprintf(line + n, sizeof line - n, ".%03ld %-5s ", now.tv_nsec / 1000000,
+                          names[level]);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line + n, sizeof line - n, format, args);
+    va_end(args);
+    fprintf(stderr, "%s\n", line); /* one call, so that lines of several threads stay whole */
+}

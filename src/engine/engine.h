@@ -1,0 +1,105 @@
+/* Who computes when. An *engine* owns a model's state and one thread that alone touches it; a *request*
+ * is a prompt of tokens with its sampling, and a *sink* that hears of its life. Requests come from any
+ * thread, run together, and end each on its own. A prefix of tokens that an earlier request computed is not
+ * computed again. Knows no JSON and no API.
+ *
+ * Everything above sees the engine only through this header. */
+#ifndef PENSIEVE_ENGINE_ENGINE_H
+#define PENSIEVE_ENGINE_ENGINE_H
+
+#include "base/error.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct engine;
+
+struct engine_options {
+    uint32_t n_ctx;        /* tokens of one sequence; 0: the model's own */
+    uint64_t kv_bytes;     /* budget of the KV pool; 0: by the machine's memory */
+    uint32_t n_running;    /* requests computed together; 0: 8 */
+    uint32_t n_queued;     /* requests that may wait; 0: 256 */
+    uint32_t prefill_rows; /* tokens of prompt in one step; 0: 256 */
+};
+
+struct engine_sampling {
+    float temperature; /* 0: greedy */
+    float top_p;       /* 1: off */
+    float min_p;       /* 0: off */
+    uint32_t top_k;    /* 0: off */
+    uint64_t seed;
+};
+
+struct engine_usage {
+    uint32_t n_prompt;    /* tokens of the prompt */
+    uint32_t n_cached;    /* of them, taken from an earlier request */
+    uint32_t n_generated; /* tokens sampled and kept (end-of-generation tokens too) */
+};
+
+enum engine_finish {
+    ENGINE_FINISH_EOG,     /* the model ended its turn */
+    ENGINE_FINISH_LENGTH,  /* max_tokens */
+    ENGINE_FINISH_CONTEXT, /* the context is full */
+    ENGINE_FINISH_STOPPED, /* the sink said so */
+};
+
+/* What the sink says to each token. */
+enum engine_verdict {
+    ENGINE_CONTINUE,
+    ENGINE_CONTINUE_MASKED, /* the next token must not be one of the request's masked ones */
+    ENGINE_STOP,
+    ENGINE_RESTART, /* forget every token generated so far; sample again from the prompt's end, masked */
+};
+
+/* All calls come from the engine's thread, in this order: started, prefilling*, token*, and then exactly
+ * one of finished or failed, after which the request is gone. They must not block and must not call
+ * engine_cancel's waiting form. */
+struct engine_sink {
+    void *context;
+    void (*started)(void *context, uint32_t n_cached, uint32_t n_to_compute);
+    void (*prefilling)(void *context, uint32_t n_done, uint32_t n_total);
+    /* An end-of-generation token is not handed on. bytes[n_bytes]: the token's piece ("" for control
+     * tokens); logprob is natural, of the model's own distribution. */
+    enum engine_verdict (*token)(void *context, int32_t id, const char *bytes, size_t n_bytes,
+                                 float logprob);
+    void (*finished)(void *context, enum engine_finish reason, const struct engine_usage *usage);
+    void (*failed)(void *context, const struct error *err); /* CANCELLED after engine_cancel */
+};
+
+struct engine_request {
+    const int32_t *tokens; /* [n_tokens]; copied */
+    size_t n_tokens;
+    uint32_t max_tokens; /* clamped to what the context leaves */
+    struct engine_sampling sampling;
+    const uint64_t *masked; /* bitset [(n_vocab + 63) / 64] of tokens for *_MASKED and RESTART, or NULL;
+                               must live until the request ends */
+    struct engine_sink sink;
+};
+
+/* Starts the thread. `m` and `t` are borrowed and must outlive the engine. */
+struct engine *engine_create(struct model *m, struct backend *be, const struct tokenizer *t,
+                             const struct engine_options *options, struct error *err);
+/* Ends every request with CANCELLED, then the thread. */
+void engine_destroy(struct engine *e);
+
+/* Queues a request and returns its ticket (never 0). 0 on refusal, no sink call made: TOO_LARGE when the
+ * prompt can never fit ("prompt is too long: N tokens > M maximum"), BUSY when the queue is full. */
+uint64_t engine_submit(struct engine *e, const struct engine_request *request, struct error *err);
+
+/* Asks for the end of a request, queued or running; it ends with failed(CANCELLED) within one step.
+ * Unknown tickets (already ended) are ignored. Any thread. */
+void engine_cancel(struct engine *e, uint64_t ticket);
+
+uint32_t engine_n_ctx(const struct engine *e);
+
+struct engine_stats {
+    uint64_t n_requests, n_tokens_computed, n_tokens_cached, n_tokens_generated, n_restarts;
+    uint32_t n_running, n_queued;
+    uint64_t kv_bytes_used, kv_bytes_budget;
+};
+void engine_stats(struct engine *e, struct engine_stats *out); /* any thread */
+
+#endif

@@ -1,0 +1,31 @@
+/* What a network computes. A `struct model` is the hyper-parameters and layer wiring of one architecture
+ * over a file's weights, said in a backend's operations. Used by the engine's thread alone. Knows no
+ * requests and no HTTP. */
+#ifndef PENSIEVE_MODEL_MODEL_H
+#define PENSIEVE_MODEL_MODEL_H
+
+#include "backend/backend.h"
+#include "base/error.h"
+#include "weights/weights.h"
+
+struct model;
+
+/* Checks every tensor's name, shape and type. Both `w` and `be` must outlive the model. UNSUPPORTED for an
+ * unknown architecture, FORMAT for a missing or misshapen tensor, each by name. */
+struct model *model_create(const struct weights *w, struct backend *be, struct error *err);
+void model_destroy(struct model *m);
+
+struct model_info {
+    const char *architecture; /* "qwen2" */
+    uint32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
+    uint32_t n_ctx_train; /* the context it was made for */
+    uint64_t n_params;
+};
+/* The hyper-parameters alone, without a backend and without looking at tensors (for `show`). */
+bool model_read_info(const struct weights *w, struct model_info *out, struct error *err);
+const struct model_info *model_info(const struct model *m);
+
+/* Computes the batch; logits [number of rows that want them][n_vocab], in row order. */
+void model_compute(struct model *m, const struct backend_batch *batch, float *logits);
+
+#endif

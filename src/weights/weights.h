@@ -1,0 +1,80 @@
+/* What a model is on disk. A `struct weights` is an opened model file: named tensors that point into a
+ * read-only map, and typed metadata. It is immutable after opening, so any thread may read it, and it
+ * outlives every part that was made from it (tokenizer, template, model). Metadata keys are GGUF's
+ * (github.com/ggml-org/ggml, docs/gguf.md), whatever file it was. Knows no kernels and no HTTP. */
+#ifndef PENSIEVE_WEIGHTS_WEIGHTS_H
+#define PENSIEVE_WEIGHTS_WEIGHTS_H
+
+#include "base/error.h"
+#include "quant/quant.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct weights;
+
+/* shape[0] is the innermost (contiguous) dimension: a matrix [n_out][n_in] has shape {n_in, n_out}. */
+struct weights_tensor {
+    const char *name; /* terminated; owned by the weights */
+    enum quant_type type;
+    uint32_t n_dims;
+    uint64_t shape[4];  /* unused dimensions are 1 */
+    const void *data;   /* in the map; aligned as the file says (32 bytes for GGUF) */
+    uint64_t n_bytes;
+};
+
+enum weights_kind {
+    WEIGHTS_UINT, /* any unsigned integer or bool */
+    WEIGHTS_INT,
+    WEIGHTS_FLOAT,
+    WEIGHTS_STRING,
+    WEIGHTS_ARRAY,
+    WEIGHTS_BOOL,
+};
+
+struct weights_string {
+    const char *data; /* not terminated */
+    size_t len;
+};
+
+/* One metadata entry, for listing. Read the values through the getters below. */
+struct weights_meta {
+    struct weights_string key;
+    enum weights_kind kind;
+    enum weights_kind item_kind; /* of an array */
+    uint64_t n_items;            /* of an array */
+};
+
+/* Opens a GGUF file (v2, v3). On a hostile or cut file: false with FORMAT, what is wrong, and the
+ * byte offset. No tensor or string of an opened file reaches past the map. */
+struct weights *weights_open(const char *path, struct error *err);
+/* The same over bytes that the caller keeps alive (tests, fuzzing). */
+struct weights *weights_open_bytes(const void *data, size_t size, struct error *err);
+void weights_close(struct weights *w);
+
+uint64_t weights_file_bytes(const struct weights *w);
+uint32_t weights_version(const struct weights *w); /* of the GGUF format */
+
+size_t weights_n_tensors(const struct weights *w);
+const struct weights_tensor *weights_tensor_at(const struct weights *w, size_t i);
+const struct weights_tensor *weights_tensor(const struct weights *w, const char *name); /* or NULL */
+
+size_t weights_n_meta(const struct weights *w);
+struct weights_meta weights_meta_at(const struct weights *w, size_t i);
+
+/* Getters: false when the key is missing or of another kind; integers convert between widths when the
+ * value fits, integers to float too. */
+bool weights_uint(const struct weights *w, const char *key, uint64_t *out);
+bool weights_float(const struct weights *w, const char *key, float *out);
+bool weights_bool(const struct weights *w, const char *key, bool *out);
+bool weights_string(const struct weights *w, const char *key, struct weights_string *out);
+
+/* Arrays: the number of items (0 when missing or not an array of that kind), and one item. */
+size_t weights_array_len(const struct weights *w, const char *key);
+bool weights_array_string(const struct weights *w, const char *key, size_t i,
+                          struct weights_string *out);
+bool weights_array_float(const struct weights *w, const char *key, size_t i, float *out);
+bool weights_array_int(const struct weights *w, const char *key, size_t i, int64_t *out);
+
+#endif
