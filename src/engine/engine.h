@@ -55,8 +55,8 @@ enum engine_verdict {
 };
 
 /* All calls come from the engine's thread, in this order: started, prefilling*, token*, and then exactly
- * one of finished or failed, after which the request is gone. They must not block and must not call
- * engine_cancel's waiting form. */
+ * one of finished or failed, after which the request is gone. They must not block, and must not call
+ * the engine. */
 struct engine_sink {
     void *context;
     void (*started)(void *context, uint32_t n_cached, uint32_t n_to_compute);
@@ -74,6 +74,7 @@ struct engine_request {
     size_t n_tokens;
     uint32_t max_tokens; /* clamped to what the context leaves */
     struct engine_sampling sampling;
+    bool wants_logprobs; /* otherwise the sink's logprob is NAN: it costs a pass over the vocabulary */
     const uint64_t *masked; /* bitset [(n_vocab + 63) / 64] of tokens for *_MASKED and RESTART, or NULL;
                                must live until the request ends */
     struct engine_sink sink;

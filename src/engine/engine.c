@@ -1,0 +1,337 @@
+/* Requests and the thread: taking them in, cancelling them, waking for work. What a step computes is
+ * in step.c. */
+#include "engine/engine.h"
+
+#include "base/log.h"
+#include "engine/state.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    DEFAULT_RUNNING = 8,
+    DEFAULT_QUEUED = 256,
+    DEFAULT_PREFILL_ROWS = 256,
+    KEPT_CONTEXTS = 4, /* whole contexts that the default KV budget holds, memory permitting */
+};
+
+void request_list_append(struct request_list *list, struct request *r)
+{
+    r->next = NULL;
+    *list->last = r;
+    list->last = &r->next;
+    list->n++;
+}
+
+void request_list_prepend(struct request_list *list, struct request *r)
+{
+    r->next = list->first;
+    list->first = r;
+    if (!r->next)
+        list->last = &r->next;
+    list->n++;
+}
+
+void request_list_remove(struct request_list *list, struct request *r)
+{
+    struct request **at = &list->first;
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    if (list->last == &r->next)
+        list->last = at;
+    r->next = NULL;
+    list->n--;
+}
+
+static void request_list_init(struct request_list *list)
+{
+    *list = (struct request_list){0};
+    list->last = &list->first;
+}
+
+/* ---- the thread ---- */
+
+static struct request *next_cancelled(struct request_list *list)
+{
+    for (struct request *r = list->first; r; r = r->next)
+        if (atomic_load(&r->cancelled))
+            return r;
+    return NULL;
+}
+
+static void end_cancelled(struct engine *e)
+{
+    struct error err;
+    error_set(&err, ERROR_CANCELLED, "the request was cancelled");
+    for (;;) {
+        pthread_mutex_lock(&e->lock);
+        struct request_list *list = &e->queued;
+        struct request *r = next_cancelled(list);
+        if (!r) {
+            list = &e->running;
+            r = next_cancelled(list);
+        }
+        if (r)
+            request_list_remove(list, r);
+        pthread_mutex_unlock(&e->lock);
+        if (!r)
+            return;
+        request_fail(e, r, &err);
+    }
+}
+
+/* Moves waiting requests among the running, in order, as long as there is room. */
+static void admit_queued(struct engine *e)
+{
+    for (;;) {
+        pthread_mutex_lock(&e->lock);
+        struct request *r = e->running.n < e->options.n_running ? e->queued.first : NULL;
+        pthread_mutex_unlock(&e->lock);
+        if (!r || !step_admit(e, r))
+            return;
+        pthread_mutex_lock(&e->lock);
+        request_list_remove(&e->queued, r);
+        request_list_append(&e->running, r);
+        pthread_mutex_unlock(&e->lock);
+    }
+}
+
+static void cancel_all(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    for (struct request *r = e->queued.first; r; r = r->next)
+        atomic_store(&r->cancelled, true);
+    for (struct request *r = e->running.first; r; r = r->next)
+        atomic_store(&r->cancelled, true);
+    pthread_mutex_unlock(&e->lock);
+    end_cancelled(e);
+}
+
+static void *engine_thread(void *arg)
+{
+    struct engine *e = arg;
+    for (;;) {
+        pthread_mutex_lock(&e->lock);
+        while (!e->stopping && !e->queued.first && !e->running.first)
+            pthread_cond_wait(&e->work, &e->lock);
+        bool stopping = e->stopping;
+        pthread_mutex_unlock(&e->lock);
+        if (stopping)
+            break;
+        end_cancelled(e);
+        admit_queued(e);
+        step_run(e);
+    }
+    cancel_all(e);
+    return NULL;
+}
+
+/* ---- creation ---- */
+
+static uint64_t default_kv_bytes(uint64_t context_bytes)
+{
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t wanted = KEPT_CONTEXTS * context_bytes;
+    if (wanted > memory / 4)
+        wanted = memory / 4;
+    return wanted > context_bytes ? wanted : context_bytes;
+}
+
+static bool create_pool(struct engine *e, struct error *err)
+{
+    const struct model_info *info = model_info(e->model);
+    struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim, 0};
+    uint64_t page_bytes = (uint64_t)shape.n_layers * 2 * shape.n_kv_heads * BACKEND_PAGE_TOKENS *
+                          shape.head_dim * 2;
+    uint64_t n_context = sequence_pages_for(e->options.n_ctx) + 1; /* one more for a copied tail */
+    if (!e->options.kv_bytes)
+        e->options.kv_bytes = default_kv_bytes(n_context * page_bytes);
+    uint64_t n_pages = e->options.kv_bytes / page_bytes;
+    if (n_pages < n_context)
+        return error_set(err, ERROR_TOO_LARGE,
+                         "a context of %u tokens needs %" PRIu64 " MiB of KV memory, the budget is "
+                         "%" PRIu64 " MiB",
+                         e->options.n_ctx, n_context * page_bytes >> 20, e->options.kv_bytes >> 20);
+    if (n_pages > UINT32_MAX / 2)
+        n_pages = UINT32_MAX / 2;
+    shape.n_pages = (uint32_t)n_pages;
+    if (!e->be->ops->kv_init(e->be, &shape, err))
+        return false;
+    e->stats.kv_bytes_budget = n_pages * page_bytes;
+    return kv_pages_init(&e->pages, shape.n_pages) ||
+           error_set(err, ERROR_NO_MEMORY, "out of memory for the KV pool's tables");
+}
+
+static bool create_buffers(struct engine *e, struct error *err)
+{
+    e->logits = malloc((size_t)e->options.n_running * e->n_vocab * sizeof *e->logits);
+    e->rows = calloc(BACKEND_MAX_ROWS, sizeof *e->rows);
+    e->sequences = calloc(e->options.n_running, sizeof *e->sequences);
+    if (!e->logits || !e->rows || !e->sequences || !sampler_init(&e->sampler, e->n_vocab))
+        return error_set(err, ERROR_NO_MEMORY, "out of memory for the engine's buffers");
+    return true;
+}
+
+static bool set_options(struct engine *e, const struct engine_options *options, struct error *err)
+{
+    struct engine_options *o = &e->options;
+    *o = *options;
+    uint32_t n_ctx_train = model_info(e->model)->n_ctx_train;
+    if (!o->n_ctx)
+        o->n_ctx = n_ctx_train;
+    if (o->n_ctx > n_ctx_train)
+        return error_set(err, ERROR_USAGE, "a context of %u tokens: this model was made for %u",
+                         o->n_ctx, n_ctx_train);
+    o->n_running = o->n_running ? o->n_running : DEFAULT_RUNNING;
+    o->n_queued = o->n_queued ? o->n_queued : DEFAULT_QUEUED;
+    o->prefill_rows = o->prefill_rows ? o->prefill_rows : DEFAULT_PREFILL_ROWS;
+    if (o->n_running > BACKEND_MAX_ROWS / 2)
+        o->n_running = BACKEND_MAX_ROWS / 2;
+    if (o->prefill_rows > BACKEND_MAX_ROWS - o->n_running)
+        o->prefill_rows = BACKEND_MAX_ROWS - o->n_running;
+    return true;
+}
+
+static void engine_free(struct engine *e)
+{
+    prefix_cache_deinit(&e->prefixes, &e->pages);
+    kv_pages_deinit(&e->pages);
+    sampler_deinit(&e->sampler);
+    free(e->logits);
+    free(e->rows);
+    free(e->sequences);
+    pthread_mutex_destroy(&e->lock);
+    pthread_cond_destroy(&e->work);
+    free(e);
+}
+
+struct engine *engine_create(struct model *m, struct backend *be, const struct tokenizer *t,
+                             const struct engine_options *options, struct error *err)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e) {
+        error_set(err, ERROR_NO_MEMORY, "out of memory for the engine");
+        return NULL;
+    }
+    e->model = m;
+    e->be = be;
+    e->tokenizer = t;
+    e->n_vocab = model_info(m)->n_vocab;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->work, NULL);
+    request_list_init(&e->queued);
+    request_list_init(&e->running);
+    bool ok = set_options(e, options, err) && create_pool(e, err) && create_buffers(e, err);
+    if (ok && pthread_create(&e->thread, NULL, engine_thread, e))
+        ok = error_set(err, ERROR_NO_MEMORY, "cannot start the engine's thread");
+    if (!ok) {
+        engine_free(e);
+        return NULL;
+    }
+    return e;
+}
+
+void engine_destroy(struct engine *e)
+{
+    if (!e)
+        return;
+    pthread_mutex_lock(&e->lock);
+    e->stopping = true;
+    pthread_cond_signal(&e->work);
+    pthread_mutex_unlock(&e->lock);
+    pthread_join(e->thread, NULL);
+    engine_free(e);
+}
+
+/* ---- requests ---- */
+
+static bool check_request(const struct engine *e, const struct engine_request *ask,
+                          struct error *err)
+{
+    if (!ask->n_tokens)
+        return error_set(err, ERROR_INPUT, "the prompt is empty");
+    if (ask->n_tokens >= e->options.n_ctx) /* at least one token must fit behind it */
+        return error_set(err, ERROR_TOO_LARGE, "prompt is too long: %zu tokens > %u maximum",
+                         ask->n_tokens, e->options.n_ctx - 1);
+    for (size_t i = 0; i < ask->n_tokens; i++)
+        if (ask->tokens[i] < 0 || (uint32_t)ask->tokens[i] >= e->n_vocab)
+            return error_set(err, ERROR_INPUT, "token %d at %zu is not in the vocabulary",
+                             ask->tokens[i], i);
+    return true;
+}
+
+static struct request *request_create(const struct engine *e, const struct engine_request *ask,
+                                      struct error *err)
+{
+    struct request *r = calloc(1, sizeof *r);
+    uint32_t n_prompt = (uint32_t)ask->n_tokens, room = e->options.n_ctx - n_prompt;
+    if (!r || !sequence_init(&r->sequence, ask->tokens, n_prompt, room)) {
+        free(r);
+        error_set(err, ERROR_NO_MEMORY, "out of memory for a request");
+        return NULL;
+    }
+    r->ask = *ask;
+    r->ask.tokens = NULL;
+    r->n_prompt = n_prompt;
+    return r;
+}
+
+uint64_t engine_submit(struct engine *e, const struct engine_request *ask, struct error *err)
+{
+    if (!check_request(e, ask, err))
+        return 0;
+    struct request *r = request_create(e, ask, err);
+    if (!r)
+        return 0;
+    pthread_mutex_lock(&e->lock);
+    bool full = e->queued.n >= e->options.n_queued || e->stopping;
+    uint64_t ticket = 0;
+    if (!full) {
+        ticket = r->ticket = ++e->last_ticket;
+        e->stats.n_requests++;
+        request_list_append(&e->queued, r);
+        pthread_cond_signal(&e->work);
+    }
+    pthread_mutex_unlock(&e->lock);
+    if (full) {
+        error_set(err, ERROR_BUSY, "%u requests are waiting already", e->options.n_queued);
+        sequence_deinit(&r->sequence, &e->pages); /* it holds no pages yet */
+        free(r);
+    }
+    return ticket;
+}
+
+static bool cancel_in(struct request_list *list, uint64_t ticket)
+{
+    for (struct request *r = list->first; r; r = r->next)
+        if (r->ticket == ticket) {
+            atomic_store(&r->cancelled, true);
+            return true;
+        }
+    return false;
+}
+
+void engine_cancel(struct engine *e, uint64_t ticket)
+{
+    pthread_mutex_lock(&e->lock);
+    if (!cancel_in(&e->queued, ticket))
+        cancel_in(&e->running, ticket);
+    pthread_mutex_unlock(&e->lock);
+}
+
+uint32_t engine_n_ctx(const struct engine *e)
+{
+    return e->options.n_ctx;
+}
+
+void engine_stats(struct engine *e, struct engine_stats *out)
+{
+    pthread_mutex_lock(&e->lock);
+    *out = e->stats;
+    out->n_running = e->running.n;
+    out->n_queued = e->queued.n;
+    pthread_mutex_unlock(&e->lock);
+}

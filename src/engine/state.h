@@ -1,0 +1,71 @@
+/* The engine's own state, shared by engine.c (requests and the thread) and step.c (what one step
+ * computes), and nobody else. */
+#ifndef PENSIEVE_ENGINE_STATE_H
+#define PENSIEVE_ENGINE_STATE_H
+
+#include "engine/engine.h"
+#include "engine/prefix_cache.h"
+#include "engine/sampler.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct request {
+    struct request *next; /* in the queue or among the running, oldest first */
+    uint64_t ticket;
+    struct engine_request ask; /* its tokens are gone: they are in `sequence` */
+    struct sequence sequence;  /* prompt, then what was generated */
+    uint32_t n_prompt, n_cached;
+    uint64_t n_draws;    /* tokens sampled, also those taken back: the sampler's counter */
+    bool started;        /* the sink has heard of it */
+    bool mask_next;      /* the sink's last verdict */
+    uint64_t waits_for_end_of; /* no room: not tried again before n_ended reaches this; 0: never waited */
+    atomic_bool cancelled;
+};
+
+struct request_list {
+    struct request *first, **last;
+    uint32_t n;
+};
+
+struct engine {
+    struct model *model;
+    struct backend *be;
+    const struct tokenizer *tokenizer;
+    struct engine_options options;
+    uint32_t n_vocab;
+
+    /* the thread's alone */
+    struct kv_pages pages;
+    struct prefix_cache prefixes;
+    struct sampler sampler;
+    uint64_t n_ended;                /* requests that gave their pages back */
+    float *logits;                   /* [n_running][n_vocab] */
+    struct backend_row *rows;        /* [BACKEND_MAX_ROWS] */
+    struct backend_sequence *sequences; /* [n_running] */
+
+    /* shared, under the lock; only the thread takes a request out of `running` */
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct request_list queued, running;
+    uint64_t last_ticket;
+    bool stopping;
+    struct engine_stats stats;
+    pthread_t thread;
+};
+
+/* Gives a queued request its first pages. False when it must wait for others to end. */
+bool step_admit(struct engine *e, struct request *r);
+
+/* Computes one batch of the running requests and hands out tokens; ended requests are taken from the
+ * running list, their sinks told, and they are freed. */
+void step_run(struct engine *e);
+
+/* Ends a request that was taken from its list: tells the sink, keeps its pages as a prefix. */
+void request_fail(struct engine *e, struct request *r, const struct error *err);
+
+void request_list_append(struct request_list *list, struct request *r);
+void request_list_prepend(struct request_list *list, struct request *r);
+void request_list_remove(struct request_list *list, struct request *r);
+
+#endif

@@ -1,0 +1,184 @@
+/* The pre-norm decoder block with grouped-query attention and SwiGLU (Touvron et al. 2023,
+ * arXiv:2302.13971; Ainslie et al. 2023, arXiv:2305.13245), over tensor names as GGUF gives them. */
+#include "model/decoder.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool load_rope(struct decoder *d, const struct network_loader *loader,
+                      enum backend_rope kind)
+{
+    const struct model_info *info = &d->model.info;
+    char key[96];
+    uint64_t n_dims = info->head_dim;
+    float base = 10000.0f, factor = 1.0f;
+    struct weights_string scaling = {"none", 4};
+    snprintf(key, sizeof key, "%s.rope.dimension_count", info->architecture);
+    weights_uint(loader->w, key, &n_dims);
+    snprintf(key, sizeof key, "%s.rope.freq_base", info->architecture);
+    weights_float(loader->w, key, &base);
+    snprintf(key, sizeof key, "%s.rope.scaling.type", info->architecture);
+    weights_string(loader->w, key, &scaling);
+    snprintf(key, sizeof key, "%s.rope.scaling.factor", info->architecture);
+    weights_float(loader->w, key, &factor);
+    if (n_dims < 2 || n_dims > info->head_dim || n_dims % 2)
+        return error_set(loader->err, ERROR_FORMAT, "RoPE over %llu of %u dimensions",
+                         (unsigned long long)n_dims, info->head_dim);
+    if (!(base > 0) || !isfinite(base) || !(factor > 0) || !isfinite(factor))
+        return error_set(loader->err, ERROR_FORMAT, "RoPE with base %g and factor %g",
+                         (double)base, (double)factor);
+    bool linear = scaling.len == 6 && !memcmp(scaling.data, "linear", 6);
+    bool none = scaling.len == 4 && !memcmp(scaling.data, "none", 4);
+    if (!linear && !none)
+        return error_set(loader->err, ERROR_UNSUPPORTED, "RoPE scaling '%.*s' is not supported",
+                         (int)(scaling.len < 32 ? scaling.len : 32), scaling.data);
+    const struct weights_tensor *factors = network_tensor(
+        loader, n_dims / 2, 1, NETWORK_VECTOR | NETWORK_OPTIONAL, "rope_freqs.weight");
+    d->rope = (struct backend_rope_params){
+        .kind = kind,
+        .n_dims = (uint32_t)n_dims,
+        .freq_base = base,
+        .freq_scale = linear ? 1.0f / factor : 1.0f,
+        .factors = factors ? factors->data : NULL,
+    };
+    return true;
+}
+
+static void load_layer(struct decoder_layer *layer, uint32_t i, const struct model_info *info,
+                       const struct network_loader *loader, enum decoder_biases biases)
+{
+    const uint64_t n = info->n_embd, n_ff = info->n_ff;
+    const uint64_t n_q = (uint64_t)info->n_heads * info->head_dim;
+    const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim;
+    *layer = (struct decoder_layer){
+        .attn_norm = network_tensor(loader, n, 1, NETWORK_VECTOR, "blk.%u.attn_norm.weight", i),
+        .wq = network_tensor(loader, n, n_q, 0, "blk.%u.attn_q.weight", i),
+        .wk = network_tensor(loader, n, n_kv, 0, "blk.%u.attn_k.weight", i),
+        .wv = network_tensor(loader, n, n_kv, 0, "blk.%u.attn_v.weight", i),
+        .wo = network_tensor(loader, n_q, n, 0, "blk.%u.attn_output.weight", i),
+        .ffn_norm = network_tensor(loader, n, 1, NETWORK_VECTOR, "blk.%u.ffn_norm.weight", i),
+        .w_gate = network_tensor(loader, n, n_ff, 0, "blk.%u.ffn_gate.weight", i),
+        .w_up = network_tensor(loader, n, n_ff, 0, "blk.%u.ffn_up.weight", i),
+        .w_down = network_tensor(loader, n_ff, n, 0, "blk.%u.ffn_down.weight", i),
+    };
+    if (biases == DECODER_NO_BIASES)
+        return;
+    unsigned flags = NETWORK_VECTOR | (biases == DECODER_OPTIONAL_BIASES ? NETWORK_OPTIONAL : 0);
+    layer->bq = network_tensor(loader, n_q, 1, flags, "blk.%u.attn_q.bias", i);
+    layer->bk = network_tensor(loader, n_kv, 1, flags, "blk.%u.attn_k.bias", i);
+    layer->bv = network_tensor(loader, n_kv, 1, flags, "blk.%u.attn_v.bias", i);
+}
+
+static void load_activations(struct decoder *d, const struct network_loader *loader)
+{
+    const struct model_info *info = &d->model.info;
+    const uint32_t n_q = info->n_heads * info->head_dim, n_kv = info->n_kv_heads * info->head_dim;
+    d->x = network_activation(loader, info->n_embd);
+    d->h = network_activation(loader, info->n_embd);
+    d->q = network_activation(loader, n_q);
+    d->k = network_activation(loader, n_kv);
+    d->v = network_activation(loader, n_kv);
+    d->att = network_activation(loader, n_q);
+    d->gate = network_activation(loader, info->n_ff);
+    d->up = network_activation(loader, info->n_ff);
+}
+
+static bool load(struct decoder *d, const struct network_loader *loader, enum backend_rope rope,
+                 enum decoder_biases biases)
+{
+    const struct model_info *info = &d->model.info;
+    char key[96];
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", info->architecture);
+    if (!weights_float(loader->w, key, &d->norm_eps))
+        return error_set(loader->err, ERROR_FORMAT, "the file lacks %s", key);
+    if (!load_rope(d, loader, rope))
+        return false;
+    d->embedding =
+        network_tensor(loader, info->n_embd, info->n_vocab, 0, "token_embd.weight");
+    d->output_norm = network_tensor(loader, info->n_embd, 1, NETWORK_VECTOR, "output_norm.weight");
+    d->output =
+        network_tensor(loader, info->n_embd, info->n_vocab, NETWORK_OPTIONAL, "output.weight");
+    if (!d->output)
+        d->output = d->embedding;
+    for (uint32_t i = 0; i < info->n_layers && !*loader->failed; i++)
+        load_layer(&d->layers[i], i, info, loader, biases);
+    load_activations(d, loader);
+    return !*loader->failed;
+}
+
+struct model *decoder_create(const struct weights *w, struct backend *be,
+                             const struct model_info *info, enum backend_rope rope,
+                             enum decoder_biases biases, struct error *err)
+{
+    bool failed = false;
+    struct network_loader loader = {.w = w, .be = be, .err = err, .failed = &failed};
+    struct decoder *d = calloc(1, sizeof *d);
+    if (d)
+        d->layers = calloc(info->n_layers, sizeof *d->layers);
+    if (!d || !d->layers) {
+        error_set(err, ERROR_NO_MEMORY, "out of memory for the model's tables");
+        free(d);
+        return NULL;
+    }
+    d->model.info = *info;
+    d->model.be = be;
+    if (!load(d, &loader, rope, biases)) {
+        decoder_destroy(&d->model);
+        return NULL;
+    }
+    return &d->model;
+}
+
+void decoder_destroy(struct model *m)
+{
+    struct decoder *d = (struct decoder *)m;
+    free(d->layers);
+    free(d);
+}
+
+void decoder_attention(struct decoder *d, uint32_t i)
+{
+    const struct decoder_layer *layer = &d->layers[i];
+    const struct model_info *info = &d->model.info;
+    struct backend *be = d->model.be;
+    const struct backend_ops *op = be->ops;
+    const float scale = 1.0f / sqrtf((float)info->head_dim);
+
+    op->rms_norm(be, d->x, layer->attn_norm, d->norm_eps, d->h);
+    const struct backend_linear qkv[] = {
+        {layer->wq, layer->bq, d->q}, {layer->wk, layer->bk, d->k}, {layer->wv, layer->bv, d->v}};
+    op->linear(be, d->h, qkv, 3);
+    op->rope(be, d->q, info->n_heads, info->head_dim, &d->rope);
+    op->rope(be, d->k, info->n_kv_heads, info->head_dim, &d->rope);
+    op->kv_store(be, i, d->k, d->v);
+    op->attend(be, i, d->q, info->n_heads, scale, d->att);
+    op->linear(be, d->att, &(struct backend_linear){layer->wo, NULL, d->h}, 1);
+    op->add(be, d->x, d->h);
+}
+
+void decoder_feed_forward(struct decoder *d, uint32_t i)
+{
+    const struct decoder_layer *layer = &d->layers[i];
+    struct backend *be = d->model.be;
+    const struct backend_ops *op = be->ops;
+
+    op->rms_norm(be, d->x, layer->ffn_norm, d->norm_eps, d->h);
+    const struct backend_linear gate_up[] = {{layer->w_gate, NULL, d->gate},
+                                             {layer->w_up, NULL, d->up}};
+    op->linear(be, d->h, gate_up, 2);
+    op->swiglu(be, d->gate, d->up);
+    op->linear(be, d->gate, &(struct backend_linear){layer->w_down, NULL, d->h}, 1);
+    op->add(be, d->x, d->h);
+}
+
+void decoder_output(struct decoder *d, float *logits)
+{
+    struct backend *be = d->model.be;
+    const struct backend_ops *op = be->ops;
+    if (!op->select(be, d->x, d->h))
+        return;
+    op->rms_norm(be, d->h, d->output_norm, d->norm_eps, d->h);
+    op->logits(be, d->h, d->output, logits);
+}

@@ -1,0 +1,50 @@
+/* The building blocks of the pre-norm decoder family (Llama and its kin): its weights, its working memory,
+ * and the three moves of its forward pass. A network's file composes them. */
+#ifndef PENSIEVE_MODEL_DECODER_H
+#define PENSIEVE_MODEL_DECODER_H
+
+#include "model/network.h"
+
+struct decoder_layer {
+    const struct weights_tensor *attn_norm;         /* [n_embd] */
+    const struct weights_tensor *wq, *bq;           /* [n_heads * head_dim][n_embd]; bias or NULL */
+    const struct weights_tensor *wk, *bk, *wv, *bv; /* [n_kv_heads * head_dim][n_embd] */
+    const struct weights_tensor *wo;                /* [n_embd][n_heads * head_dim] */
+    const struct weights_tensor *ffn_norm;          /* [n_embd] */
+    const struct weights_tensor *w_gate, *w_up;     /* [n_ff][n_embd] */
+    const struct weights_tensor *w_down;            /* [n_embd][n_ff] */
+};
+
+struct decoder {
+    struct model model; /* first, so that a struct model * is a struct decoder * */
+    float norm_eps;
+    struct backend_rope_params rope;
+    const struct weights_tensor *embedding;   /* [n_vocab][n_embd] */
+    const struct weights_tensor *output_norm; /* [n_embd] */
+    const struct weights_tensor *output;      /* [n_vocab][n_embd]; the embedding when tied */
+    struct decoder_layer *layers;             /* [n_layers] */
+
+    struct backend_activation *x;      /* [n_rows][n_embd] the residual stream */
+    struct backend_activation *h;      /* [n_rows][n_embd] normalized, or a block's result */
+    struct backend_activation *q;      /* [n_rows][n_heads * head_dim] */
+    struct backend_activation *k, *v;  /* [n_rows][n_kv_heads * head_dim] */
+    struct backend_activation *att;    /* [n_rows][n_heads * head_dim] */
+    struct backend_activation *gate, *up; /* [n_rows][n_ff] */
+};
+
+enum decoder_biases { DECODER_NO_BIASES, DECODER_OPTIONAL_BIASES, DECODER_QKV_BIASES };
+
+/* Loads everything; the networks differ in how RoPE pairs dimensions and in the biases of q, k and v. */
+struct model *decoder_create(const struct weights *w, struct backend *be,
+                             const struct model_info *info, enum backend_rope rope,
+                             enum decoder_biases biases, struct error *err);
+void decoder_destroy(struct model *m);
+
+/* x += Wo attention(rope(Wq norm(x)), rope(Wk norm(x)), Wv norm(x)) */
+void decoder_attention(struct decoder *d, uint32_t layer);
+/* x += Wdown (silu(Wgate norm(x)) * Wup norm(x)) */
+void decoder_feed_forward(struct decoder *d, uint32_t layer);
+/* logits = Wout norm(x), for the rows that want them */
+void decoder_output(struct decoder *d, float *logits);
+
+#endif

@@ -1,0 +1,170 @@
+/* What every architecture shares: choosing it by name, its hyper-parameters, and fetching tensors with the
+ * shapes they must have. The networks themselves are one file each beside this one. */
+#include "model/model.h"
+
+#include "model/network.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct network *const networks[] = {&network_llama, &network_qwen2};
+
+static const struct network *network_find(struct weights_string name)
+{
+    for (size_t i = 0; i < sizeof networks / sizeof *networks; i++)
+        if (strlen(networks[i]->name) == name.len && !memcmp(networks[i]->name, name.data, name.len))
+            return networks[i];
+    return NULL;
+}
+
+/* One hyper-parameter "<architecture>.<key>" into *out, within [least, most]. */
+static bool read_uint(const struct weights *w, const char *arch, const char *key, uint64_t least,
+                      uint64_t most, uint32_t *out, struct error *err)
+{
+    char name[96];
+    uint64_t value;
+    snprintf(name, sizeof name, "%s.%s", arch, key);
+    if (!weights_uint(w, name, &value))
+        return error_set(err, ERROR_FORMAT, "the file lacks %s", name);
+    if (value < least || value > most)
+        return error_set(err, ERROR_FORMAT, "%s is %" PRIu64 ", outside %" PRIu64 " to %" PRIu64,
+                         name, value, least, most);
+    *out = (uint32_t)value;
+    return true;
+}
+
+static bool read_heads(const struct weights *w, struct model_info *info, struct error *err)
+{
+    char name[96];
+    uint64_t value;
+    info->n_kv_heads = info->n_heads;
+    snprintf(name, sizeof name, "%s.attention.head_count_kv", info->architecture);
+    if (weights_uint(w, name, &value)) {
+        if (value < 1 || value > info->n_heads || info->n_heads % value)
+            return error_set(err, ERROR_FORMAT, "%s is %" PRIu64 ", which does not divide %u heads",
+                             name, value, info->n_heads);
+        info->n_kv_heads = (uint32_t)value;
+    }
+    info->head_dim = info->n_embd / info->n_heads;
+    snprintf(name, sizeof name, "%s.attention.key_length", info->architecture);
+    if (weights_uint(w, name, &value)) {
+        if (value < 2 || value > 1024)
+            return error_set(err, ERROR_FORMAT, "%s is %" PRIu64, name, value);
+        info->head_dim = (uint32_t)value;
+    } else if (info->n_embd % info->n_heads) {
+        return error_set(err, ERROR_FORMAT, "%u heads do not divide a width of %u", info->n_heads,
+                         info->n_embd);
+    }
+    if (info->head_dim % 2)
+        return error_set(err, ERROR_FORMAT, "a head of %u dimensions is odd", info->head_dim);
+    return true;
+}
+
+bool model_read_info(const struct weights *w, struct model_info *out, struct error *err)
+{
+    struct weights_string arch;
+    if (!weights_string(w, "general.architecture", &arch))
+        return error_set(err, ERROR_FORMAT, "the file lacks general.architecture");
+    const struct network *network = network_find(arch);
+    if (!network)
+        return error_set(err, ERROR_UNSUPPORTED, "architecture '%.*s' is not supported",
+                         (int)(arch.len < 64 ? arch.len : 64), arch.data);
+    const char *name = network->name;
+    *out = (struct model_info){.architecture = name};
+    if (!read_uint(w, name, "block_count", 1, 1024, &out->n_layers, err) ||
+        !read_uint(w, name, "embedding_length", 1, 1 << 20, &out->n_embd, err) ||
+        !read_uint(w, name, "feed_forward_length", 1, 1 << 22, &out->n_ff, err) ||
+        !read_uint(w, name, "attention.head_count", 1, 4096, &out->n_heads, err) ||
+        !read_uint(w, name, "context_length", 1, 1 << 24, &out->n_ctx_train, err) ||
+        !read_heads(w, out, err))
+        return false;
+    const struct weights_tensor *table = weights_tensor(w, "token_embd.weight");
+    if (!table || table->n_dims != 2 || table->shape[1] < 1 || table->shape[1] > (1 << 24))
+        return error_set(err, ERROR_FORMAT, "the file lacks a matrix token_embd.weight");
+    out->n_vocab = (uint32_t)table->shape[1];
+    for (size_t i = 0; i < weights_n_tensors(w); i++) {
+        const struct weights_tensor *t = weights_tensor_at(w, i);
+        out->n_params += t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
+    }
+    return true;
+}
+
+struct model *model_create(const struct weights *w, struct backend *be, struct error *err)
+{
+    struct model_info info;
+    if (!model_read_info(w, &info, err))
+        return NULL;
+    struct weights_string arch = {info.architecture, strlen(info.architecture)};
+    const struct network *network = network_find(arch);
+    struct model *m = network->create(w, be, &info, err);
+    if (m) {
+        m->network = network;
+        m->info = info;
+        m->be = be;
+    }
+    return m;
+}
+
+void model_destroy(struct model *m)
+{
+    if (m)
+        m->network->destroy(m);
+}
+
+const struct model_info *model_info(const struct model *m)
+{
+    return &m->info;
+}
+
+void model_compute(struct model *m, const struct backend_batch *batch, float *logits)
+{
+    m->network->compute(m, batch, logits);
+}
+
+/* ---- what networks fetch their parts with ---- */
+
+const struct weights_tensor *network_tensor(const struct network_loader *loader, uint64_t n_in,
+                                            uint64_t n_out, unsigned flags, const char *format, ...)
+{
+    char name[96];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    struct error *err = loader->err;
+    if (*loader->failed)
+        return NULL;
+    const struct weights_tensor *t = weights_tensor(loader->w, name);
+    if (!t) {
+        if (!(flags & NETWORK_OPTIONAL))
+            *loader->failed = !error_set(err, ERROR_FORMAT, "the file lacks tensor %s", name);
+        return NULL;
+    }
+    if (t->shape[0] != n_in || t->shape[1] != n_out || t->shape[2] != 1 || t->shape[3] != 1) {
+        *loader->failed = !error_set(
+            err, ERROR_FORMAT, "tensor %s is %" PRIu64 " x %" PRIu64 ", not %" PRIu64 " x %" PRIu64,
+            name, t->shape[0], t->shape[1], n_in, n_out);
+        return NULL;
+    }
+    if (flags & NETWORK_VECTOR) {
+        if (t->type != QUANT_F32)
+            *loader->failed = !error_set(err, ERROR_UNSUPPORTED, "tensor %s is not F32", name);
+    } else if (!loader->be->ops->accepts(loader->be, t, err)) {
+        error_prefix(err, "tensor %s", name);
+        *loader->failed = true;
+    }
+    return t;
+}
+
+struct backend_activation *network_activation(const struct network_loader *loader, uint32_t width)
+{
+    if (*loader->failed)
+        return NULL;
+    struct backend_activation *a = loader->be->ops->activation(loader->be, width, loader->err);
+    if (!a)
+        *loader->failed = true;
+    return a;
+}

@@ -1,0 +1,45 @@
+/* What the files of the networks share with model.c, and with nobody else. */
+#ifndef PENSIEVE_MODEL_NETWORK_H
+#define PENSIEVE_MODEL_NETWORK_H
+
+#include "model/model.h"
+
+/* One architecture: how it is wired from a file's tensors, and what it computes. */
+struct network {
+    const char *name; /* general.architecture */
+    struct model *(*create)(const struct weights *w, struct backend *be,
+                            const struct model_info *info, struct error *err);
+    void (*destroy)(struct model *m);
+    void (*compute)(struct model *m, const struct backend_batch *batch, float *logits);
+};
+
+/* The head of every network's own struct. */
+struct model {
+    const struct network *network;
+    struct model_info info;
+    struct backend *be;
+};
+
+extern const struct network network_llama;
+extern const struct network network_qwen2;
+
+/* Fetches tensors and activations; the first failure sticks, so that a network lists what it needs
+ * and checks `failed` once. */
+struct network_loader {
+    const struct weights *w;
+    struct backend *be;
+    struct error *err;
+    bool *failed;
+};
+
+enum {
+    NETWORK_OPTIONAL = 1, /* NULL when the file has none */
+    NETWORK_VECTOR = 2,   /* [n_in] floats (n_out is 1): norms, biases */
+};
+
+const struct weights_tensor *network_tensor(const struct network_loader *loader, uint64_t n_in,
+                                            uint64_t n_out, unsigned flags, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+struct backend_activation *network_activation(const struct network_loader *loader, uint32_t width);
+
+#endif
