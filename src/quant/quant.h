@@ -30,14 +30,16 @@ struct quant_traits {
     const char *name;        /* "Q4_K" */
     uint32_t block_elements; /* elements one block stands for */
     uint32_t block_bytes;
-    /* Decodes n elements (a multiple of block_elements) to floats, exactly as the format defines. */
+    /* Decodes n elements (a multiple of block_elements) to floats, exactly as the format defines.
+     * Blocks lie at an even address. */
     void (*decode)(const void *blocks, float *out, size_t n);
 };
 
 /* The traits of a type, or NULL for a number this build does not know. */
 const struct quant_traits *quant_traits(uint32_t type);
 
-/* Bytes of a row of n elements; 0 when n is not a multiple of the block. */
+/* Bytes of a row of n elements; 0 when n is not a multiple of the block, the type is unknown or the
+ * size overflows. */
 size_t quant_row_bytes(uint32_t type, size_t n);
 
 #endif
