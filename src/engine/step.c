@@ -67,7 +67,7 @@ bool step_admit(struct engine *e, struct request *r)
 {
     struct sequence *s = &r->sequence;
     uint32_t n_wanted = s->n_tokens + RESERVED_OUTPUT, n_match;
-    if (r->waits_for_end_of == e->n_ended + 1)
+    if (e->running.first && r->waits_for_end_of == e->n_ended + 1)
         return false;
     if (n_wanted > e->options.n_ctx)
         n_wanted = e->options.n_ctx;

@@ -1,0 +1,489 @@
+/* The engine over the real CPU backend and a tiny random model: the same answer whatever runs beside it, nothing
+ * computed twice, and every request ends exactly once. */
+#include "backend/cpu/cpu.h"
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "support/tiny_model.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* ---- a loaded tiny model ---- */
+
+struct world {
+    struct tiny_model file;
+    struct weights *weights;
+    struct backend *be;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct engine *engine;
+};
+
+static void world_begin(struct world *w, const struct engine_options *options, uint32_t n_threads)
+{
+    struct error err = {0};
+    tiny_model_init(&w->file);
+    w->weights = weights_open_bytes(w->file.data, w->file.size, &err);
+    assert_non_null(w->weights);
+    w->be = backend_cpu_create(&(struct backend_cpu_options){.n_threads = n_threads}, &err);
+    assert_non_null(w->be);
+    w->model = model_create(w->weights, w->be, &err);
+    if (!w->model)
+        fail_msg("%s", err.message);
+    w->tokenizer = tokenizer_create(w->weights, &err);
+    if (!w->tokenizer)
+        fail_msg("%s", err.message);
+    w->engine = engine_create(w->model, w->be, w->tokenizer, options, &err);
+    if (!w->engine)
+        fail_msg("%s", err.message);
+}
+
+static void world_end(struct world *w)
+{
+    engine_destroy(w->engine);
+    tokenizer_destroy(w->tokenizer);
+    model_destroy(w->model);
+    w->be->ops->destroy(w->be);
+    weights_close(w->weights);
+    tiny_model_deinit(&w->file);
+}
+
+/* ---- a sink that writes everything down ---- */
+
+enum { MAX_OUT = 600 };
+
+struct listener {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int32_t tokens[MAX_OUT];
+    float logprobs[MAX_OUT];
+    uint32_t n_tokens, n_cached, n_to_compute, n_prefilling, n_done;
+    int n_started, n_finished, n_failed;
+    enum engine_finish reason;
+    struct engine_usage usage;
+    struct error err;
+    enum engine_verdict (*verdict)(struct listener *l, int32_t id);
+    int n_restarts;
+    uint64_t slow_us; /* per token, so that a test can catch it in the act */
+};
+
+static void listener_init(struct listener *l)
+{
+    memset(l, 0, sizeof *l);
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->changed, NULL);
+}
+
+static void on_started(void *context, uint32_t n_cached, uint32_t n_to_compute)
+{
+    struct listener *l = context;
+    l->n_started++;
+    l->n_cached = n_cached;
+    l->n_to_compute = n_to_compute;
+}
+
+static void on_prefilling(void *context, uint32_t n_done, uint32_t n_total)
+{
+    struct listener *l = context;
+    pthread_mutex_lock(&l->lock);
+    l->n_prefilling++;
+    l->n_done = n_done;
+    pthread_cond_broadcast(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+    (void)n_total;
+}
+
+static enum engine_verdict on_token(void *context, int32_t id, const char *bytes, size_t n_bytes,
+                                    float logprob)
+{
+    struct listener *l = context;
+    (void)bytes;
+    (void)n_bytes;
+    if (l->slow_us)
+        usleep((useconds_t)l->slow_us);
+    pthread_mutex_lock(&l->lock);
+    if (l->n_tokens < MAX_OUT) {
+        l->tokens[l->n_tokens] = id;
+        l->logprobs[l->n_tokens++] = logprob;
+    }
+    pthread_cond_broadcast(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+    return l->verdict ? l->verdict(l, id) : ENGINE_CONTINUE;
+}
+
+static void on_finished(void *context, enum engine_finish reason, const struct engine_usage *usage)
+{
+    struct listener *l = context;
+    pthread_mutex_lock(&l->lock);
+    l->n_finished++;
+    l->reason = reason;
+    l->usage = *usage;
+    pthread_cond_broadcast(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void on_failed(void *context, const struct error *err)
+{
+    struct listener *l = context;
+    pthread_mutex_lock(&l->lock);
+    l->n_failed++;
+    l->err = *err;
+    pthread_cond_broadcast(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void wait_until_ended(struct listener *l)
+{
+    pthread_mutex_lock(&l->lock);
+    while (!l->n_finished && !l->n_failed)
+        pthread_cond_wait(&l->changed, &l->lock);
+    pthread_mutex_unlock(&l->lock);
+    assert_int_equal(l->n_finished + l->n_failed, 1);
+}
+
+static struct engine_request ask(struct listener *l, const int32_t *tokens, size_t n,
+                                 uint32_t max_tokens)
+{
+    return (struct engine_request){
+        .tokens = tokens,
+        .n_tokens = n,
+        .max_tokens = max_tokens,
+        .sampling = {.temperature = 0, .top_p = 1},
+        .wants_logprobs = true,
+        .sink = {l, on_started, on_prefilling, on_token, on_finished, on_failed},
+    };
+}
+
+static uint64_t submit(struct world *w, const struct engine_request *request)
+{
+    struct error err = {0};
+    uint64_t ticket = engine_submit(w->engine, request, &err);
+    if (!ticket)
+        fail_msg("refused: %s", err.message);
+    return ticket;
+}
+
+static void run(struct world *w, struct listener *l, const int32_t *tokens, size_t n,
+                uint32_t max_tokens)
+{
+    listener_init(l);
+    struct engine_request request = ask(l, tokens, n, max_tokens);
+    submit(w, &request);
+    wait_until_ended(l);
+}
+
+/* Prompt number i: n tokens of ordinary bytes. */
+static void prompt(int32_t *tokens, uint32_t n, uint32_t i)
+{
+    for (uint32_t k = 0; k < n; k++)
+        tokens[k] = (int32_t)((k * 2654435761u + i * 40503u) >> 7) & 0xff;
+}
+
+static void assert_same_answer(const struct listener *a, const struct listener *b)
+{
+    assert_int_equal(a->n_tokens, b->n_tokens);
+    assert_memory_equal(a->tokens, b->tokens, a->n_tokens * sizeof *a->tokens);
+    assert_memory_equal(a->logprobs, b->logprobs, a->n_tokens * sizeof *a->logprobs);
+}
+
+/* ---- the tests ---- */
+
+enum { N_PROMPTS = 6 };
+
+static const uint32_t lengths[N_PROMPTS] = {1, 63, 64, 65, 200, 129};
+
+static void same_bits_alone_chunked_beside_others_and_warm(void **state)
+{
+    (void)state;
+    static int32_t prompts[N_PROMPTS][256];
+    static struct listener alone[N_PROMPTS], other[N_PROMPTS];
+    struct world w;
+    world_begin(&w, &(struct engine_options){0}, 1);
+    for (uint32_t i = 0; i < N_PROMPTS; i++) {
+        prompt(prompts[i], lengths[i], i);
+        run(&w, &alone[i], prompts[i], lengths[i], 40);
+        assert_int_equal(alone[i].n_cached, 0);
+    }
+    /* warm */
+    for (uint32_t i = 0; i < N_PROMPTS; i++) {
+        run(&w, &other[i], prompts[i], lengths[i], 40);
+        assert_int_equal(other[i].n_cached, lengths[i] - 1);
+        assert_int_equal(other[i].n_to_compute, 1);
+        assert_same_answer(&alone[i], &other[i]);
+    }
+    world_end(&w);
+    /* chunked oddly, beside each other, on more threads */
+    for (uint32_t round = 0; round < 3; round++) {
+        struct engine_options options = {.prefill_rows = round == 0 ? 1 : round == 1 ? 7 : 100};
+        world_begin(&w, &options, round + 1);
+        for (uint32_t i = 0; i < N_PROMPTS; i++) {
+            listener_init(&other[i]);
+            struct engine_request request = ask(&other[i], prompts[i], lengths[i], 40);
+            submit(&w, &request);
+        }
+        for (uint32_t i = 0; i < N_PROMPTS; i++) {
+            wait_until_ended(&other[i]);
+            assert_same_answer(&alone[i], &other[i]);
+        }
+        world_end(&w);
+    }
+}
+
+static void a_next_turn_computes_only_what_is_new(void **state)
+{
+    (void)state;
+    static struct listener l;
+    int32_t tokens[400];
+    struct world w;
+    world_begin(&w, &(struct engine_options){0}, 2);
+    prompt(tokens, 300, 1);
+    run(&w, &l, tokens, 300, 20);
+    uint32_t n = l.n_tokens;
+    memcpy(tokens + 300, l.tokens, n * sizeof *tokens);
+    tokens[300 + n] = 5;
+    tokens[301 + n] = 6;
+    run(&w, &l, tokens, 302 + n, 20);
+    assert_true(l.n_cached >= 300 + n - 1); /* the last token sampled was never computed */
+    assert_int_equal(l.n_cached + l.n_to_compute, 302 + n);
+
+    /* a title request in between does not push the conversation out */
+    int32_t title[40];
+    for (uint32_t i = 0; i < 4; i++) {
+        prompt(title, 40, 10 + i);
+        run(&w, &l, title, 40, 20);
+    }
+    run(&w, &l, tokens, 302 + n, 20);
+    assert_int_equal(l.n_cached, 301 + n);
+    world_end(&w);
+}
+
+static void the_ends_are_told_apart(void **state)
+{
+    (void)state;
+    static struct listener l;
+    int32_t tokens[TINY_CONTEXT];
+    struct error err = {0};
+    struct world w;
+    world_begin(&w, &(struct engine_options){0}, 1);
+    prompt(tokens, TINY_CONTEXT, 3);
+
+    run(&w, &l, tokens, 10, 7);
+    if (l.reason == ENGINE_FINISH_LENGTH)
+        assert_int_equal(l.usage.n_generated, 7);
+    assert_int_equal(l.usage.n_prompt, 10);
+
+    run(&w, &l, tokens, TINY_CONTEXT - 5, 1000);
+    if (l.reason == ENGINE_FINISH_CONTEXT)
+        assert_int_equal(l.usage.n_generated, 5);
+    assert_int_not_equal(l.reason, ENGINE_FINISH_LENGTH);
+
+    listener_init(&l);
+    struct engine_request request = ask(&l, tokens, TINY_CONTEXT, 1);
+    assert_int_equal(engine_submit(w.engine, &request, &err), 0);
+    assert_int_equal(err.code, ERROR_TOO_LARGE);
+    char text[100];
+    snprintf(text, sizeof text, "prompt is too long: %d tokens > %d maximum", TINY_CONTEXT,
+             TINY_CONTEXT - 1);
+    assert_string_equal(err.message, text);
+    request = ask(&l, tokens, 0, 1);
+    assert_int_equal(engine_submit(w.engine, &request, &err), 0);
+    tokens[3] = 1 << 20;
+    request = ask(&l, tokens, 10, 1);
+    assert_int_equal(engine_submit(w.engine, &request, &err), 0);
+    assert_int_equal(err.code, ERROR_INPUT);
+    world_end(&w);
+}
+
+static enum engine_verdict stop_at_third(struct listener *l, int32_t id)
+{
+    (void)id;
+    return l->n_tokens == 3 ? ENGINE_STOP : ENGINE_CONTINUE;
+}
+
+static enum engine_verdict restart_once(struct listener *l, int32_t id)
+{
+    (void)id;
+    if (l->n_tokens == 3 && !l->n_restarts++) {
+        l->n_tokens = 0;
+        return ENGINE_RESTART;
+    }
+    return ENGINE_CONTINUE;
+}
+
+static void a_sink_stops_and_restarts_its_answer(void **state)
+{
+    (void)state;
+    static struct listener plain, l;
+    uint64_t masked[(TINY_VOCAB + 63) / 64] = {0};
+    int32_t tokens[70];
+    struct world w;
+    world_begin(&w, &(struct engine_options){0}, 1);
+    prompt(tokens, 70, 4);
+    run(&w, &plain, tokens, 70, 10);
+    assert_true(plain.n_tokens > 3);
+
+    listener_init(&l);
+    l.verdict = stop_at_third;
+    struct engine_request request = ask(&l, tokens, 70, 10);
+    submit(&w, &request);
+    wait_until_ended(&l);
+    assert_int_equal(l.reason, ENGINE_FINISH_STOPPED);
+    assert_int_equal(l.n_tokens, 3);
+
+    /* restarted with nothing masked, it says the same again: nothing is left of the first try */
+    listener_init(&l);
+    l.verdict = restart_once;
+    request = ask(&l, tokens, 70, 10);
+    submit(&w, &request);
+    wait_until_ended(&l);
+    assert_int_equal(l.n_restarts, 1);
+    assert_same_answer(&plain, &l);
+
+    /* with its first token masked it says something else */
+    masked[plain.tokens[0] / 64] = 1ull << (plain.tokens[0] % 64);
+    listener_init(&l);
+    l.verdict = restart_once;
+    request = ask(&l, tokens, 70, 10);
+    request.masked = masked;
+    submit(&w, &request);
+    wait_until_ended(&l);
+    assert_int_not_equal(l.tokens[0], plain.tokens[0]);
+    struct engine_stats stats;
+    engine_stats(w.engine, &stats);
+    assert_int_equal(stats.n_restarts, 2);
+    world_end(&w);
+}
+
+static void cancelling_ends_a_request_wherever_it_is(void **state)
+{
+    (void)state;
+    static struct listener generating, queued, reading;
+    int32_t tokens[400];
+    struct world w;
+    world_begin(&w, &(struct engine_options){.n_running = 1, .prefill_rows = 1}, 1);
+    prompt(tokens, 400, 5);
+
+    listener_init(&generating);
+    generating.slow_us = 2000;
+    struct engine_request a = ask(&generating, tokens, 5, 500);
+    uint64_t first = submit(&w, &a);
+    listener_init(&queued);
+    struct engine_request b = ask(&queued, tokens, 50, 5);
+    uint64_t second = submit(&w, &b);
+    engine_cancel(w.engine, second);
+    wait_until_ended(&queued);
+    assert_int_equal(queued.err.code, ERROR_CANCELLED);
+    assert_int_equal(queued.n_started, 0);
+    engine_cancel(w.engine, first);
+    wait_until_ended(&generating);
+    engine_cancel(w.engine, first); /* gone already */
+
+    /* cancelled while its prompt is read: what was computed serves the next */
+    listener_init(&reading);
+    struct engine_request c = ask(&reading, tokens, 400, 5);
+    uint64_t third = submit(&w, &c);
+    pthread_mutex_lock(&reading.lock);
+    while (reading.n_done < 200 && !reading.n_finished)
+        pthread_cond_wait(&reading.changed, &reading.lock);
+    pthread_mutex_unlock(&reading.lock);
+    engine_cancel(w.engine, third);
+    wait_until_ended(&reading);
+    uint32_t n_done = reading.n_done;
+    run(&w, &reading, tokens, 400, 5);
+    assert_true(reading.n_cached >= 200);
+    if (n_done < 400)
+        assert_int_equal(reading.n_cached, n_done);
+    world_end(&w);
+}
+
+static void a_full_queue_and_a_closing_engine_refuse(void **state)
+{
+    (void)state;
+    static struct listener running, waiting[2], refused;
+    struct error err = {0};
+    int32_t tokens[5];
+    struct world w;
+    world_begin(&w, &(struct engine_options){.n_running = 1, .n_queued = 2}, 1);
+    prompt(tokens, 5, 6);
+    listener_init(&running);
+    running.slow_us = 2000;
+    struct engine_request request = ask(&running, tokens, 5, 500);
+    submit(&w, &request);
+    pthread_mutex_lock(&running.lock);
+    while (!running.n_tokens && !running.n_finished)
+        pthread_cond_wait(&running.changed, &running.lock);
+    pthread_mutex_unlock(&running.lock);
+    for (int i = 0; i < 2; i++) {
+        listener_init(&waiting[i]);
+        request = ask(&waiting[i], tokens, 5, 500);
+        submit(&w, &request);
+    }
+    listener_init(&refused);
+    request = ask(&refused, tokens, 5, 500);
+    if (!running.n_finished) {
+        assert_int_equal(engine_submit(w.engine, &request, &err), 0);
+        assert_int_equal(err.code, ERROR_BUSY);
+    }
+    world_end(&w); /* destroying ends all three, once each */
+    assert_int_equal(running.n_failed + running.n_finished, 1);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(waiting[i].n_failed + waiting[i].n_finished, 1);
+}
+
+static void a_tight_pool_pauses_but_never_fails(void **state)
+{
+    (void)state;
+    static int32_t prompts[N_PROMPTS][256];
+    static struct listener alone[N_PROMPTS], tight[N_PROMPTS];
+    struct world w;
+    world_begin(&w, &(struct engine_options){0}, 2);
+    for (uint32_t i = 0; i < N_PROMPTS; i++) {
+        prompt(prompts[i], lengths[i], i);
+        run(&w, &alone[i], prompts[i], lengths[i], 400);
+    }
+    world_end(&w);
+    /* room for one context and a page: six that grow do not fit together */
+    uint64_t one = TINY_KV_PAGE_BYTES * (TINY_CONTEXT / BACKEND_PAGE_TOKENS + 1);
+    world_begin(&w, &(struct engine_options){.kv_bytes = one}, 2);
+    for (uint32_t i = 0; i < N_PROMPTS; i++) {
+        listener_init(&tight[i]);
+        struct engine_request request = ask(&tight[i], prompts[i], lengths[i], 400);
+        submit(&w, &request);
+    }
+    for (uint32_t i = 0; i < N_PROMPTS; i++) {
+        wait_until_ended(&tight[i]);
+        assert_int_equal(tight[i].n_failed, 0);
+        assert_same_answer(&alone[i], &tight[i]);
+    }
+    world_end(&w);
+
+    struct error err = {0};
+    world_begin(&w, &(struct engine_options){0}, 1);
+    assert_null(engine_create(w.model, w.be, w.tokenizer, &(struct engine_options){.kv_bytes = 1000},
+                              &err));
+    assert_int_equal(err.code, ERROR_TOO_LARGE);
+    world_end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_bits_alone_chunked_beside_others_and_warm),
+        cmocka_unit_test(a_next_turn_computes_only_what_is_new),
+        cmocka_unit_test(the_ends_are_told_apart),
+        cmocka_unit_test(a_sink_stops_and_restarts_its_answer),
+        cmocka_unit_test(cancelling_ends_a_request_wherever_it_is),
+        cmocka_unit_test(a_full_queue_and_a_closing_engine_refuse),
+        cmocka_unit_test(a_tight_pool_pauses_but_never_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

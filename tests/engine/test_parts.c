@@ -1,0 +1,298 @@
+/* The engine's parts by themselves: pages are counted, prefixes found, kept and given up in the right order,
+ * the sampler draws what its settings say. */
+#include "engine/prefix_cache.h"
+#include "engine/sampler.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { P = BACKEND_PAGE_TOKENS };
+
+/* ---- pages ---- */
+
+static void pages_are_handed_out_once_and_come_back(void **state)
+{
+    (void)state;
+    struct kv_pages pool;
+    uint32_t a, b, c;
+    assert_true(kv_pages_init(&pool, 2));
+    assert_true(kv_pages_acquire(&pool, &a));
+    assert_true(kv_pages_acquire(&pool, &b));
+    assert_int_not_equal(a, b);
+    assert_false(kv_pages_acquire(&pool, &c));
+    kv_pages_share(&pool, a);
+    kv_pages_release(&pool, a);
+    assert_false(kv_pages_acquire(&pool, &c)); /* somebody still holds it */
+    kv_pages_release(&pool, a);
+    assert_true(kv_pages_acquire(&pool, &c));
+    assert_int_equal(c, a);
+    kv_pages_deinit(&pool);
+}
+
+/* ---- sequences and prefixes ---- */
+
+static struct {
+    uint32_t dst, src, n_tokens, n_calls;
+} last_copy;
+
+static void note_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens)
+{
+    (void)be;
+    last_copy.dst = dst;
+    last_copy.src = src;
+    last_copy.n_tokens = n_tokens;
+    last_copy.n_calls++;
+}
+
+static const struct backend_ops note_ops = {.kv_page_copy = note_copy};
+
+/* A sequence of n tokens start, start + 1, … as if it had all been computed. */
+static struct sequence computed(struct kv_pages *pool, int32_t start, uint32_t n)
+{
+    struct sequence s;
+    int32_t *tokens = malloc(n * sizeof *tokens);
+    for (uint32_t i = 0; i < n; i++)
+        tokens[i] = start + (int32_t)i;
+    assert_true(sequence_init(&s, tokens, n, 100));
+    free(tokens);
+    while (s.n_pages < sequence_pages_for(n))
+        assert_true(kv_pages_acquire(pool, &s.pages[s.n_pages++]));
+    s.n_computed = n;
+    return s;
+}
+
+static void adopting_shares_whole_pages_and_copies_the_begun_one(void **state)
+{
+    (void)state;
+    struct kv_pages pool;
+    struct backend be = {&note_ops};
+    kv_pages_init(&pool, 10);
+    struct sequence a = computed(&pool, 0, 2 * P + 10), b;
+    assert_true(sequence_init(&b, a.tokens, 2 * P + 5, 0));
+    assert_int_equal(sequence_match(&a, b.tokens, b.n_tokens), 2 * P + 5);
+    last_copy.n_calls = 0;
+    assert_true(sequence_adopt(&b, &a, 2 * P + 4, &pool, &be));
+    assert_int_equal(b.n_computed, 2 * P + 4);
+    assert_int_equal(b.n_pages, 3);
+    assert_int_equal(b.pages[0], a.pages[0]);
+    assert_int_equal(b.pages[1], a.pages[1]);
+    assert_int_not_equal(b.pages[2], a.pages[2]);
+    assert_int_equal(last_copy.n_calls, 1);
+    assert_int_equal(last_copy.dst, b.pages[2]);
+    assert_int_equal(last_copy.src, a.pages[2]);
+    assert_int_equal(last_copy.n_tokens, 4);
+    sequence_deinit(&a, &pool);
+    assert_int_equal(pool.n_free, 7);
+    sequence_deinit(&b, &pool);
+    assert_int_equal(pool.n_free, 10);
+    kv_pages_deinit(&pool);
+}
+
+static void truncating_gives_back_every_page_behind(void **state)
+{
+    (void)state;
+    struct kv_pages pool;
+    kv_pages_init(&pool, 10);
+    struct sequence s = computed(&pool, 0, 5 * P);
+    sequence_truncate(&s, &pool, P + 1);
+    assert_int_equal(s.n_pages, 2);
+    assert_int_equal(s.n_computed, P + 1);
+    assert_int_equal(pool.n_free, 8);
+    /* pages reserved for tokens that never came */
+    assert_true(kv_pages_acquire(&pool, &s.pages[s.n_pages++]));
+    sequence_truncate(&s, &pool, P + 1);
+    assert_int_equal(pool.n_free, 8);
+    sequence_deinit(&s, &pool);
+    kv_pages_deinit(&pool);
+}
+
+static void the_longest_prefix_wins_and_the_oldest_goes_first(void **state)
+{
+    (void)state;
+    struct kv_pages pool;
+    struct prefix_cache cache = {.n = 0};
+    uint32_t n;
+    kv_pages_init(&pool, 40);
+    struct sequence main_turn = computed(&pool, 0, 300), title = computed(&pool, 1000, 100);
+    int32_t asked[400];
+    for (int i = 0; i < 400; i++)
+        asked[i] = i < 200 ? i : -1;
+
+    prefix_cache_keep(&cache, &main_turn, &pool);
+    prefix_cache_keep(&cache, &title, &pool);
+    assert_int_equal(cache.n, 2);
+    const struct sequence *found = prefix_cache_find(&cache, asked, 400, &n);
+    assert_int_equal(n, 200);
+    assert_int_equal(found->n_tokens, 300);
+    asked[0] = 77;
+    assert_null(prefix_cache_find(&cache, asked, 400, &n));
+
+    /* the main turn was found last, so the title goes first */
+    assert_true(prefix_cache_evict(&cache, &pool));
+    assert_int_equal(cache.n, 1);
+    assert_int_equal(cache.entries[0].n_tokens, 300);
+    assert_true(prefix_cache_evict(&cache, &pool));
+    assert_false(prefix_cache_evict(&cache, &pool));
+    assert_int_equal(pool.n_free, 40);
+    kv_pages_deinit(&pool);
+}
+
+static void a_longer_conversation_replaces_its_own_beginning(void **state)
+{
+    (void)state;
+    struct kv_pages pool;
+    struct prefix_cache cache = {.n = 0};
+    kv_pages_init(&pool, 40);
+    struct sequence first = computed(&pool, 0, 100), longer = computed(&pool, 0, 200),
+                    again = computed(&pool, 0, 150), other = computed(&pool, 5, 100);
+    prefix_cache_keep(&cache, &first, &pool);
+    prefix_cache_keep(&cache, &other, &pool);
+    prefix_cache_keep(&cache, &longer, &pool);
+    assert_int_equal(cache.n, 2);
+    prefix_cache_keep(&cache, &again, &pool);
+    assert_int_equal(cache.n, 2);
+    assert_int_equal(cache.entries[0].n_tokens, 200);
+    prefix_cache_deinit(&cache, &pool);
+    assert_int_equal(pool.n_free, 40);
+    kv_pages_deinit(&pool);
+}
+
+static void the_cache_is_bounded(void **state)
+{
+    (void)state;
+    struct kv_pages pool;
+    struct prefix_cache cache = {.n = 0};
+    kv_pages_init(&pool, 2 * PREFIX_CACHE_ENTRIES);
+    for (int32_t i = 0; i < 2 * PREFIX_CACHE_ENTRIES; i++) {
+        struct sequence s = computed(&pool, 100 * i, 10);
+        prefix_cache_keep(&cache, &s, &pool);
+    }
+    assert_int_equal(cache.n, PREFIX_CACHE_ENTRIES);
+    assert_int_equal(cache.entries[PREFIX_CACHE_ENTRIES - 1].tokens[0], 100 * PREFIX_CACHE_ENTRIES);
+    prefix_cache_deinit(&cache, &pool);
+    assert_int_equal(pool.n_free, pool.n_pages);
+    kv_pages_deinit(&pool);
+}
+
+/* ---- sampler ---- */
+
+enum { V = 1000 };
+
+static void greedy_takes_the_largest_and_of_equals_the_first(void **state)
+{
+    (void)state;
+    struct sampler s;
+    struct engine_sampling greedy = {.temperature = 0, .top_p = 1};
+    float logits[V] = {0};
+    uint64_t masked[(V + 63) / 64] = {0};
+    assert_true(sampler_init(&s, V));
+    logits[300] = logits[200] = 5;
+    logits[100] = NAN;
+    assert_int_equal(sampler_pick(&s, logits, &greedy, 0, NULL), 200);
+    masked[200 / 64] = 1ull << (200 % 64);
+    assert_int_equal(sampler_pick(&s, logits, &greedy, 0, masked), 300);
+    memset(masked, 0xff, sizeof masked);
+    assert_int_equal(sampler_pick(&s, logits, &greedy, 0, masked), -1);
+    greedy.temperature = 1;
+    assert_int_equal(sampler_pick(&s, logits, &greedy, 0, masked), -1);
+    sampler_deinit(&s);
+}
+
+static void draws_follow_the_softmax(void **state)
+{
+    (void)state;
+    struct sampler s;
+    struct engine_sampling one = {.temperature = 2, .top_p = 1, .seed = 42};
+    float logits[4] = {2 * logf(0.1f), 2 * logf(0.2f), 2 * logf(0.3f), 2 * logf(0.4f)};
+    int counts[4] = {0};
+    assert_true(sampler_init(&s, 4));
+    for (uint64_t i = 0; i < 20000; i++)
+        counts[sampler_pick(&s, logits, &one, i, NULL)]++;
+    for (int i = 0; i < 4; i++)
+        assert_true(abs(counts[i] - 2000 * (i + 1)) < 300);
+    sampler_deinit(&s);
+}
+
+static int n_different(struct sampler *s, const float *logits, struct engine_sampling settings)
+{
+    int seen[V] = {0}, n = 0;
+    for (uint64_t i = 0; i < 5000; i++) {
+        int32_t id = sampler_pick(s, logits, &settings, i, NULL);
+        n += !seen[id]++;
+    }
+    return n;
+}
+
+static void top_k_top_p_and_min_p_cut_the_tail(void **state)
+{
+    (void)state;
+    struct sampler s;
+    float logits[V];
+    for (int i = 0; i < V; i++)
+        logits[i] = logf(i < 10 ? 0.05f : 0.5f / (V - 10));
+    assert_true(sampler_init(&s, V));
+    struct engine_sampling open = {.temperature = 1, .top_p = 1};
+    assert_true(n_different(&s, logits, open) > 500);
+    open.top_k = 3;
+    assert_int_equal(n_different(&s, logits, open), 3);
+    open.top_k = 0;
+    open.top_p = 0.499f;
+    assert_int_equal(n_different(&s, logits, open), 10);
+    open.top_p = 1;
+    open.min_p = 0.1f;
+    assert_int_equal(n_different(&s, logits, open), 10);
+    open.min_p = 0;
+    open.top_p = 0; /* at least one always remains */
+    assert_int_equal(n_different(&s, logits, open), 1);
+    sampler_deinit(&s);
+}
+
+static void the_same_seed_and_draw_give_the_same_token(void **state)
+{
+    (void)state;
+    struct sampler s;
+    struct engine_sampling a = {.temperature = 1, .top_p = 1, .seed = 7}, b = a;
+    float logits[V] = {0};
+    int n_same = 0;
+    b.seed = 8;
+    assert_true(sampler_init(&s, V));
+    for (uint64_t i = 0; i < 200; i++) {
+        int32_t id = sampler_pick(&s, logits, &a, i, NULL);
+        assert_int_equal(id, sampler_pick(&s, logits, &a, i, NULL));
+        n_same += id == sampler_pick(&s, logits, &b, i, NULL);
+    }
+    assert_true(n_same < 10);
+    sampler_deinit(&s);
+}
+
+static void logprob_is_the_log_of_the_softmax(void **state)
+{
+    (void)state;
+    float logits[3] = {1000, 1000 + logf(2), -INFINITY};
+    assert_true(fabsf(sampler_logprob(logits, 3, 0) - logf(1.0f / 3)) < 1e-4f);
+    assert_true(fabsf(sampler_logprob(logits, 3, 1) - logf(2.0f / 3)) < 1e-4f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pages_are_handed_out_once_and_come_back),
+        cmocka_unit_test(adopting_shares_whole_pages_and_copies_the_begun_one),
+        cmocka_unit_test(truncating_gives_back_every_page_behind),
+        cmocka_unit_test(the_longest_prefix_wins_and_the_oldest_goes_first),
+        cmocka_unit_test(a_longer_conversation_replaces_its_own_beginning),
+        cmocka_unit_test(the_cache_is_bounded),
+        cmocka_unit_test(greedy_takes_the_largest_and_of_equals_the_first),
+        cmocka_unit_test(draws_follow_the_softmax),
+        cmocka_unit_test(top_k_top_p_and_min_p_cut_the_tail),
+        cmocka_unit_test(the_same_seed_and_draw_give_the_same_token),
+        cmocka_unit_test(logprob_is_the_log_of_the_softmax),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

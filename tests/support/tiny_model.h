@@ -1,0 +1,28 @@
+/* A whole model small enough for unit tests: a two-layer llama with random weights and a byte vocabulary. */
+#ifndef PENSIEVE_TESTS_SUPPORT_TINY_MODEL_H
+#define PENSIEVE_TESTS_SUPPORT_TINY_MODEL_H
+
+#include <stddef.h>
+
+enum {
+    TINY_CONTEXT = 576,
+    TINY_VOCAB = 260, /* 256 bytes in order, <|end|> (256, ends a generation), <|start|>, <|mark|>, "ab" */
+    TINY_END = 256,
+    TINY_LAYERS = 2,
+    TINY_HEADS = 4,
+    TINY_KV_HEADS = 2,
+    TINY_HEAD_DIM = 16,
+    TINY_EMBD = TINY_HEADS * TINY_HEAD_DIM,
+    TINY_FF = 96,
+    TINY_KV_PAGE_BYTES = TINY_LAYERS * 2 * TINY_KV_HEADS * 64 * TINY_HEAD_DIM * 2,
+};
+
+struct tiny_model {
+    void *data; /* a GGUF file */
+    size_t size;
+};
+
+void tiny_model_init(struct tiny_model *m); /* aborts when out of memory */
+void tiny_model_deinit(struct tiny_model *m);
+
+#endif
