@@ -25,9 +25,9 @@ struct weights_tensor {
 };
 
 enum weights_kind {
-    WEIGHTS_UINT, /* any unsigned integer or bool */
-    WEIGHTS_INT,
-    WEIGHTS_FLOAT,
+    WEIGHTS_UINT,  /* unsigned, of any width */
+    WEIGHTS_INT,   /* signed, of any width */
+    WEIGHTS_FLOAT, /* of 32 or 64 bits */
     WEIGHTS_STRING,
     WEIGHTS_ARRAY,
     WEIGHTS_BOOL,
@@ -46,10 +46,12 @@ struct weights_meta {
     uint64_t n_items;            /* of an array */
 };
 
-/* Opens a GGUF file (v2, v3). On a hostile or cut file: false with FORMAT, what is wrong, and the
- * byte offset. No tensor or string of an opened file reaches past the map. */
+/* Opens a GGUF file (v2, v3). On a hostile or cut file: NULL with FORMAT, what is wrong, and the byte
+ * offset; UNSUPPORTED when it may be right but is nothing this build reads (v1, big-endian, a tensor
+ * type that has no decoder). No tensor or string of an opened file reaches past the map. The work is in
+ * proportion to the metadata, never to the tensors' data. */
 struct weights *weights_open(const char *path, struct error *err);
-/* The same over bytes that the caller keeps alive (tests, fuzzing). */
+/* The same over bytes, aligned to 32, that the caller keeps alive (tests, fuzzing). */
 struct weights *weights_open_bytes(const void *data, size_t size, struct error *err);
 void weights_close(struct weights *w);
 
@@ -64,13 +66,15 @@ size_t weights_n_meta(const struct weights *w);
 struct weights_meta weights_meta_at(const struct weights *w, size_t i);
 
 /* Getters: false when the key is missing or of another kind; integers convert between widths when the
- * value fits, integers to float too. */
+ * value fits, integers to float too. A bool is no integer. All take the same time for any file. */
 bool weights_uint(const struct weights *w, const char *key, uint64_t *out);
+bool weights_int(const struct weights *w, const char *key, int64_t *out);
 bool weights_float(const struct weights *w, const char *key, float *out);
 bool weights_bool(const struct weights *w, const char *key, bool *out);
 bool weights_string(const struct weights *w, const char *key, struct weights_string *out);
 
-/* Arrays: the number of items (0 when missing or not an array of that kind), and one item. */
+/* Arrays: the number of items (0 when missing or not an array), and one item by the rules above (bools
+ * count as 0 and 1 here); false past the end too. Item i costs the same for every i. */
 size_t weights_array_len(const struct weights *w, const char *key);
 bool weights_array_string(const struct weights *w, const char *key, size_t i,
                           struct weights_string *out);
