@@ -92,7 +92,7 @@ static bool take_u64(struct reader *r, uint64_t *out)
 
 static bool take_string(struct reader *r, struct weights_string *out)
 {
-    uint64_t at = r->at, len;
+    uint64_t at = r->at, len = 0;
     if (!take_u64(r, &len))
         return false;
     if (len > remaining(r))
