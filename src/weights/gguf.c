@@ -82,17 +82,19 @@ static bool take(struct reader *r, void *to, size_t n)
 
 static bool take_u32(struct reader *r, uint32_t *out)
 {
+    *out = 0; /* defined after a failure, too */
     return take(r, out, sizeof *out);
 }
 
 static bool take_u64(struct reader *r, uint64_t *out)
 {
+    *out = 0; /* defined after a failure, too */
     return take(r, out, sizeof *out);
 }
 
 static bool take_string(struct reader *r, struct weights_string *out)
 {
-    uint64_t at = r->at, len = 0;
+    uint64_t at = r->at, len;
     if (!take_u64(r, &len))
         return false;
     if (len > remaining(r))
@@ -417,7 +419,7 @@ static bool refuse_split(struct reader *r)
 bool gguf_read(struct weights *w, struct error *err)
 {
     struct reader r = {.w = w, .err = err};
-    uint64_t n_tensors, n_meta;
+    uint64_t n_tensors = 0, n_meta = 0;
     return read_version(&r) &&
            take_count(&r, &n_tensors, "tensors", MAX_TENSORS, MIN_TENSOR_BYTES) &&
            take_count(&r, &n_meta, "metadata entries", MAX_META, MIN_META_BYTES) &&
