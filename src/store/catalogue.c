@@ -13,8 +13,7 @@ static bool catalogue_string(struct catalogue *c, json_t *from, const char *key,
                              struct error *err)
 {
     json_t *value = json_object_get(from, key);
-    if (!json_string_length(value) || memchr(json_string_value(value), '\0',
-                                             json_string_length(value)))
+    if (!json_string_length(value))
         return error_set(err, ERROR_FORMAT, "\"%s\" must be a string that is not empty", key);
     *out = arena_copy(&c->arena, json_string_value(value), json_string_length(value));
     return *out || error_set(err, ERROR_NO_MEMORY, "out of memory");
