@@ -1,4 +1,5 @@
-/* Any bytes as a model file: opened or refused, and all that an opened file offers lies inside it. */
+/* Any bytes as a model file: opened or refused, and all that an opened file offers lies inside it.
+ */
 #include "weights/weights.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* The blocks byte for byte, as they lie in a GGUF file (little-endian; f16 is IEEE binary16 as uint16_t).
- * Shared by the scalar decoders here and by the kernels, which read them in place. */
+/* The blocks byte for byte, as they lie in a GGUF file (little-endian; f16 is IEEE binary16 as
+ * uint16_t). Shared by the scalar decoders here and by the kernels, which read them in place. */
 #ifndef PENSIEVE_QUANT_BLOCKS_H
 #define PENSIEVE_QUANT_BLOCKS_H
 
@@ -37,8 +37,8 @@ struct quant_q8_0 {
     int8_t qs[32];
 };
 
-/* Eight sub-blocks of 32: x = d * sc * q - dmin * mn. Six-bit sc and mn: for sub-block j < 4 they are
- * the low 6 bits of scales[j] and scales[j + 4]; for j >= 4 the low 4 bits are the nibbles of
+/* Eight sub-blocks of 32: x = d * sc * q - dmin * mn. Six-bit sc and mn: for sub-block j < 4 they
+ * are the low 6 bits of scales[j] and scales[j + 4]; for j >= 4 the low 4 bits are the nibbles of
  * scales[j + 4], the high 2 bits the top bits of scales[j - 4] and scales[j].
  * qs: each 32 bytes hold two sub-blocks, low nibbles the even one, high nibbles the odd one. */
 struct quant_q4_k {
@@ -55,9 +55,9 @@ struct quant_q5_k {
     uint8_t qs[128];
 };
 
-/* Sixteen sub-blocks of 16: x = d * scales[i] * (q - 32). Per half of 128 elements: ql has 64 bytes,
- * qh 32; element l (0..31) of quarter k takes its low nibble from ql[l + 32 * (k & 1)] (low nibble for
- * k < 2, high for k >= 2) and its high two bits from qh[l] >> 2k. */
+/* Sixteen sub-blocks of 16: x = d * scales[i] * (q - 32). Per half of 128 elements: ql has 64
+ * bytes, qh 32; element l (0..31) of quarter k takes its low nibble from ql[l + 32 * (k & 1)] (low
+ * nibble for k < 2, high for k >= 2) and its high two bits from qh[l] >> 2k. */
 struct quant_q6_k {
     uint8_t ql[128];
     uint8_t qh[64];

@@ -1,5 +1,5 @@
-/* The 16-bit floats of weight files, exactly: IEEE binary16 ("half") and bfloat16 to and from float.
- * Rounding is to nearest, ties to even. Knows no blocks. */
+/* The 16-bit floats of weight files, exactly: IEEE binary16 ("half") and bfloat16 to and from
+ * float. Rounding is to nearest, ties to even. Knows no blocks. */
 #ifndef PENSIEVE_QUANT_HALF_H
 #define PENSIEVE_QUANT_HALF_H
 

@@ -1,5 +1,6 @@
-/* The exact scalar decoders: every block format spelled out once, as the reference for all kernels. The
- * order of the float operations is part of each format's definition here. Knows no files, no threads. */
+/* The exact scalar decoders: every block format spelled out once, as the reference for all kernels.
+ * The order of the float operations is part of each format's definition here. Knows no files, no
+ * threads. */
 #include "quant/quant.h"
 
 #include "quant/blocks.h"

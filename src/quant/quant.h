@@ -1,5 +1,5 @@
-/* The block formats of weights: layout, size and exact scalar decoding of every type. Type numbers are
- * GGUF's (github.com/ggml-org/ggml, docs/gguf.md). Knows no files and no threads. */
+/* The block formats of weights: layout, size and exact scalar decoding of every type. Type numbers
+ * are GGUF's (github.com/ggml-org/ggml, docs/gguf.md). Knows no files and no threads. */
 #ifndef PENSIEVE_QUANT_QUANT_H
 #define PENSIEVE_QUANT_QUANT_H
 

@@ -1,5 +1,5 @@
-/* An opened model file from the inside: what the reader of a format fills in and weights.c hands out.
- * Private to src/weights. */
+/* An opened model file from the inside: what the reader of a format fills in and weights.c hands
+ * out. Private to src/weights. */
 #ifndef PENSIEVE_WEIGHTS_FILE_H
 #define PENSIEVE_WEIGHTS_FILE_H
 
@@ -30,8 +30,8 @@ struct file_meta {
     struct weights_string key; /* in the file */
     enum file_value_type type; /* of the value, or of an array's items; never FILE_ARRAY */
     bool is_array;
-    uint64_t n_items; /* of an array, else 1 */
-    uint64_t at;      /* where the value or the first item begins in the file */
+    uint64_t n_items;    /* of an array, else 1 */
+    uint64_t at;         /* where the value or the first item begins in the file */
     uint64_t *string_at; /* [n_items] where each item's length field is; arrays of strings alone */
 };
 

@@ -1,6 +1,7 @@
-/* Reads GGUF v2 and v3 (github.com/ggml-org/ggml, docs/gguf.md), little-endian: a header, typed metadata,
- * a table of tensors, then their data. Every number is the file's claim until it was checked against the
- * file's size. Knows the meaning of no key but general.alignment and split.count. */
+/* Reads GGUF v2 and v3 (github.com/ggml-org/ggml, docs/gguf.md), little-endian: a header, typed
+ * metadata, a table of tensors, then their data. Every number is the file's claim until it was
+ * checked against the file's size. Knows the meaning of no key but general.alignment and
+ * split.count. */
 #include "weights/file.h"
 
 #include <inttypes.h>
@@ -32,7 +33,9 @@ struct reader {
     char name[72];    /* its name, fit for printing; empty before it is known */
 };
 
-__attribute__((format(printf, 4, 5)))
+static bool fail(struct reader *r, enum error_code code, uint64_t at, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
 static bool fail(struct reader *r, enum error_code code, uint64_t at, const char *format, ...)
 {
     char text[224];
@@ -148,7 +151,8 @@ static bool skip_numbers(struct reader *r, const struct file_meta *meta)
     return true;
 }
 
-/* Steps over strings of an array and remembers where each is: 8 bytes of memory for each length field. */
+/* Steps over strings of an array and remembers where each is: 8 bytes of memory for each length
+ * field. */
 static bool skip_strings(struct reader *r, struct file_meta *meta)
 {
     struct weights_string unused;
@@ -215,21 +219,20 @@ static bool read_meta(struct reader *r, uint64_t n)
         begin(r, "metadata entry", w->n_meta++);
         uint64_t at = r->at;
         if (!take_name(r, &meta->key) ||
-            !add_name(r, &w->meta_index, meta->key.data, meta->key.len, at) ||
-            !take_value(r, meta))
+            !add_name(r, &w->meta_index, meta->key.data, meta->key.len, at) || !take_value(r, meta))
             return false;
     }
     return true;
 }
 
-/* The names of types that exist but have no decoder here, so that the refusal can say which it is. */
+/* The names of types that exist but have no decoder here, so that a refusal can say which it is. */
 static const char *foreign_type_name(uint32_t type)
 {
     static const char *const names[] = {
-        [9] = "Q8_1",     [10] = "Q2_K",  [11] = "Q3_K",   [15] = "Q8_K",   [16] = "IQ2_XXS",
-        [17] = "IQ2_XS",  [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S",
-        [22] = "IQ2_S",   [23] = "IQ4_XS", [24] = "I8",    [25] = "I16",    [26] = "I32",
-        [27] = "I64",     [28] = "F64",   [29] = "IQ1_M",  [34] = "TQ1_0",  [35] = "TQ2_0",
+        [9] = "Q8_1",    [10] = "Q2_K",    [11] = "Q3_K",  [15] = "Q8_K",   [16] = "IQ2_XXS",
+        [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S",
+        [22] = "IQ2_S",  [23] = "IQ4_XS",  [24] = "I8",    [25] = "I16",    [26] = "I32",
+        [27] = "I64",    [28] = "F64",     [29] = "IQ1_M", [34] = "TQ1_0",  [35] = "TQ2_0",
         [39] = "MXFP4",
     };
     const char *name = type < sizeof names / sizeof *names ? names[type] : NULL;
@@ -310,8 +313,8 @@ static bool read_alignment(struct reader *r, uint64_t *out)
     return true;
 }
 
-/* Turns the offsets of all tensors, counted from the data's begin, into pointers, or says how far the
- * file would have to reach. */
+/* Turns the offsets of all tensors, counted from the data's begin, into pointers, or says how far
+ * the file would have to reach. */
 static bool place_tensors(struct reader *r, const uint64_t *offsets)
 {
     struct weights *w = r->w;

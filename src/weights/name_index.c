@@ -1,5 +1,5 @@
-/* An open-addressing hash table over SipHash-1-3 (Aumasson, Bernstein: "SipHash: a fast short-input PRF",
- * 2012). Knows nothing of what the names mean. */
+/* An open-addressing hash table over SipHash-1-3 (Aumasson, Bernstein: "SipHash: a fast short-input
+ * PRF", 2012). Knows nothing of what the names mean. */
 #include "weights/name_index.h"
 
 #include <stdlib.h>
@@ -92,7 +92,7 @@ static bool grow(struct name_index *index)
     struct name_index bigger = *index;
     bigger.n_slots = index->n_slots ? index->n_slots * 2 : 64;
     if (!index->n_slots && getentropy(bigger.key, sizeof bigger.key))
-        memcpy(bigger.key, &index, sizeof index); /* no entropy: the stack's address is the secret */
+        memcpy(bigger.key, &index, sizeof index); /* no entropy: an address is the secret */
     bigger.slots = calloc(bigger.n_slots, sizeof *bigger.slots);
     if (!bigger.slots)
         return false;

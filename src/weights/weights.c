@@ -1,5 +1,5 @@
-/* Opening a model file and reading out of it: tensors and metadata by name, values converted to what the
- * caller asks for. Knows no file format: gguf.c reads those. */
+/* Opening a model file and reading out of it: tensors and metadata by name, values converted to
+ * what the caller asks for. Knows no file format: gguf.c reads those. */
 #include "weights/weights.h"
 
 #include "weights/file.h"
@@ -10,9 +10,9 @@
 size_t file_value_bytes(enum file_value_type type)
 {
     static const uint8_t bytes[FILE_N_VALUE_TYPES] = {
-        [FILE_U8] = 1,  [FILE_I8] = 1,   [FILE_U16] = 2, [FILE_I16] = 2, [FILE_U32] = 4,
-        [FILE_I32] = 4, [FILE_F32] = 4,  [FILE_BOOL] = 1, [FILE_U64] = 8, [FILE_I64] = 8,
-        [FILE_F64] = 8,
+        [FILE_U8] = 1,  [FILE_I8] = 1,  [FILE_U16] = 2, [FILE_I16] = 2,
+        [FILE_U32] = 4, [FILE_I32] = 4, [FILE_F32] = 4, [FILE_BOOL] = 1,
+        [FILE_U64] = 8, [FILE_I64] = 8, [FILE_F64] = 8,
     };
     return bytes[type];
 }

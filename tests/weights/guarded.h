@@ -1,4 +1,5 @@
-/* A copy of bytes that ends where unreadable memory begins: one byte too many is a crash, in any build. */
+/* A copy of bytes that ends where unreadable memory begins: one byte too many is a crash, in any
+ * build. */
 #ifndef PENSIEVE_TESTS_WEIGHTS_GUARDED_H
 #define PENSIEVE_TESTS_WEIGHTS_GUARDED_H
 

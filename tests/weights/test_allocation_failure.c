@@ -1,5 +1,5 @@
-/* Opening with the k-th allocation failing, for every k: one error, no crash, nothing leaked. The linker
- * puts the functions below in the place of malloc and its kin (--wrap). */
+/* Opening with the k-th allocation failing, for every k: one error, no crash, nothing leaked. The
+ * linker puts the functions below in the place of malloc and its kin (--wrap). */
 #include "weights/weights.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
-/* The GGUF reader over hand-made files: right ones give back what was put in; cut, mutated and hostile
- * ones give one error with the place, and never a read outside the file. */
+/* The GGUF reader over hand-made files: right ones give back what was put in; cut, mutated and
+ * hostile ones give one error with the place, and never a read outside the file. */
 #include "weights/weights.h"
 
 #include <setjmp.h>
@@ -53,7 +53,8 @@ static void sample_meta(struct buf *b)
     gguf_array(b, "empty", GGUF_STRING, 0);
 }
 
-/* Three tensors: [2][32] Q8_0 at 0 (68 bytes), [5] F32 at 96, [2][256] Q4_K at 128; 416 bytes of data. */
+/* Three tensors: [2][32] Q8_0 at 0 (68 bytes), [5] F32 at 96, [2][256] Q4_K at 128; 416 bytes of
+ * data. */
 static void sample_file(struct buf *b, uint32_t version)
 {
     buf_init(b, 1 << 20);
@@ -104,9 +105,8 @@ static void every_scalar_comes_back(void **state)
     static const struct {
         const char *key;
         int64_t value;
-    } integers[] = {{"u8", 200},           {"i8", -100},          {"u16", 60000},
-                    {"i16", -30000},       {"u32", 4000000000},   {"i32", -2000000000},
-                    {"i64", INT64_MIN}};
+    } integers[] = {{"u8", 200},         {"i8", -100},         {"u16", 60000},    {"i16", -30000},
+                    {"u32", 4000000000}, {"i32", -2000000000}, {"i64", INT64_MIN}};
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
         int64_t v;
         uint64_t u;
@@ -284,7 +284,8 @@ static void a_cut_file_is_refused_at_every_length(void **state)
     b.len -= 1;
     char text[100];
     snprintf(text, sizeof text,
-             "the file is cut: tensor \"third\" ends at byte %zu, the file has %zu", b.len + 1, b.len);
+             "the file is cut: tensor \"third\" ends at byte %zu, the file has %zu", b.len + 1,
+             b.len);
     assert_refused(&b, ERROR_FORMAT, text);
 }
 
@@ -380,12 +381,13 @@ static void files_of_another_format_are_refused_by_name(void **state)
 static void hostile_counts_are_refused(void **state)
 {
     (void)state;
-    static const uint64_t counts[] = {4, 1000, 1 << 20, (1 << 20) + 1, UINT32_MAX, 1ull << 32,
-                                      1ull << 61, 1ull << 63, UINT64_MAX};
+    static const uint64_t counts[] = {4,          1000,       1 << 20,    (1 << 20) + 1, UINT32_MAX,
+                                      1ull << 32, 1ull << 61, 1ull << 63, UINT64_MAX};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         struct buf b = header(counts[i], 0);
         gguf_data(&b, 0, 64);
-        assert_refused(&b, ERROR_FORMAT, counts[i] > 1 << 20 ? "at most 1048576" : "tensors cannot");
+        assert_refused(&b, ERROR_FORMAT,
+                       counts[i] > 1 << 20 ? "at most 1048576" : "tensors cannot");
         b = header(0, counts[i] + (counts[i] == 4));
         gguf_data(&b, 0, 64);
         assert_refused(&b, ERROR_FORMAT,
@@ -581,7 +583,7 @@ static void a_large_vocabulary_opens_quickly_and_any_word_is_near(void **state)
             if (s.len != (size_t)n || memcmp(s.data, word, s.len))
                 fail_msg("word %d is another", i);
         }
-        assert_true(clock_now_ms() - begin_ms < 2000); /* walking the array for each takes minutes */
+        assert_true(clock_now_ms() - begin_ms < 2000); /* walking it for each takes minutes */
         weights_close(w);
     }
     if (best_ms > 40)

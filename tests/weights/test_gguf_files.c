@@ -1,4 +1,5 @@
-/* The real model files, opened whole: counts, types, shapes and metadata as their makers wrote them. */
+/* The real model files, opened whole: counts, types, shapes and metadata as their makers wrote
+ * them. */
 #include "weights/weights.h"
 
 #include "base/clock.h"
@@ -134,7 +135,8 @@ int main(void)
         char path[4096];
         model_path(path, sizeof path, files[i]);
         if (access(path, R_OK)) {
-            fprintf(stderr, "SKIPPED: %s is missing (PENSIEVE_TEST_MODELS names its folder)\n", path);
+            fprintf(stderr, "SKIPPED: %s is missing (PENSIEVE_TEST_MODELS names its folder)\n",
+                    path);
             return 77;
         }
     }
