@@ -68,8 +68,8 @@ size_t weights_n_meta(const struct weights *w);
 struct weights_meta weights_meta_at(const struct weights *w, size_t i);
 
 /* Getters: false when the key is missing or of another kind; integers convert between widths when
- * the value fits, integers to float too. A bool is no integer. The time
- * does not grow with the file. */
+ * the value fits, integers to float too. A bool is no integer. The time does
+ * not grow with the file. */
 bool weights_uint(const struct weights *w, const char *key, uint64_t *out);
 bool weights_int(const struct weights *w, const char *key, int64_t *out);
 bool weights_float(const struct weights *w, const char *key, float *out);
