@@ -1,0 +1,292 @@
+/* The CPU backend: its making and end, the step, and the operations on rows one by one. Matrix products,
+ * attention, KV pages and RoPE are in the files beside it. */
+#include "backend/cpu/cpu.h"
+
+#include "backend/cpu/state.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* ---- memory ---- */
+
+void *cpu_memory_map(size_t n_bytes, const char *what, struct error *err)
+{
+    void *p = mmap(NULL, n_bytes ? n_bytes : 1, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        error_set(err, ERROR_NO_MEMORY, "no memory for %s (%zu MiB)", what, n_bytes >> 20);
+        return NULL;
+    }
+#ifdef MADV_HUGEPAGE
+    madvise(p, n_bytes, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
+void cpu_memory_unmap(void *memory, size_t n_bytes)
+{
+    if (memory)
+        munmap(memory, n_bytes ? n_bytes : 1);
+}
+
+static size_t activation_bytes(uint32_t width)
+{
+    return (size_t)BACKEND_MAX_ROWS * width * sizeof(float);
+}
+
+static struct backend_activation *cpu_activation(struct backend *be, uint32_t width,
+                                                 struct error *err)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    if (!cpu_linear_reserve(cpu, width, err))
+        return NULL;
+    struct backend_activation **list =
+        realloc(cpu->activations, (cpu->n_activations + 1) * sizeof *list);
+    if (list)
+        cpu->activations = list;
+    struct backend_activation *a = list ? malloc(sizeof *a) : NULL;
+    if (!a) {
+        error_set(err, ERROR_NO_MEMORY, "out of memory for activations");
+        return NULL;
+    }
+    a->width = width;
+    a->data = cpu_memory_map(activation_bytes(width), "activations", err);
+    if (!a->data) {
+        free(a);
+        return NULL;
+    }
+    cpu->activations[cpu->n_activations++] = a;
+    return a;
+}
+
+/* ---- rows in parallel ---- */
+
+static void row_task(void *context, uint32_t i, uint32_t thread)
+{
+    const struct cpu_row_job *job = context;
+    uint32_t first = i * job->chunk, n = job->n_rows - first;
+    job->rows(job, first, n < job->chunk ? n : job->chunk);
+}
+
+void cpu_run_rows(struct cpu *cpu, uint32_t n_rows, size_t n_floats,
+                  void (*rows)(const struct cpu_row_job *, uint32_t, uint32_t),
+                  const void *context)
+{
+    enum { TASK_FLOATS = 8192 }; /* less is not worth another thread */
+    struct cpu_row_job job = {cpu, rows, context, n_rows, 0};
+    job.chunk = (uint32_t)(TASK_FLOATS / (n_floats + 1)) + 1;
+    pool_run(cpu->pool, (n_rows + job.chunk - 1) / job.chunk, row_task, &job);
+}
+
+/* ---- the step ---- */
+
+static void cpu_begin(struct backend *be, const struct backend_batch *batch)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    assert(batch->n_rows >= 1 && batch->n_rows <= BACKEND_MAX_ROWS);
+    cpu->batch = batch;
+    cpu->n_rows = batch->n_rows;
+    cpu->n_batches++;
+    cpu->n_segments = 0;
+    for (uint32_t i = 0; i < batch->n_rows; i++) {
+        const struct backend_row *row = &batch->rows[i];
+        if (i && row->sequence == row[-1].sequence && row->position % BACKEND_PAGE_TOKENS)
+            cpu->segments[cpu->n_segments - 1].n++;
+        else
+            cpu->segments[cpu->n_segments++] = (struct cpu_rows){i, 1, row->sequence};
+    }
+}
+
+static void cpu_end(struct backend *be)
+{
+    ((struct cpu *)be)->batch = NULL;
+}
+
+static uint32_t cpu_select(struct backend *be, const struct backend_activation *x,
+                           struct backend_activation *out)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    const struct backend_batch *batch = cpu->batch;
+    assert(x->width == out->width && cpu->n_rows == batch->n_rows);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < batch->n_rows; i++)
+        if (batch->rows[i].wants_logits)
+            memmove(out->data + (size_t)n++ * x->width, x->data + (size_t)i * x->width,
+                    x->width * sizeof(float));
+    cpu->n_rows = n;
+    return n;
+}
+
+/* ---- one row after the other ---- */
+
+struct embed_job {
+    const struct weights_tensor *table;
+    float *out;
+};
+
+static void embed_rows(const struct cpu_row_job *job, uint32_t first, uint32_t n)
+{
+    const struct embed_job *e = job->context;
+    const size_t width = e->table->shape[0], row_bytes = quant_row_bytes(e->table->type, width);
+    for (uint32_t i = first; i < first + n; i++) {
+        uint32_t token = (uint32_t)job->cpu->batch->rows[i].token;
+        assert(token < e->table->shape[1]);
+        quant_traits(e->table->type)
+            ->decode((const char *)e->table->data + token * row_bytes, e->out + i * width, width);
+    }
+}
+
+static void cpu_embed(struct backend *be, const struct weights_tensor *table,
+                      struct backend_activation *out)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    assert(out->width == table->shape[0]);
+    const struct embed_job job = {table, out->data};
+    cpu_run_rows(cpu, cpu->n_rows, out->width, embed_rows, &job);
+}
+
+struct vector_job {
+    float *out;
+    const float *x, *w;
+    float eps;
+    size_t width;
+};
+
+static void rms_norm_rows(const struct cpu_row_job *job, uint32_t first, uint32_t n)
+{
+    const struct vector_job *v = job->context;
+    for (uint32_t i = first; i < first + n; i++)
+        job->cpu->kernels.rms_norm(v->x + i * v->width, v->w, v->eps, v->out + i * v->width,
+                                   v->width);
+}
+
+static void cpu_rms_norm(struct backend *be, const struct backend_activation *x,
+                         const struct weights_tensor *w, float eps, struct backend_activation *out)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    assert(x->width == w->shape[0] && x->width == out->width && w->type == QUANT_F32);
+    const struct vector_job job = {out->data, x->data, w->data, eps, x->width};
+    cpu_run_rows(cpu, cpu->n_rows, x->width, rms_norm_rows, &job);
+}
+
+static void add_rows(const struct cpu_row_job *job, uint32_t first, uint32_t n)
+{
+    const struct vector_job *v = job->context;
+    job->cpu->kernels.add(v->out + first * v->width, v->x + first * v->width, n * v->width);
+}
+
+static void cpu_add(struct backend *be, struct backend_activation *x,
+                    const struct backend_activation *y)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    assert(x->width == y->width);
+    const struct vector_job job = {x->data, y->data, NULL, 0, x->width};
+    cpu_run_rows(cpu, cpu->n_rows, x->width, add_rows, &job);
+}
+
+static void swiglu_rows(const struct cpu_row_job *job, uint32_t first, uint32_t n)
+{
+    const struct vector_job *v = job->context;
+    job->cpu->kernels.swiglu(v->out + first * v->width, v->x + first * v->width, n * v->width);
+}
+
+static void cpu_swiglu(struct backend *be, struct backend_activation *gate,
+                       const struct backend_activation *up)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    assert(gate->width == up->width);
+    const struct vector_job job = {gate->data, up->data, NULL, 0, gate->width};
+    cpu_run_rows(cpu, cpu->n_rows, gate->width, swiglu_rows, &job);
+}
+
+/* ---- making and end ---- */
+
+static const char *cpu_describe(const struct backend *be)
+{
+    return ((const struct cpu *)be)->description;
+}
+
+static void cpu_destroy(struct backend *be)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    for (size_t i = 0; i < cpu->n_activations; i++) {
+        cpu_memory_unmap(cpu->activations[i]->data, activation_bytes(cpu->activations[i]->width));
+        free(cpu->activations[i]);
+    }
+    free(cpu->activations);
+    cpu_kv_deinit(cpu);
+    cpu_rope_deinit(cpu);
+    cpu_linear_deinit(cpu);
+    free(cpu->threads);
+    pool_destroy(cpu->pool);
+    free(cpu);
+}
+
+static const struct backend_ops cpu_ops = {
+    .destroy = cpu_destroy,
+    .describe = cpu_describe,
+    .accepts = cpu_accepts,
+    .activation = cpu_activation,
+    .kv_init = cpu_kv_init,
+    .kv_page_bytes = cpu_kv_page_bytes,
+    .kv_page_copy = cpu_kv_page_copy,
+    .begin = cpu_begin,
+    .end = cpu_end,
+    .embed = cpu_embed,
+    .rms_norm = cpu_rms_norm,
+    .linear = cpu_linear,
+    .rope = cpu_rope,
+    .kv_store = cpu_kv_store,
+    .attend = cpu_attend,
+    .add = cpu_add,
+    .swiglu = cpu_swiglu,
+    .select = cpu_select,
+    .logits = cpu_logits,
+};
+
+static bool choose_tier(const char *name, size_t *tier, struct error *err)
+{
+    *tier = kernels_tier_best();
+    if (!name)
+        return true;
+    int found = kernels_tier_find(name);
+    if (found < 0)
+        return error_set(err, ERROR_USAGE, "there is no CPU tier '%s'", name);
+    if (!kernels_tier_runs((size_t)found))
+        return error_set(err, ERROR_USAGE, "this CPU cannot run the tier '%s'", name);
+    *tier = (size_t)found;
+    return true;
+}
+
+struct backend *backend_cpu_create(const struct backend_cpu_options *options, struct error *err)
+{
+    size_t tier;
+    if (!choose_tier(options->tier, &tier, err))
+        return NULL;
+    struct cpu *cpu = calloc(1, sizeof *cpu);
+    if (!cpu) {
+        error_set(err, ERROR_NO_MEMORY, "out of memory for the CPU backend");
+        return NULL;
+    }
+    cpu->base.ops = &cpu_ops;
+    kernels_init(&cpu->kernels, tier);
+    cpu->pool = pool_create(options->n_threads ? options->n_threads : pool_physical_cores(), err);
+    if (!cpu->pool) {
+        free(cpu);
+        return NULL;
+    }
+    uint32_t n_threads = pool_n_threads(cpu->pool);
+    snprintf(cpu->description, sizeof cpu->description, "cpu %s, %u thread%s", cpu->kernels.tier,
+             n_threads, n_threads == 1 ? "" : "s");
+    cpu->threads = calloc(n_threads, sizeof *cpu->threads);
+    if (!cpu->threads)
+        error_set(err, ERROR_NO_MEMORY, "out of memory for the threads");
+    if (!cpu->threads || !cpu_rope_init(cpu, err)) {
+        cpu_destroy(&cpu->base);
+        return NULL;
+    }
+    return &cpu->base;
+}

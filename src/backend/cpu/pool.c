@@ -1,0 +1,205 @@
+/* The workers. One atomic word, the ticket, carries the job's number, its task count and the next task; a
+ * claim is a compare-and-swap on it, so a worker that comes late can never take a task of another job. */
+#include "backend/cpu/pool.h"
+
+#include "base/clock.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    SPIN_NS = 50 * 1000, /* how long a worker watches for the next job before it sleeps */
+    SPINS_PER_LOOK = 64, /* pauses between two looks at the clock */
+};
+
+struct worker {
+    struct pool *pool;
+    uint32_t thread;
+    pthread_t id;
+};
+
+struct pool {
+    /* job number (24 bits) | number of tasks (20) | next task (20) */
+    _Alignas(64) _Atomic uint64_t ticket;
+    _Alignas(64) _Atomic uint32_t n_done;
+    _Alignas(64) _Atomic uint32_t n_asleep;
+    _Atomic(void (*)(void *, uint32_t, uint32_t)) task;
+    _Atomic(void *) context;
+    _Atomic bool ends;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    uint32_t n_threads;
+    struct worker workers[POOL_MAX_THREADS]; /* [n_threads - 1] */
+};
+
+static uint64_t ticket_job(uint64_t t) { return t >> 40; }
+static uint32_t ticket_n_tasks(uint64_t t) { return (uint32_t)(t >> 20) & POOL_MAX_TASKS; }
+static uint32_t ticket_next(uint64_t t) { return (uint32_t)t & POOL_MAX_TASKS; }
+
+static inline void pause_cpu(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Does tasks of whatever job is on, until it has none left. */
+static void work(struct pool *p, uint32_t thread)
+{
+    uint64_t t = atomic_load(&p->ticket);
+    while (ticket_next(t) < ticket_n_tasks(t)) {
+        if (!atomic_compare_exchange_weak(&p->ticket, &t, t + 1))
+            continue;
+        /* the job cannot end before this task does, so its fields are still its own */
+        atomic_load(&p->task)(atomic_load(&p->context), ticket_next(t), thread);
+        atomic_fetch_add(&p->n_done, 1);
+        t = atomic_load(&p->ticket);
+    }
+}
+
+/* Waits for a job other than `job`; false when the pool ends. */
+static bool await_job(struct pool *p, uint64_t job)
+{
+    int64_t until = clock_now_ns() + SPIN_NS;
+    do {
+        for (int i = 0; i < SPINS_PER_LOOK; i++) {
+            if (ticket_job(atomic_load_explicit(&p->ticket, memory_order_acquire)) != job)
+                return !atomic_load(&p->ends);
+            pause_cpu();
+        }
+    } while (clock_now_ns() < until);
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->n_asleep, 1);
+    while (ticket_job(atomic_load(&p->ticket)) == job && !atomic_load(&p->ends))
+        pthread_cond_wait(&p->wake, &p->lock);
+    atomic_fetch_sub(&p->n_asleep, 1);
+    pthread_mutex_unlock(&p->lock);
+    return !atomic_load(&p->ends);
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *w = argument;
+    uint64_t job = 0;
+    while (await_job(w->pool, job)) {
+        job = ticket_job(atomic_load(&w->pool->ticket));
+        work(w->pool, w->thread);
+    }
+    return NULL;
+}
+
+static void wake_all(struct pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void pool_run(struct pool *p, uint32_t n_tasks,
+              void (*task)(void *context, uint32_t i, uint32_t thread), void *context)
+{
+    if (n_tasks <= 1 || p->n_threads == 1) {
+        for (uint32_t i = 0; i < n_tasks; i++)
+            task(context, i, 0);
+        return;
+    }
+    atomic_store(&p->task, task);
+    atomic_store(&p->context, context);
+    atomic_store(&p->n_done, 0);
+    uint64_t job = (ticket_job(atomic_load(&p->ticket)) + 1) & 0xffffff;
+    atomic_store(&p->ticket, job << 40 | (uint64_t)n_tasks << 20);
+    if (atomic_load(&p->n_asleep))
+        wake_all(p);
+    work(p, 0);
+    for (uint32_t i = 1; atomic_load(&p->n_done) < n_tasks; i++) {
+        pause_cpu();
+        if (i % 4096 == 0) /* a worker lost its core in the middle of a task: give it this one */
+            sched_yield();
+    }
+}
+
+struct pool *pool_create(uint32_t n_threads, struct error *err)
+{
+    struct pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
+    if (!p) {
+        error_set(err, ERROR_NO_MEMORY, "out of memory for the threads");
+        return NULL;
+    }
+    *p = (struct pool){.n_threads = 1};
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    if (n_threads > POOL_MAX_THREADS)
+        n_threads = POOL_MAX_THREADS;
+    for (uint32_t i = 1; i < n_threads; i++) {
+        struct worker *w = &p->workers[i - 1];
+        *w = (struct worker){.pool = p, .thread = i};
+        if (pthread_create(&w->id, NULL, worker_main, w)) {
+            error_set(err, ERROR_IO, "the system gives no thread %u", i + 1);
+            pool_destroy(p);
+            return NULL;
+        }
+        p->n_threads++;
+    }
+    return p;
+}
+
+void pool_destroy(struct pool *p)
+{
+    if (!p)
+        return;
+    atomic_store(&p->ends, true);
+    /* a job without tasks ends the watching, too */
+    atomic_store(&p->ticket, ((ticket_job(atomic_load(&p->ticket)) + 1) & 0xffffff) << 40);
+    wake_all(p);
+    for (uint32_t i = 1; i < p->n_threads; i++)
+        pthread_join(p->workers[i - 1].id, NULL);
+    pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+uint32_t pool_n_threads(const struct pool *p)
+{
+    return p->n_threads;
+}
+
+/* ---- counting cores ---- */
+
+#ifdef __linux__
+/* The first CPU of the core that `cpu` belongs to, as the system tells, or `cpu` itself. */
+static int first_sibling(int cpu)
+{
+    char path[96];
+    int first = cpu;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    FILE *f = fopen(path, "r");
+    if (f) {
+        if (fscanf(f, "%d", &first) != 1)
+            first = cpu;
+        fclose(f);
+    }
+    return first;
+}
+#endif
+
+uint32_t pool_physical_cores(void)
+{
+#ifdef __linux__
+    cpu_set_t allowed, cores;
+    CPU_ZERO(&cores);
+    if (!sched_getaffinity(0, sizeof allowed, &allowed)) {
+        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+            if (CPU_ISSET(cpu, &allowed))
+                CPU_SET(first_sibling(cpu), &cores);
+        return CPU_COUNT(&cores) ? (uint32_t)CPU_COUNT(&cores) : 1;
+    }
+#endif
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (uint32_t)n : 1;
+}

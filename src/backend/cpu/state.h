@@ -1,0 +1,133 @@
+/* What the files of the CPU backend share: its state, and the batch as they need it. */
+#ifndef PENSIEVE_BACKEND_CPU_STATE_H
+#define PENSIEVE_BACKEND_CPU_STATE_H
+
+#include "backend/backend.h"
+#include "backend/cpu/pool.h"
+#include "kernels/kernels.h"
+
+enum {
+    CPU_N_TILES = (BACKEND_MAX_ROWS + KERNELS_TILE_TOKENS - 1) / KERNELS_TILE_TOKENS,
+    CPU_MAX_QUERIES = 128, /* queries of one attention task */
+    CPU_MAX_UNIT_ROWS = 16,
+    CPU_SPLIT_PAGES = 4, /* softmax restarts every so many pages, counted from position 0 */
+    CPU_ROPE_SLOTS = 2,
+    CPU_ROPE_MAX_PAIRS = 512,
+};
+
+struct backend_activation {
+    float *data; /* [BACKEND_MAX_ROWS][width] */
+    uint32_t width;
+};
+
+/* Rows of one sequence that are worked on together. */
+struct cpu_rows {
+    uint32_t first, n, sequence;
+};
+
+/* Corrections of one offset for the quantized activations: see kernels_row_x. */
+struct cpu_correction {
+    int32_t offset;
+    bool halves, used;
+    int32_t *c[2]; /* [n_places] */
+};
+
+enum { CPU_N_CORRECTIONS = 4 }; /* as many as there are offsets */
+
+/* The current operation's activations as int8: by rows (few tokens) or by tiles (many). */
+struct cpu_quantized {
+    struct kernels_blocks blocks;
+    struct cpu_correction corrections[CPU_N_CORRECTIONS];
+    uint32_t max_width; /* that it has room for */
+    void *memory;
+    size_t n_bytes;
+};
+
+struct cpu_rope_table {
+    struct backend_rope_params params;
+    double *frequencies; /* [pairs] radians per position */
+    float *cos, *sin;    /* [BACKEND_MAX_ROWS][pairs] */
+    uint64_t batch;      /* that it was made for */
+    bool has_frequencies;
+};
+
+struct cpu_kv {
+    struct backend_kv_shape shape;
+    uint16_t *pages; /* [n_pages][n_layers][n_kv_heads]{ k [head_dim][P], v [P][head_dim] } */
+    size_t page_values, head_values;
+    float *partials; /* room for partial results of attention, [n_partials][head_dim + 2] */
+    size_t n_partials;
+};
+
+struct cpu_thread {
+    void *panels; /* unpacked weights */
+    size_t n_panel_bytes;
+    float *attention; /* the state of CPU_MAX_QUERIES queries: [4 + 2 * head_dim] each */
+    size_t n_attention_bytes;
+};
+
+struct cpu {
+    struct backend base;
+    struct kernels kernels;
+    struct pool *pool;
+    char description[64];
+    struct cpu_thread *threads; /* [n_threads] */
+    struct backend_activation **activations;
+    size_t n_activations;
+    struct cpu_quantized quantized;
+    struct cpu_rope_table rope[CPU_ROPE_SLOTS];
+    struct cpu_kv kv;
+
+    /* the step */
+    const struct backend_batch *batch;
+    uint64_t n_batches;
+    uint32_t n_rows; /* that operations work on: the batch's, after select() fewer */
+    uint32_t n_segments;
+    struct cpu_rows segments[BACKEND_MAX_ROWS]; /* rows of the same page */
+};
+
+/* Zeroed memory that costs nothing until it is touched, or NULL with NO_MEMORY. */
+void *cpu_memory_map(size_t n_bytes, const char *what, struct error *err);
+void cpu_memory_unmap(void *memory, size_t n_bytes);
+
+/* Runs over chunks of rows, each of about n_floats floats per row, on as many threads as it is worth. */
+struct cpu_row_job {
+    struct cpu *cpu;
+    void (*rows)(const struct cpu_row_job *job, uint32_t first, uint32_t n);
+    const void *context;
+    uint32_t n_rows, chunk;
+};
+void cpu_run_rows(struct cpu *cpu, uint32_t n_rows, size_t n_floats,
+                  void (*rows)(const struct cpu_row_job *, uint32_t, uint32_t),
+                  const void *context);
+
+/* linear.c */
+bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err);
+void cpu_linear_deinit(struct cpu *cpu);
+bool cpu_accepts(const struct backend *be, const struct weights_tensor *w, struct error *err);
+void cpu_linear(struct backend *be, const struct backend_activation *x,
+                const struct backend_linear *outputs, uint32_t n);
+void cpu_logits(struct backend *be, const struct backend_activation *x,
+                const struct weights_tensor *w, float *logits);
+
+/* kv.c */
+bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struct error *err);
+void cpu_kv_deinit(struct cpu *cpu);
+size_t cpu_kv_page_bytes(const struct backend *be);
+void cpu_kv_page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
+void cpu_kv_store(struct backend *be, uint32_t layer, const struct backend_activation *k,
+                  const struct backend_activation *v);
+uint16_t *cpu_kv_keys(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t kv_head);
+uint16_t *cpu_kv_values(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t kv_head);
+
+/* attend.c */
+void cpu_attend(struct backend *be, uint32_t layer, const struct backend_activation *q,
+                uint32_t n_heads, float scale, struct backend_activation *out);
+
+/* rope.c */
+bool cpu_rope_init(struct cpu *cpu, struct error *err);
+void cpu_rope_deinit(struct cpu *cpu);
+void cpu_rope(struct backend *be, struct backend_activation *x, uint32_t n_heads,
+              uint32_t head_dim, const struct backend_rope_params *params);
+
+#endif

@@ -1,0 +1,155 @@
+/* The arithmetic of a network: one table of function pointers per tier of CPU, each slot stated once here.
+ * Every tier starts as the scalar reference and overwrites what it does better. Knows no models, no files,
+ * and not what the threads that call it are for.
+ *
+ * Quantized products. Activations become int8 with one float scale per block of 32 ("round to nearest
+ * even of x * (127 / max|x|)"). Weights are decoded to unsigned integers u with one of these forms:
+ *
+ *   OFFSET, WIDE   w = d * (u - offset)             u < 128 (WIDE: u < 256)
+ *   MIN            w = d * u + m
+ *   HALVES         w = d[half] * (u - offset)       a scale for each 16 elements
+ *
+ * Integer sums of a block (of a half) are exact. Float additions have one order everywhere, so that all
+ * paths and all tiers give the same bits: block b belongs to strand b mod 8; within a strand, blocks
+ * ascend, each adding  acc = fma(dot - offset * sum(a), d * da, acc)  (HALVES: lower half, then upper),
+ * and for MIN then  acc = fma(m, da * sum(a), acc);  the strands end in the tree
+ * ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)). */
+#ifndef PENSIEVE_KERNELS_KERNELS_H
+#define PENSIEVE_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    KERNELS_BLOCK = 32,       /* elements of a block of activations */
+    KERNELS_STRANDS = 8,      /* independent sums along a row */
+    KERNELS_PANEL_ROWS = 16,  /* weight rows unpacked side by side */
+    KERNELS_TILE_TOKENS = 12, /* tokens whose activations are interleaved */
+    KERNELS_FEW_TOKENS = 4,   /* tokens that the row kernels take at once */
+    KERNELS_PAGE_TOKENS = 64, /* keys of a page of attention */
+    KERNELS_N_TYPES = 32,     /* above every type number of QUANT_TYPES */
+};
+
+enum kernels_form {
+    KERNELS_NONE, /* the table has nothing for this type */
+    KERNELS_FLOAT,
+    KERNELS_OFFSET,
+    KERNELS_WIDE,
+    KERNELS_MIN,
+    KERNELS_HALVES,
+    KERNELS_N_FORMS,
+};
+
+/* Blocks of one strand when a row has n_blocks; a strand's room is that of the longest. */
+static inline size_t kernels_strand_room(size_t n_blocks)
+{
+    return (n_blocks + KERNELS_STRANDS - 1) / KERNELS_STRANDS;
+}
+static inline size_t kernels_strand_length(size_t n_blocks, size_t strand)
+{
+    return (n_blocks + KERNELS_STRANDS - 1 - strand) / KERNELS_STRANDS;
+}
+
+/* Quantized activations. Block 8 * g + i of a row stands at place  i * strand + g * step. */
+struct kernels_blocks {
+    int8_t *q;        /* [place][32] */
+    float *d;         /* [place] scales */
+    float *s;         /* [place] d * sum of q */
+    int32_t *half[2]; /* [place] sums of q over the lower and the upper 16 elements */
+    size_t strand, step;
+};
+
+/* Rows in natural order, for the row kernels: places are block numbers, with room for a multiple of 8. */
+struct kernels_row_x {
+    const int8_t *q;    /* [room][32] */
+    const float *d, *s; /* [room] */
+    /* [room] the correction -offset * sum(a): c[0] of the block (OFFSET, WIDE), or of each half (HALVES) */
+    const int32_t *c[2];
+};
+
+/* KERNELS_TILE_TOKENS rows interleaved, strand by strand; room = kernels_strand_room(n_blocks). */
+struct kernels_tile_x {
+    const int8_t *q;     /* [8][room][tokens][32] */
+    const float *d, *s;  /* [8][room][tokens] */
+    const int32_t *c[2]; /* [8][room][tokens] as above */
+};
+
+/* KERNELS_PANEL_ROWS weight rows unpacked, strand by strand. Places past a strand's end hold anything. */
+struct kernels_panel {
+    uint8_t *q; /* [8][room][8 quads][16 rows][4 elements] */
+    float *d;   /* [8][room][16 rows]; HALVES: [8][room][2][16 rows] */
+    float *m;   /* [8][room][16 rows], MIN only */
+};
+
+/* What the table knows about a type of weights. */
+struct kernels_type {
+    enum kernels_form form;
+    int32_t offset;
+
+    /* y[t * y_stride + r] = dot(row r, x[t]) for n_rows rows and n_tokens <= KERNELS_FEW_TOKENS. */
+    void (*rows)(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,
+                 const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride);
+    /* Unpacks n_rows <= KERNELS_PANEL_ROWS rows; missing ones become zeros. */
+    void (*pack)(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,
+                 const struct kernels_panel *panel);
+
+    /* FLOAT: the same for n elements and float activations x[t * x_stride + i]; `rows` is not used. */
+    void (*float_rows)(const void *w, size_t row_bytes, size_t n_rows, size_t n, const float *x,
+                       size_t x_stride, size_t n_tokens, float *y, size_t y_stride);
+};
+
+/* Queries that attend to one page, and their softmax so far: o = sum of exp(score - m) * v,
+ * l = sum of exp(score - m); a fresh one has m = -infinity, l = 0, o = 0. */
+struct kernels_queries {
+    size_t n;
+    const float *const *q;  /* [n] -> [head_dim] */
+    float *const *o;        /* [n] -> [head_dim] */
+    float *m, *l;           /* [n] */
+    const uint8_t *n_keys;  /* [n] keys of the page that each sees, 1..64 */
+};
+
+struct kernels {
+    const char *tier;
+    struct kernels_type types[KERNELS_N_TYPES];
+
+    /* Quantizes n_blocks * 32 floats to the places of `out`. */
+    void (*quantize)(const float *x, size_t n_blocks, const struct kernels_blocks *out);
+
+    /* The many-token product by form: y[t * y_stride + r] for a panel of n_rows rows and a tile of
+     * n_tokens tokens. */
+    void (*panel[KERNELS_N_FORMS])(const struct kernels_panel *w, size_t n_rows, size_t n_blocks,
+                                   const struct kernels_tile_x *x, size_t n_tokens, float *y,
+                                   size_t y_stride);
+
+    /* One page of attention; k [head_dim][64] and v [64][head_dim] are f16. Pages must come in ascending
+     * order. Scores are dot(q, k) * scale, summed over head_dim ascending. Within 1e-6 of exact. */
+    void (*attend)(const uint16_t *k, const uint16_t *v, size_t head_dim, float scale,
+                   const struct kernels_queries *queries);
+
+    /* Two results over different keys merged: the first becomes that of both, the second's keys later. */
+    void (*attend_merge)(float *o, float *m, float *l, const float *o2, float m2, float l2,
+                         size_t head_dim);
+
+    void (*f32_to_f16)(const float *x, uint16_t *out, size_t n); /* nearest even; finite stays finite */
+    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; the mean in 16 strands, bits equal in every tier */
+    void (*rms_norm)(const float *x, const float *w, float eps, float *out, size_t n);
+    void (*add)(float *x, const float *y, size_t n);         /* x += y */
+    void (*swiglu)(float *gate, const float *up, size_t n);  /* gate = silu(gate) * up, within 4 ulp */
+    /* Rotates n pairs: (a[i], b[i]) by angle i. */
+    void (*rope_halves)(float *a, float *b, const float *cos, const float *sin, size_t n);
+    /* The same for pairs (x[2i], x[2i + 1]). */
+    void (*rope_pairs)(float *x, const float *cos, const float *sin, size_t n);
+};
+
+/* Tiers, lowest first: "c" everywhere, "avx2", "avx512" (F, BW, VL, DQ and VNNI). */
+size_t kernels_n_tiers(void);
+const char *kernels_tier_name(size_t i);
+bool kernels_tier_runs(size_t i); /* on this CPU and system */
+/* The index of a tier's name, or -1; of the best one that runs here. */
+int kernels_tier_find(const char *name);
+size_t kernels_tier_best(void);
+/* Fills the table of a tier. */
+void kernels_init(struct kernels *k, size_t tier);
+
+#endif
