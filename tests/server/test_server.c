@@ -1,0 +1,670 @@
+/* The server against raw sockets, over a double of the claude: what is routed, refused, streamed, limited,
+ * and what happens when clients are slow, many or gone. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "fake_claude.h"
+#include "http_client.h"
+#include "server/guard.h"
+#include "server/server.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    struct claude claude;
+    struct server *server;
+    uint16_t port;
+};
+
+static struct fixture *fixture_with(const struct server_options *options)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct error err = {0};
+    f->server = server_create(&f->claude, options, &err);
+    if (!f->server)
+        print_error("%s\n", err.message);
+    assert_non_null(f->server);
+    f->port = server_port(f->server);
+    return f;
+}
+
+static void fixture_end(struct fixture *f)
+{
+    server_destroy(f->server);
+    assert_int_equal(f->claude.n_started, f->claude.n_ended);
+    free(f);
+}
+
+static int set_up(void **state)
+{
+    *state = fixture_with(&(struct server_options){0});
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture_end(*state);
+    return 0;
+}
+
+static void ask_on(struct http_client *c, struct http_answer *a, const char *method,
+                   const char *path, const char *more, const char *body)
+{
+    assert_true(http_ask(c, method, path, more, body));
+    assert_true(http_read(c, a, !strcmp(method, "HEAD")));
+    const char *id = http_header(a, "request-id");
+    assert_non_null(id);
+    assert_int_equal(strlen(id), 28);
+    assert_memory_equal(id, "req_", 4);
+}
+
+/* One request on a connection of its own. */
+static void ask(struct fixture *f, struct http_answer *a, const char *method, const char *path,
+                const char *more, const char *body)
+{
+    struct http_client c;
+    assert_true(http_connect(&c, f->port));
+    ask_on(&c, a, method, path, more, body);
+    http_close(&c);
+}
+
+static int status_of(struct fixture *f, const char *method, const char *path, const char *more,
+                     const char *body)
+{
+    struct http_answer a;
+    ask(f, &a, method, path, more, body);
+    int status = a.status;
+    http_answer_deinit(&a);
+    return status;
+}
+
+static bool becomes(atomic_int *value, int wanted, int ms)
+{
+    int64_t end = clock_now_ms() + ms;
+    while (atomic_load(value) != wanted) {
+        if (clock_now_ms() > end)
+            return false;
+        usleep(1000);
+    }
+    return true;
+}
+
+/* ---- routes and refusals ---- */
+
+static void every_route_answers(void **state)
+{
+    struct fixture *f = *state;
+    struct http_answer a;
+    ask(f, &a, "GET", "/health", NULL, NULL);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(a.body.data, "{\"status\":\"ok\"}");
+    assert_string_equal(http_header(&a, "Content-Type"), "application/json");
+    http_answer_deinit(&a);
+    ask(f, &a, "POST", "/v1/messages/count_tokens?beta=true", NULL, "12345");
+    assert_string_equal(a.body.data, "{\"input_tokens\":5}");
+    http_answer_deinit(&a);
+    ask(f, &a, "POST", "/v1/messages?beta=true", NULL, "whole 20");
+    assert_int_equal(a.status, 200);
+    assert_string_equal(a.body.data, "{\"type\":\"message\"}");
+    http_answer_deinit(&a);
+    ask(f, &a, "GET", "/v1/models/org%2Fknown%20model", NULL, NULL);
+    assert_string_equal(a.body.data, "{\"id\":\"known\"}");
+    http_answer_deinit(&a);
+    assert_int_equal(status_of(f, "HEAD", "/", NULL, NULL), 200);
+    assert_int_equal(status_of(f, "GET", "/", NULL, NULL), 200);
+    assert_int_equal(status_of(f, "GET", "/v1/models", NULL, NULL), 200);
+}
+
+static void assert_refused(struct fixture *f, const char *method, const char *path,
+                           const char *more, const char *body, int status, const char *type)
+{
+    struct http_answer a;
+    char wanted[96];
+    snprintf(wanted, sizeof wanted, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":\"",
+             type);
+    ask(f, &a, method, path, more, body);
+    assert_int_equal(a.status, status);
+    assert_non_null(strstr(a.body.data, wanted));
+    assert_non_null(strstr(a.body.data, http_header(&a, "request-id")));
+    http_answer_deinit(&a);
+}
+
+static void errors_have_anthropics_shape(void **state)
+{
+    struct fixture *f = *state;
+    assert_refused(f, "GET", "/nothing", NULL, NULL, 404, "not_found_error");
+    assert_refused(f, "POST", "/v1/messages/", NULL, "x", 404, "not_found_error");
+    assert_refused(f, "PUT", "/v1/messages", NULL, "x", 405, "invalid_request_error");
+    assert_refused(f, "DELETE", "/v1/models/x", NULL, NULL, 405, "invalid_request_error");
+    assert_refused(f, "POST", "/v1/messages", "Content-Encoding: gzip\r\n", "x", 415,
+                   "invalid_request_error");
+    assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, "nonsense"), 400);
+    assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, ""), 400);
+    assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, "fail"), 500);
+    assert_int_equal(status_of(f, "GET", "/v1/models/unknown", NULL, NULL), 404);
+    struct http_answer a;
+    ask(f, &a, "GET", "/v1/messages", NULL, NULL);
+    assert_int_equal(a.status, 405);
+    assert_string_equal(http_header(&a, "Allow"), "POST");
+    http_answer_deinit(&a);
+}
+
+static void request_ids_differ(void **state)
+{
+    struct http_answer a, b;
+    char first[64];
+    ask(*state, &a, "GET", "/health", NULL, NULL);
+    snprintf(first, sizeof first, "%s", http_header(&a, "request-id"));
+    ask(*state, &b, "GET", "/health", NULL, NULL);
+    assert_string_not_equal(first, http_header(&b, "request-id"));
+    http_answer_deinit(&a);
+    http_answer_deinit(&b);
+}
+
+static void guard_knows_loopback(void **state)
+{
+    static const char *const yes[] = {"localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:1",
+                                      "[::1]", "[::1]:65535", "127.1.2.3"};
+    static const char *const no[] = {"", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io",
+                                     "localhost:", "localhost:80x", "[::1", "[::2]", "::1",
+                                     "127.0.0.1:8000/", "localhost@evil.example", "10.0.0.1",
+                                     "[::1]evil", "localhost:123456", "0.0.0.0"};
+    (void)state;
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
+        assert_true(guard_is_loopback_authority(yes[i]));
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+        assert_false(guard_is_loopback_authority(no[i]));
+    assert_null(guard_refusal("192.168.1.5:8000", NULL, false));
+    assert_null(guard_refusal("192.168.1.5:8000", "http://192.168.1.5:8000", false));
+    assert_non_null(guard_refusal("192.168.1.5:8000", "http://192.168.1.6:8000", false));
+    assert_non_null(guard_refusal("192.168.1.5:8000", NULL, true));
+}
+
+static void foreign_pages_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client c;
+    struct http_answer a;
+    assert_refused(f, "POST", "/v1/messages", "Origin: https://evil.example\r\n", "whole 0", 403,
+                   "permission_error");
+    assert_refused(f, "GET", "/health", "Origin: null\r\n", NULL, 403, "permission_error");
+    assert_int_equal(status_of(f, "GET", "/health", "Origin: http://localhost:3000\r\n", NULL), 200);
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_puts(&c, "GET /health HTTP/1.1\r\nHost: rebound.example:8000\r\n\r\n"));
+    assert_true(http_read(&c, &a, false));
+    assert_int_equal(a.status, 403);
+    http_answer_deinit(&a);
+    http_close(&c);
+    assert_int_equal(f->claude.n_started, 0);
+}
+
+/* ---- bodies ---- */
+
+static void chunked_bodies_and_expect_work(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client c;
+    struct http_answer a;
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                              "Transfer-Encoding: chunked\r\n\r\n4\r\nwhol\r\n3\r\ne 0\r\n0\r\n\r\n"));
+    assert_true(http_read(&c, &a, false));
+    assert_int_equal(a.status, 200);
+    http_answer_deinit(&a);
+    assert_true(http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                              "Content-Length: 7\r\nExpect: 100-continue\r\n\r\n"));
+    assert_true(http_wait_for(&c, "100 Continue\r\n\r\n"));
+    buf_clear(&c.in);
+    assert_true(http_puts(&c, "whole 0"));
+    assert_true(http_read(&c, &a, false));
+    assert_int_equal(a.status, 200);
+    http_answer_deinit(&a);
+    http_close(&c);
+}
+
+static void send_padding(struct http_client *c, size_t n_bytes)
+{
+    char *block = calloc(1, n_bytes);
+    memset(block, 'x', n_bytes);
+    http_send(c, block, n_bytes);
+    free(block);
+}
+
+static void too_large_bodies_are_read_and_refused(void **state)
+{
+    struct fixture *f = fixture_with(&(struct server_options){.max_body_bytes = 100000});
+    struct http_client c;
+    struct http_answer a;
+    (void)state;
+    assert_true(http_connect(&c, f->port));
+    for (int i = 0; i < 2; i++) { /* the connection stays of use */
+        assert_true(http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                                  "Content-Length: 300000\r\n\r\n"));
+        send_padding(&c, 300000);
+        assert_true(http_read(&c, &a, false));
+        assert_int_equal(a.status, 413);
+        assert_non_null(strstr(a.body.data, "\"request_too_large\""));
+        assert_non_null(strstr(a.body.data, "100000 bytes"));
+        http_answer_deinit(&a);
+    }
+    assert_true(http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                              "Transfer-Encoding: chunked\r\n\r\n30d40\r\n"));
+    send_padding(&c, 200000);
+    assert_true(http_puts(&c, "\r\n0\r\n\r\n"));
+    assert_true(http_read(&c, &a, false));
+    assert_int_equal(a.status, 413);
+    http_answer_deinit(&a);
+    assert_true(http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                              "Content-Length: 300000\r\n\r\n"));
+    assert_true(http_read(&c, &a, false));
+    assert_int_equal(a.status, 413); /* and no "100 Continue" before it */
+    http_answer_deinit(&a);
+    http_close(&c);
+    assert_int_equal(f->claude.n_started, 0);
+    fixture_end(f);
+}
+
+static void an_endless_body_is_cut(void **state)
+{
+    struct fixture *f = fixture_with(&(struct server_options){.max_body_bytes = 100000});
+    struct http_client c;
+    (void)state;
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                              "Transfer-Encoding: chunked\r\n\r\nfffffff\r\n"));
+    send_padding(&c, 2000000);
+    assert_true(http_is_closed_within(&c, 2000));
+    http_close(&c);
+    fixture_end(f);
+}
+
+static void the_largest_body_arrives_whole(void **state)
+{
+    struct fixture *f = fixture_with(&(struct server_options){.max_body_bytes = 3000000});
+    struct http_client c;
+    struct http_answer a;
+    (void)state;
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                              "Content-Length: 3000000\r\n\r\nwhole 0 "));
+    send_padding(&c, 3000000 - 8);
+    assert_true(http_read(&c, &a, false));
+    assert_int_equal(a.status, 200);
+    assert_int_equal(f->claude.n_body_bytes, 3000000);
+    http_answer_deinit(&a);
+    http_close(&c);
+    fixture_end(f);
+}
+
+static void bodies_on_their_way_in_share_a_budget(void **state)
+{
+    struct fixture *f = fixture_with(
+        &(struct server_options){.max_body_bytes = 100000, .max_all_bodies_bytes = 150000});
+    struct http_client first, second;
+    struct http_answer a;
+    (void)state;
+    assert_true(http_connect(&first, f->port) && http_connect(&second, f->port));
+    assert_true(http_puts(&first, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                                  "Content-Length: 100000\r\n\r\nwhole 0 "));
+    send_padding(&first, 100000 - 9); /* all but one byte */
+    usleep(200000);
+    assert_true(http_puts(&second, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                                   "Content-Length: 100000\r\n\r\nwhole 0 "));
+    send_padding(&second, 100000 - 8);
+    assert_true(http_read(&second, &a, false));
+    assert_int_equal(a.status, 529);
+    assert_non_null(strstr(a.body.data, "\"overloaded_error\""));
+    http_answer_deinit(&a);
+    assert_true(http_puts(&first, "x"));
+    assert_true(http_read(&first, &a, false));
+    assert_int_equal(a.status, 200);
+    http_answer_deinit(&a);
+    ask_on(&second, &a, "POST", "/v1/messages", NULL, "whole 0"); /* the room is free again */
+    assert_int_equal(a.status, 200);
+    http_answer_deinit(&a);
+    http_close(&first);
+    http_close(&second);
+    fixture_end(f);
+}
+
+static void slow_heads_and_bodies_are_cut(void **state)
+{
+    struct fixture *f = fixture_with(&(struct server_options){.idle_ms = 1000, .body_ms = 1000});
+    struct http_client idle, head, body, busy;
+    struct http_answer a;
+    (void)state;
+    assert_true(http_connect(&idle, f->port) && http_connect(&head, f->port) &&
+                http_connect(&body, f->port) && http_connect(&busy, f->port));
+    assert_true(http_ask(&busy, "POST", "/v1/messages", NULL, "stream 4 1000"));
+    assert_true(http_puts(&body, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                                 "Content-Length: 100\r\n\r\n"));
+    assert_true(http_puts(&head, "GET /health HTTP/1.1\r\n"));
+    for (int i = 0; i < 10; i++) { /* dripping does not help */
+        http_puts(&head, "A: b\r\n");
+        http_puts(&body, "x");
+        usleep(100000);
+    }
+    assert_true(http_is_closed_within(&idle, 2500));
+    assert_true(http_is_closed_within(&head, 2500));
+    assert_true(http_is_closed_within(&body, 2500));
+    assert_true(http_read(&busy, &a, false)); /* an answer is not cut */
+    assert_non_null(strstr(a.body.data, "\"n\":3"));
+    http_answer_deinit(&a);
+    http_close(&idle);
+    http_close(&head);
+    http_close(&body);
+    http_close(&busy);
+    fixture_end(f);
+}
+
+/* ---- streams ---- */
+
+static void assert_events(const struct http_answer *a, int n)
+{
+    struct buf wanted;
+    buf_init(&wanted, 1 << 20);
+    for (int i = 0; i < n; i++)
+        buf_printf(&wanted, "event: e\ndata: {\"n\":%d}\n\n", i);
+    assert_string_equal(a->body.data, wanted.data);
+    buf_deinit(&wanted);
+}
+
+static void a_stream_arrives_as_it_is_made(void **state)
+{
+    struct http_answer a;
+    ask(*state, &a, "POST", "/v1/messages", NULL, "stream 10 30");
+    assert_int_equal(a.status, 200);
+    assert_string_equal(http_header(&a, "Content-Type"), "text/event-stream; charset=utf-8");
+    assert_string_equal(http_header(&a, "Cache-Control"), "no-cache");
+    assert_events(&a, 10);
+    assert_int_equal(a.n_parts, 10);
+    assert_true(a.last_ms - a.first_ms > 200);
+    http_answer_deinit(&a);
+    ask(*state, &a, "POST", "/v1/messages", NULL, "stream 2000 0");
+    assert_events(&a, 2000);
+    http_answer_deinit(&a);
+}
+
+static double cpu_seconds(void)
+{
+    return (double)clock() / CLOCKS_PER_SEC;
+}
+
+static void waiting_costs_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client stream, whole;
+    assert_true(http_connect(&stream, f->port) && http_connect(&whole, f->port));
+    assert_true(http_ask(&stream, "POST", "/v1/messages", NULL, "hang-stream"));
+    assert_true(http_ask(&whole, "POST", "/v1/messages", NULL, "hang-whole"));
+    assert_true(becomes(&f->claude.n_started, 2, 2000));
+    double before = cpu_seconds();
+    usleep(1000000);
+    double used = cpu_seconds() - before; /* the double's own threads use some of it */
+    assert_true(used < 0.3);
+    http_close(&stream);
+    http_close(&whole);
+}
+
+static void time_passes_for_waiting_calls(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client c;
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_ask(&c, "POST", "/v1/messages", NULL, "hang-stream"));
+    assert_true(http_wait_for(&c, "event: ping")); /* made by a tick, sent at once */
+    assert_true(f->claude.n_ticks >= 1);
+    http_close(&c);
+}
+
+static void keep_alive_and_pipelining_keep_order(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client c;
+    struct http_answer a;
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_ask(&c, "POST", "/v1/messages", NULL, "stream 3 20"));
+    assert_true(http_ask(&c, "GET", "/health", NULL, NULL));
+    assert_true(http_ask(&c, "POST", "/v1/messages", NULL, "whole 20"));
+    assert_true(http_read(&c, &a, false));
+    assert_events(&a, 3);
+    http_answer_deinit(&a);
+    assert_true(http_read(&c, &a, false));
+    assert_string_equal(a.body.data, "{\"status\":\"ok\"}");
+    http_answer_deinit(&a);
+    assert_true(http_read(&c, &a, false));
+    assert_string_equal(a.body.data, "{\"type\":\"message\"}");
+    http_answer_deinit(&a);
+    http_close(&c);
+}
+
+static void a_slow_reader_gets_every_byte_and_hinders_nobody(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client slow;
+    struct http_answer a;
+    const size_t n = 20 << 20;
+    assert_true(http_connect(&slow, f->port));
+    assert_true(http_ask(&slow, "POST", "/v1/messages", NULL, "bytes 20971520"));
+    usleep(300000); /* its socket is full by now */
+    for (int i = 0; i < 5; i++) {
+        int64_t before = clock_now_ms();
+        assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, "stream 3 1"), 200);
+        assert_true(clock_now_ms() - before < 1000);
+    }
+    assert_true(http_read(&slow, &a, false));
+    assert_int_equal(a.body.len, n);
+    for (size_t i = 0; i < n; i += 4099)
+        assert_int_equal(a.body.data[i], 'a' + i % 26);
+    http_answer_deinit(&a);
+    http_close(&slow);
+}
+
+/* ---- clients that leave ---- */
+
+static void a_client_that_leaves_ends_its_call(void **state)
+{
+    static const char *const bodies[] = {"hang-stream", "hang-whole", "stream 100000 1",
+                                         "bytes 20971520", "slow-start 300"};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        struct http_client c;
+        assert_true(http_connect(&c, f->port));
+        assert_true(http_ask(&c, "POST", "/v1/messages", NULL, bodies[i]));
+        usleep(100000);
+        http_close(&c);
+        assert_true(becomes(&f->claude.n_started, (int)i + 1, 1000));
+        assert_true(becomes(&f->claude.n_ended, (int)i + 1, 1000));
+    }
+}
+
+static void a_client_that_resets_ends_its_call(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client c;
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_ask(&c, "POST", "/v1/messages", NULL, "hang-whole"));
+    assert_true(becomes(&f->claude.n_started, 1, 1000));
+    setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    http_close(&c);
+    assert_true(becomes(&f->claude.n_ended, 1, 1000));
+}
+
+static void leaving_at_any_moment_loses_nothing(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 200; i++) {
+        struct http_client c;
+        assert_true(http_connect(&c, f->port));
+        assert_true(http_ask(&c, "POST", "/v1/messages", NULL,
+                             i % 2 ? "stream 1000 1" : "slow-start 1"));
+        usleep((useconds_t)(i * 37 % 4000));
+        http_close(&c);
+    }
+    for (int i = 0; i < 2000 && f->claude.n_started != f->claude.n_ended; i++)
+        usleep(1000);
+    usleep(50000);
+    assert_int_equal(f->claude.n_started, f->claude.n_ended);
+    assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
+}
+
+/* ---- many ---- */
+
+static void *one_of_many(void *arg)
+{
+    struct fixture *f = arg;
+    struct http_client c;
+    bool ok = http_connect(&c, f->port);
+    for (int i = 0; i < 3 && ok; i++) {
+        struct http_answer a;
+        ok = http_ask(&c, "POST", "/v1/messages", NULL, i % 2 ? "whole 5" : "stream 20 2") &&
+             http_read(&c, &a, false) && a.status == 200 &&
+             a.body.len == (size_t)(i % 2 ? 18 : 20 * 24 + 10);
+        http_answer_deinit(&a);
+    }
+    http_close(&c);
+    return ok ? f : NULL;
+}
+
+static void many_connections_all_get_their_answers(void **state)
+{
+    enum { N = 60 };
+    struct fixture *f = *state;
+    pthread_t threads[N];
+    for (int i = 0; i < N; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, one_of_many, f), 0);
+    for (int i = 0; i < N; i++) {
+        void *result;
+        pthread_join(threads[i], &result);
+        assert_ptr_equal(result, f);
+    }
+    assert_int_equal(f->claude.n_started, 3 * N);
+}
+
+static void more_connections_than_allowed_wait(void **state)
+{
+    struct fixture *f = fixture_with(&(struct server_options){.max_connections = 2});
+    struct http_client c[3];
+    struct http_answer a;
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        assert_true(http_connect(&c[i], f->port)); /* the third in the backlog */
+    for (int i = 0; i < 3; i++) {
+        ask_on(&c[i], &a, "GET", "/health", NULL, NULL);
+        assert_int_equal(a.status, 200);
+        http_answer_deinit(&a);
+        http_close(&c[i]);
+    }
+    fixture_end(f);
+}
+
+/* ---- the server's beginning and end ---- */
+
+static void a_taken_port_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct claude other = {0};
+    struct error err;
+    assert_null(server_create(&other, &(struct server_options){.port = f->port}, &err));
+    assert_int_equal(err.code, ERROR_BUSY);
+    assert_non_null(strstr(err.message, "is already in use"));
+    assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
+}
+
+static void a_freed_port_can_be_taken_at_once(void **state)
+{
+    struct fixture *f = fixture_with(&(struct server_options){0});
+    struct server_options same = {.port = f->port};
+    (void)state;
+    assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
+    fixture_end(f);
+    fixture_end(fixture_with(&same));
+}
+
+static void addresses_for_others_need_permission(void **state)
+{
+    struct claude c = {0};
+    struct error err;
+    char url[96];
+    (void)state;
+    assert_null(server_create(&c, &(struct server_options){.host = "0.0.0.0"}, &err));
+    assert_int_equal(err.code, ERROR_USAGE);
+    assert_null(server_create(&c, &(struct server_options){.host = "no.such.host.invalid"}, &err));
+    assert_int_equal(err.code, ERROR_USAGE);
+    struct fixture *f =
+        fixture_with(&(struct server_options){.host = "0.0.0.0", .allow_remote = true});
+    server_url(f->server, url, sizeof url);
+    assert_memory_equal(url, "http://127.0.0.1:", 17);
+    assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
+    fixture_end(f);
+}
+
+static void stopping_ends_running_calls_soon(void **state)
+{
+    static const char *const bodies[] = {"hang-stream", "hang-whole", "stream 100000 1",
+                                         "bytes 20971520", "slow-start 300"};
+    enum { N = 20 };
+    struct fixture *f = fixture_with(&(struct server_options){0});
+    struct http_client c[N];
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        assert_true(http_connect(&c[i], f->port));
+        assert_true(http_ask(&c[i], "POST", "/v1/messages", NULL, bodies[i % 5]));
+    }
+    usleep(100000);
+    int64_t before = clock_now_ms();
+    fixture_end(f);
+    assert_true(clock_now_ms() - before < 1500);
+    for (int i = 0; i < N; i++) {
+        assert_true(http_is_closed_within(&c[i], 1000));
+        http_close(&c[i]);
+    }
+}
+
+int main(void)
+{
+#define with_server(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        with_server(every_route_answers),
+        with_server(errors_have_anthropics_shape),
+        with_server(request_ids_differ),
+        cmocka_unit_test(guard_knows_loopback),
+        with_server(foreign_pages_are_refused),
+        with_server(chunked_bodies_and_expect_work),
+        cmocka_unit_test(too_large_bodies_are_read_and_refused),
+        cmocka_unit_test(an_endless_body_is_cut),
+        cmocka_unit_test(the_largest_body_arrives_whole),
+        cmocka_unit_test(bodies_on_their_way_in_share_a_budget),
+        cmocka_unit_test(slow_heads_and_bodies_are_cut),
+        with_server(a_stream_arrives_as_it_is_made),
+        with_server(waiting_costs_nothing),
+        with_server(time_passes_for_waiting_calls),
+        with_server(keep_alive_and_pipelining_keep_order),
+        with_server(a_slow_reader_gets_every_byte_and_hinders_nobody),
+        with_server(a_client_that_leaves_ends_its_call),
+        with_server(a_client_that_resets_ends_its_call),
+        with_server(leaving_at_any_moment_loses_nothing),
+        with_server(many_connections_all_get_their_answers),
+        cmocka_unit_test(more_connections_than_allowed_wait),
+        with_server(a_taken_port_is_an_error),
+        cmocka_unit_test(a_freed_port_can_be_taken_at_once),
+        cmocka_unit_test(addresses_for_others_need_permission),
+        cmocka_unit_test(stopping_ends_running_calls_soon),
+    };
+    signal(SIGPIPE, SIG_IGN);
+    log_set_level(LOG_LEVEL_WARN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
