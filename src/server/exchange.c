@@ -75,9 +75,9 @@ static enum MHD_Result queue(struct exchange *x, struct MHD_Response *response)
 
 static void set_state(struct exchange *x, enum exchange_state state)
 {
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     x->state = state;
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
 }
 
 /* Sends status and `answer`. */
@@ -97,17 +97,17 @@ static enum MHD_Result send_answer(struct exchange *x)
 
 /* ---- waiting ---- */
 
-static bool is_over(struct exchange *x) /* under its lock */
+static bool is_over(struct exchange *x) /* under the state lock */
 {
     return x->vanished || atomic_load(&x->server->stopping);
 }
 
 static bool must_end(struct exchange *x)
 {
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     bool over = is_over(x);
     x->woken = false;
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
     return over;
 }
 
@@ -115,17 +115,17 @@ static bool must_end(struct exchange *x)
  * `suspended` changes only under the lock. */
 static bool sleep_until_woken(struct exchange *x)
 {
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     bool sleeps = !x->woken && !is_over(x);
     if (sleeps) {
         x->suspended = true;
         MHD_suspend_connection(x->connection);
     }
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
     return sleeps;
 }
 
-static void resume(struct exchange *x) /* under its lock */
+static void resume(struct exchange *x) /* under the state lock */
 {
     if (!x->suspended || x->state == EXCHANGE_QUEUED || x->state == EXCHANGE_WORKING)
         return;
@@ -136,28 +136,28 @@ static void resume(struct exchange *x) /* under its lock */
 void exchange_wake(void *exchange)
 {
     struct exchange *x = exchange;
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     x->woken = true;
     resume(x);
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
 }
 
 void exchange_hand_back(struct exchange *x)
 {
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     x->state = EXCHANGE_READY;
     resume(x);
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
 }
 
 void exchange_abandon(struct exchange *x)
 {
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     x->vanished = true;
     if (!x->suspended) /* it is writing to somebody who is gone */
         shutdown(x->peer->fd, SHUT_RDWR);
     resume(x);
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
 }
 
 /* ---- the running call ---- */
@@ -288,7 +288,6 @@ static struct exchange *exchange_create(struct server *s, struct MHD_Connection 
     snprintf(x->path, sizeof x->path, "%s", url);
     buf_init(&x->body, s->options.max_body_bytes);
     buf_init(&x->answer, ANSWER_MAX_BYTES);
-    pthread_mutex_init(&x->lock, NULL);
     pthread_mutex_lock(&s->lock);
     x->peer = info->socket_context;
     x->peer->exchange = x;
@@ -342,7 +341,7 @@ static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
 /* To the workers. Under the lock, so that a server that stops either sees it in the queue or is seen. */
 static enum MHD_Result hand_to_worker(struct exchange *x)
 {
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     bool over = is_over(x);
     if (!over) {
         x->state = EXCHANGE_QUEUED;
@@ -350,7 +349,7 @@ static enum MHD_Result hand_to_worker(struct exchange *x)
         MHD_suspend_connection(x->connection);
         work_push(x->server, x);
     }
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
     if (over)
         return MHD_NO;
     watch_poke(x->server);
@@ -360,10 +359,10 @@ static enum MHD_Result hand_to_worker(struct exchange *x)
 /* The whole request is here, or the connection was resumed. */
 static enum MHD_Result advance(struct exchange *x)
 {
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     enum exchange_state state = x->state;
     bool over = is_over(x);
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
     if (over)
         return MHD_NO;
     if (state == EXCHANGE_RECEIVING) {
@@ -429,6 +428,5 @@ void exchange_completed(void *server, struct MHD_Connection *connection, void **
     log_line(x, code);
     drop_body(x);
     buf_deinit(&x->answer);
-    pthread_mutex_destroy(&x->lock);
     free(x);
 }

@@ -128,6 +128,7 @@ struct server *server_create(struct claude *c, const struct server_options *opti
     s->listener.fd = s->poke[0] = s->poke[1] = -1;
     set_options(s, options);
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->state_lock, NULL);
     pthread_mutex_init(&s->work_lock, NULL);
     pthread_cond_init(&s->work_ready, NULL);
     bool ok = listener_open(&s->listener, s->options.host, s->options.port,
@@ -175,6 +176,7 @@ void server_destroy(struct server *s)
         MHD_stop_daemon(s->daemon);
     listener_close(&s->listener);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->state_lock);
     pthread_mutex_destroy(&s->work_lock);
     pthread_cond_destroy(&s->work_ready);
     free(s);

@@ -4,8 +4,9 @@
  * socket thread; while it is suspended the workers (work.c) and the watcher (watch.c) reach it too.
  *
  * Locks. server.lock guards the list of peers and peer.exchange: whoever holds it may look at any
- * exchange, which is detached before it is freed. exchange.lock guards its fields marked so. Order:
- * server.lock, then the claude's own, then exchange.lock. */
+ * exchange, which is detached before it is freed. server.state_lock guards the fields of every exchange
+ * marked so (a lock per exchange would be destroyed while its last holder still leaves it). Order:
+ * server.lock, then the claude's own, then state_lock, then work_lock. */
 #ifndef PENSIEVE_SERVER_STATE_H
 #define PENSIEVE_SERVER_STATE_H
 
@@ -66,8 +67,7 @@ struct exchange {
     const char *content_type;
     struct claude_call *call;
 
-    pthread_mutex_t lock;
-    /* under the lock */
+    /* under server.state_lock */
     enum exchange_state state;
     bool suspended;
     bool woken;    /* something happened since it was last cleared */
@@ -84,6 +84,8 @@ struct server {
 
     pthread_mutex_t lock;
     struct peer *peers;
+
+    pthread_mutex_t state_lock;
 
     pthread_mutex_t work_lock;
     pthread_cond_t work_ready;

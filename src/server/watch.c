@@ -25,10 +25,10 @@ enum {
 
 static bool is_waiting(struct exchange *x)
 {
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     bool waiting =
         !x->vanished && x->state != EXCHANGE_RECEIVING && x->state != EXCHANGE_ANSWERED;
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
     return waiting;
 }
 
@@ -71,9 +71,9 @@ static void give_up(struct peer *p)
 
 static void tick_exchange(struct server *s, struct exchange *x, int64_t now)
 {
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     enum exchange_state state = x->state;
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
     if (state == EXCHANGE_RECEIVING) {
         int64_t allowed = s->options.body_ms +
                           (int64_t)(atomic_load(&x->n_received) / BODY_BYTES_PER_MS);

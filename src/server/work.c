@@ -20,11 +20,11 @@ static struct exchange *next_work(struct server *s)
 
 static bool is_wanted(struct exchange *x)
 {
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->server->state_lock);
     bool wanted = !x->vanished && !atomic_load(&x->server->stopping);
     if (wanted)
         x->state = EXCHANGE_WORKING;
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->server->state_lock);
     return wanted;
 }
 
