@@ -1,0 +1,566 @@
+/* `pensieve show`: what is in a model file, in words or as JSON: architecture, sizes, quantization,
+ * context, vocabulary, template, and what the catalogue advises. Opens the file only; computes
+ * nothing. */
+#include "model/model.h"
+#include "quant/quant.h"
+#include "store/store.h"
+#include "weights/weights.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+int cli_show(int argc, char **argv);
+
+enum { SHOW_OK = 0, SHOW_FAILED = 1, SHOW_USAGE = 2 };
+enum { SHOW_MAX_PATH = 8192, SHOW_MAX_KEY = 65536, SHOW_TEMPLATE_LINES = 4, SHOW_MAX_TEXT = 200 };
+
+struct show_options {
+    const char *model;
+    bool json, all, template;
+};
+
+/* How much of the file one tensor type takes. */
+struct show_type {
+    const char *name;
+    uint64_t n_tensors, n_bytes;
+};
+
+struct show_facts {
+    const char *path;
+    const struct weights *w;
+    struct weights_string name, architecture, template; /* empty when missing */
+    struct weights_string vocabulary, pre_tokenizer;
+    size_t n_vocab;
+    struct model_info info; /* when runs; else n_params and n_ctx_train alone */
+    bool runs;              /* this build has the architecture */
+    struct error why_not;   /* when it does not */
+    struct show_type types[32];
+    size_t n_types;                  /* most bytes first */
+    const struct store_model *known; /* the catalogue's entry, or NULL */
+};
+
+static void show_help(FILE *to)
+{
+    fprintf(to,
+            "usage: pensieve show MODEL [--json] [--all] [--template]\n"
+            "\n"
+            "Tells what is in a model file. MODEL is a path or the name of a model in the store.\n"
+            "\n"
+            "  --json       as one JSON object\n"
+            "  --all        with all metadata of the file\n"
+            "  --template   only the chat template, whole\n");
+}
+
+/* ---- the facts ---- */
+
+static struct weights_string show_text(const struct weights *w, const char *key)
+{
+    struct weights_string s = {0};
+    weights_string(w, key, &s);
+    return s;
+}
+
+static void show_count_type(struct show_facts *f, const struct weights_tensor *t)
+{
+    const char *name = quant_traits(t->type)->name;
+    size_t i = 0;
+    while (i < f->n_types && strcmp(f->types[i].name, name))
+        i++;
+    if (i == sizeof f->types / sizeof *f->types)
+        return;
+    if (i == f->n_types)
+        f->types[f->n_types++] = (struct show_type){.name = name};
+    f->types[i].n_tensors++;
+    f->types[i].n_bytes += t->n_bytes;
+}
+
+static int show_more_bytes(const void *a, const void *b)
+{
+    const struct show_type *x = a, *y = b;
+    return (x->n_bytes < y->n_bytes) - (x->n_bytes > y->n_bytes);
+}
+
+/* What can be said of an architecture that this build does not compute. */
+static void show_foreign(struct show_facts *f)
+{
+    char key[128];
+    uint64_t n_ctx = 0;
+    f->info = (struct model_info){0};
+    snprintf(key, sizeof key, "%.*s.context_length",
+             (int)(f->architecture.len < 64 ? f->architecture.len : 64), f->architecture.data);
+    weights_uint(f->w, key, &n_ctx);
+    f->info.n_ctx_train = n_ctx <= UINT32_MAX ? (uint32_t)n_ctx : 0;
+    for (size_t i = 0; i < weights_n_tensors(f->w); i++) {
+        const uint64_t *shape = weights_tensor_at(f->w, i)->shape;
+        f->info.n_params += shape[0] * shape[1] * shape[2] * shape[3];
+    }
+}
+
+static void show_gather(struct show_facts *f, const char *path, const struct weights *w)
+{
+    *f = (struct show_facts){.path = path, .w = w};
+    f->name = show_text(w, "general.name");
+    f->architecture = show_text(w, "general.architecture");
+    f->template = show_text(w, "tokenizer.chat_template");
+    f->vocabulary = show_text(w, "tokenizer.ggml.model");
+    f->pre_tokenizer = show_text(w, "tokenizer.ggml.pre");
+    f->n_vocab = weights_array_len(w, "tokenizer.ggml.tokens");
+    f->known = store_model_of_file(path, weights_file_bytes(w));
+    f->runs = model_read_info(w, &f->info, &f->why_not);
+    if (!f->runs)
+        show_foreign(f);
+    for (size_t i = 0; i < weights_n_tensors(w); i++)
+        show_count_type(f, weights_tensor_at(w, i));
+    qsort(f->types, f->n_types, sizeof *f->types, show_more_bytes);
+}
+
+/* ---- in words ---- */
+
+/* Writes text of the file so that no terminal obeys it: control characters become '?'. */
+static void show_put(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        bool c1 = c == 0xc2 && i + 1 < n && (text[i + 1] & 0xe0) == 0x80; /* U+0080..U+009F */
+        putchar(c < 0x20 || c == 0x7f || c1 ? '?' : c);
+        i += c1;
+    }
+}
+
+static void show_label(const char *label)
+{
+    printf("  %-15s", label);
+}
+
+static void show_line(const char *label, struct weights_string s, const char *missing)
+{
+    show_label(label);
+    if (s.len)
+        show_put(s.data, s.len);
+    else
+        printf("%s", missing);
+    putchar('\n');
+}
+
+/* 494032768 as "494.0 million". */
+static void show_amount(uint64_t n, const char *thousand, const char *million, const char *billion)
+{
+    if (n >= 1000000000)
+        printf("%.2f%s", (double)n / 1e9, billion);
+    else if (n >= 1000000)
+        printf("%.1f%s", (double)n / 1e6, million);
+    else
+        printf("%.1f%s", (double)n / 1e3, thousand);
+}
+
+static void show_sizes(const struct show_facts *f)
+{
+    const struct model_info *info = &f->info;
+    show_label("file");
+    show_put(f->path, strlen(f->path));
+    putchar('\n');
+    show_label("size");
+    show_amount(weights_file_bytes(f->w), " kB", " MB", " GB");
+    printf(" (%" PRIu64 " bytes), GGUF version %" PRIu32 "\n", weights_file_bytes(f->w),
+           weights_version(f->w));
+    show_line("architecture", f->architecture, "not said");
+    if (!f->runs) {
+        show_label("");
+        printf("does not run here: ");
+        show_put(f->why_not.message, strlen(f->why_not.message));
+        putchar('\n');
+    }
+    show_label("parameters");
+    show_amount(info->n_params, " thousand", " million", " billion");
+    putchar('\n');
+    if (f->runs) {
+        show_label("layers");
+        printf("%" PRIu32 ", %" PRIu32 " wide, feed-forward %" PRIu32 "\n", info->n_layers,
+               info->n_embd, info->n_ff);
+        show_label("attention");
+        printf("%" PRIu32 " heads of %" PRIu32 ", %" PRIu32 " for keys and values\n", info->n_heads,
+               info->head_dim, info->n_kv_heads);
+    }
+    show_label("context");
+    if (info->n_ctx_train)
+        printf("%" PRIu32 " tokens\n", info->n_ctx_train);
+    else
+        printf("not said\n");
+}
+
+static void show_quantization(const struct show_facts *f)
+{
+    for (size_t i = 0; i < f->n_types; i++) {
+        const struct show_type *type = &f->types[i];
+        show_label(i ? "" : "quantization");
+        printf("%-5s %4" PRIu64 " tensor%s ", type->name, type->n_tensors,
+               type->n_tensors == 1 ? ", " : "s,");
+        show_amount(type->n_bytes, " kB", " MB", " GB");
+        putchar('\n');
+    }
+}
+
+static void show_vocabulary(const struct show_facts *f)
+{
+    show_label("vocabulary");
+    if (!f->n_vocab) {
+        printf("none\n");
+        return;
+    }
+    printf("%zu tokens, ", f->n_vocab);
+    show_put(f->vocabulary.data, f->vocabulary.len);
+    if (f->pre_tokenizer.len) {
+        printf(", pre-tokenizer ");
+        show_put(f->pre_tokenizer.data, f->pre_tokenizer.len);
+    }
+    putchar('\n');
+}
+
+/* The first lines; the whole comes with --template. */
+static void show_template_begin(const struct show_facts *f)
+{
+    const char *at = f->template.data, *end = at + f->template.len;
+    show_label("chat template");
+    if (!f->template.len) {
+        printf("none\n");
+        return;
+    }
+    printf("%zu bytes (whole: --template)\n", f->template.len);
+    for (int line = 0; line < SHOW_TEMPLATE_LINES && at < end; line++) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        const char *line_end = newline ? newline : end;
+        size_t n = (size_t)(line_end - at);
+        printf("    | ");
+        show_put(at, n < 90 ? n : 90);
+        printf("%s\n", n > 90 ? "..." : "");
+        at = newline ? newline + 1 : end;
+    }
+    if (at < end)
+        printf("    | ...\n");
+}
+
+static void show_advice(const struct show_facts *f)
+{
+    show_label("catalogue");
+    if (!f->known) {
+        printf("not in it\n");
+        return;
+    }
+    const struct store_advice *advice = &f->known->advice;
+    printf("%s: %s, %s\n", f->known->name, f->known->title, f->known->licence);
+    show_label("sampling");
+    printf("temperature %g, top_p %g, top_k %" PRIu32 "\n", (double)advice->temperature,
+           (double)advice->top_p, advice->top_k);
+    show_label("repeat guard");
+    if (advice->repeat_guard)
+        printf("after %" PRIu32 " identical tool call%s with identical results\n",
+               advice->repeat_guard, advice->repeat_guard == 1 ? "" : "s");
+    else
+        printf("off\n");
+}
+
+/* One scalar of the metadata. */
+static void show_scalar(const struct weights *w, const char *key, enum weights_kind kind)
+{
+    uint64_t u = 0;
+    int64_t i = 0;
+    float x = 0;
+    bool yes = false;
+    struct weights_string s = {0};
+    if (kind == WEIGHTS_UINT && weights_uint(w, key, &u))
+        printf("%" PRIu64 "\n", u);
+    else if (kind == WEIGHTS_INT && weights_int(w, key, &i))
+        printf("%" PRId64 "\n", i);
+    else if (kind == WEIGHTS_FLOAT && weights_float(w, key, &x))
+        printf("%.7g\n", (double)x);
+    else if (kind == WEIGHTS_BOOL && weights_bool(w, key, &yes))
+        printf("%s\n", yes ? "true" : "false");
+    else if (weights_string(w, key, &s)) {
+        putchar('"');
+        show_put(s.data, s.len < SHOW_MAX_TEXT ? s.len : SHOW_MAX_TEXT);
+        printf(s.len > SHOW_MAX_TEXT ? "\"... (%zu bytes)\n" : "\"\n", s.len);
+    }
+}
+
+static const char *show_kind_name(enum weights_kind kind)
+{
+    static const char *const names[] = {
+        [WEIGHTS_UINT] = "unsigned integers", [WEIGHTS_INT] = "integers",
+        [WEIGHTS_FLOAT] = "floats",           [WEIGHTS_STRING] = "strings",
+        [WEIGHTS_ARRAY] = "arrays",           [WEIGHTS_BOOL] = "bools",
+    };
+    return names[kind];
+}
+
+static void show_metadata(const struct weights *w)
+{
+    struct buf key;
+    buf_init(&key, SHOW_MAX_KEY);
+    printf("\n");
+    for (size_t i = 0; i < weights_n_meta(w); i++) {
+        struct weights_meta m = weights_meta_at(w, i);
+        buf_clear(&key);
+        if (!buf_append(&key, m.key.data, m.key.len))
+            continue;
+        printf("  ");
+        show_put(key.data, key.len);
+        printf(" = ");
+        if (m.kind == WEIGHTS_ARRAY)
+            printf("[%" PRIu64 " %s]\n", m.n_items, show_kind_name(m.item_kind));
+        else
+            show_scalar(w, key.data, m.kind);
+    }
+    buf_deinit(&key);
+}
+
+static void show_words(const struct show_facts *f, bool all)
+{
+    if (f->name.len)
+        show_put(f->name.data, f->name.len);
+    else
+        printf("a model without a name");
+    putchar('\n');
+    show_sizes(f);
+    show_quantization(f);
+    show_vocabulary(f);
+    show_template_begin(f);
+    show_advice(f);
+    if (all)
+        show_metadata(f->w);
+}
+
+/* ---- as JSON ---- */
+
+/* Text of the file as a JSON string (bytes that are no UTF-8 become '?'), or null when it is empty.
+ */
+static json_t *show_json_text(struct weights_string s)
+{
+    if (!s.len)
+        return json_null();
+    json_t *text = json_stringn(s.data, s.len);
+    if (text)
+        return text;
+    char *ascii = malloc(s.len);
+    if (!ascii)
+        return NULL;
+    for (size_t i = 0; i < s.len; i++)
+        ascii[i] = s.data[i] & 0x80 ? '?' : s.data[i];
+    text = json_stringn(ascii, s.len);
+    free(ascii);
+    return text;
+}
+
+static json_t *show_json_uint(uint64_t n)
+{
+    return n <= INT64_MAX ? json_integer((json_int_t)n) : json_real((double)n);
+}
+
+static json_t *show_json_scalar(const struct weights *w, const char *key, enum weights_kind kind)
+{
+    uint64_t u = 0;
+    int64_t i = 0;
+    float x = 0;
+    bool yes = false;
+    switch (kind) {
+    case WEIGHTS_UINT:
+        weights_uint(w, key, &u);
+        return show_json_uint(u);
+    case WEIGHTS_INT:
+        weights_int(w, key, &i);
+        return json_integer(i);
+    case WEIGHTS_FLOAT:
+        weights_float(w, key, &x);
+        return x - x == 0 ? json_real((double)x) : json_null(); /* JSON has no infinity */
+    case WEIGHTS_BOOL:
+        weights_bool(w, key, &yes);
+        return json_boolean(yes);
+    default:
+        return show_json_text(show_text(w, key));
+    }
+}
+
+/* Sets a member; what could not be made or kept clears *ok. */
+static void show_set(json_t *object, const char *key, json_t *value, bool *ok)
+{
+    if (json_object_set_new(object, key, value))
+        *ok = false;
+}
+
+/* An array's length and kind stand for it: a vocabulary is no reading. */
+static json_t *show_json_metadata(const struct weights *w)
+{
+    json_t *object = json_object();
+    bool ok = object != NULL;
+    struct buf key;
+    buf_init(&key, SHOW_MAX_KEY);
+    for (size_t i = 0; i < weights_n_meta(w); i++) {
+        struct weights_meta m = weights_meta_at(w, i);
+        buf_clear(&key);
+        if (!buf_append(&key, m.key.data, m.key.len)) {
+            ok = false;
+            break;
+        }
+        json_t *value;
+        if (m.kind == WEIGHTS_ARRAY)
+            value = json_pack("{s:s, s:o}", "array_of", show_kind_name(m.item_kind), "items",
+                              show_json_uint(m.n_items));
+        else
+            value = show_json_scalar(w, key.data, m.kind);
+        show_set(object, key.data, value, &ok);
+    }
+    buf_deinit(&key);
+    if (ok)
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+static json_t *show_json_types(const struct show_facts *f)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < f->n_types; i++)
+        json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "type", f->types[i].name,
+                                              "tensors", show_json_uint(f->types[i].n_tensors),
+                                              "bytes", show_json_uint(f->types[i].n_bytes)));
+    return list;
+}
+
+static json_t *show_json_catalogue(const struct store_model *known)
+{
+    if (!known)
+        return json_null();
+    const struct store_advice *advice = &known->advice;
+    return json_pack("{s:s, s:s, s:s, s:f, s:f, s:i, s:i}", "name", known->name, "title",
+                     known->title, "licence", known->licence, "temperature",
+                     (double)advice->temperature, "top_p", (double)advice->top_p, "top_k",
+                     (int)advice->top_k, "repeat_guard", (int)advice->repeat_guard);
+}
+
+static json_t *show_json_network(const struct show_facts *f)
+{
+    const struct model_info *info = &f->info;
+    if (!f->runs)
+        return json_null();
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "layers", (int)info->n_layers, "width",
+                     (int)info->n_embd, "feed_forward", (int)info->n_ff, "heads",
+                     (int)info->n_heads, "kv_heads", (int)info->n_kv_heads, "head_dim",
+                     (int)info->head_dim);
+}
+
+static bool show_json(const struct show_facts *f, bool all)
+{
+    struct weights_string path = {f->path, strlen(f->path)};
+    struct weights_string why = {f->why_not.message, strlen(f->why_not.message)};
+    json_t *object = json_object();
+    bool ok = object != NULL;
+    show_set(object, "name", show_json_text(f->name), &ok);
+    show_set(object, "file", show_json_text(path), &ok);
+    show_set(object, "file_bytes", show_json_uint(weights_file_bytes(f->w)), &ok);
+    show_set(object, "gguf_version", show_json_uint(weights_version(f->w)), &ok);
+    show_set(object, "architecture", show_json_text(f->architecture), &ok);
+    show_set(object, "runs", json_boolean(f->runs), &ok);
+    if (!f->runs)
+        show_set(object, "why_not", show_json_text(why), &ok);
+    show_set(object, "parameters", show_json_uint(f->info.n_params), &ok);
+    show_set(object, "network", show_json_network(f), &ok);
+    show_set(object, "context_length", show_json_uint(f->info.n_ctx_train), &ok);
+    show_set(object, "quantization", show_json_types(f), &ok);
+    show_set(object, "vocabulary",
+             json_pack("{s:o, s:o, s:o}", "tokens", show_json_uint(f->n_vocab), "model",
+                       show_json_text(f->vocabulary), "pre_tokenizer",
+                       show_json_text(f->pre_tokenizer)),
+             &ok);
+    show_set(object, "chat_template", show_json_text(f->template), &ok);
+    show_set(object, "catalogue", show_json_catalogue(f->known), &ok);
+    if (all)
+        show_set(object, "metadata", show_json_metadata(f->w), &ok);
+    char *text = ok ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(7)) : NULL;
+    json_decref(object);
+    if (!text)
+        return false;
+    puts(text);
+    free(text);
+    return true;
+}
+
+/* ---- the command ---- */
+
+static bool show_template(const struct show_facts *f)
+{
+    if (!f->template.len) {
+        fprintf(stderr, "pensieve show: %s has no chat template\n", f->path);
+        return false;
+    }
+    fwrite(f->template.data, 1, f->template.len, stdout);
+    if (f->template.data[f->template.len - 1] != '\n')
+        putchar('\n');
+    return true;
+}
+
+static bool show_file(const char *path, const struct show_options *options, struct error *err)
+{
+    struct weights *w = weights_open(path, err);
+    if (!w)
+        return false;
+    struct show_facts facts;
+    show_gather(&facts, path, w);
+    bool ok = true;
+    *err = (struct error){.position = -1};
+    if (options->template)
+        ok = show_template(&facts);
+    else if (options->json)
+        ok = show_json(&facts, options->all) || error_set(err, ERROR_NO_MEMORY, "out of memory");
+    else
+        show_words(&facts, options->all);
+    if (fflush(stdout) || ferror(stdout))
+        ok = error_set(err, ERROR_IO, "cannot write the output");
+    weights_close(w);
+    return ok;
+}
+
+/* SHOW_OK to go on, or -1 when the help was asked for and given. */
+static int show_parse(int argc, char **argv, struct show_options *options)
+{
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+            show_help(stdout);
+            return -1;
+        }
+        if (!strcmp(argv[i], "--json"))
+            options->json = true;
+        else if (!strcmp(argv[i], "--all"))
+            options->all = true;
+        else if (!strcmp(argv[i], "--template"))
+            options->template = true;
+        else if (argv[i][0] != '-' && !options->model)
+            options->model = argv[i];
+        else {
+            fprintf(stderr, "pensieve show: what is %s? See: pensieve show --help\n", argv[i]);
+            return SHOW_USAGE;
+        }
+    }
+    if (options->model)
+        return SHOW_OK;
+    fprintf(stderr, "pensieve show: which model? See: pensieve show --help\n");
+    return SHOW_USAGE;
+}
+
+int cli_show(int argc, char **argv)
+{
+    struct show_options options = {0};
+    int parsed = show_parse(argc, argv, &options);
+    if (parsed)
+        return parsed < 0 ? SHOW_OK : parsed;
+    struct error err = {.position = -1};
+    struct buf path;
+    buf_init(&path, SHOW_MAX_PATH);
+    bool ok = store_resolve(options.model, &path, &err) && show_file(path.data, &options, &err);
+    if (!ok && err.message[0])
+        fprintf(stderr, "pensieve show: %s\n", err.message);
+    buf_deinit(&path);
+    return ok ? SHOW_OK : SHOW_FAILED;
+}
