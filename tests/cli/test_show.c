@@ -150,8 +150,8 @@ static void it_tells_what_is_in_the_file(void **state)
         "Q8_0     1 tensor,  0.1 kB\n",
         "F32      1 tensor,  0.1 kB\n",
         "  vocabulary     3 tokens, gpt2, pre-tokenizer smollm\n",
-        "    | {% for m in messages %}\n    | {{ m.content }}\n    | \n    | {% endfor %}\n    | "
-        "...\n",
+        "    | {% for m in messages %}\n    | {{ m.content }}\n    | \n",
+        "    | {% endfor %}\n    | ...\n",
         "  catalogue      not in it\n",
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
