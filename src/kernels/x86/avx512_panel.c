@@ -1,0 +1,256 @@
+/* Matrix times many tokens on AVX-512 VNNI: sixteen rows lie side by side in the lanes of a panel, four
+ * activation bytes are broadcast, and up to twelve tokens share each load of weights. Also packing. */
+#include "kernels/x86/avx512_unpack.h"
+#include "quant/quant.h"
+
+enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
+
+typedef void group_fn(struct group *g, const struct words *w, const uint8_t *p);
+
+/* ---- packing ---- */
+
+/* Sixteen rows of eight dwords, row r at src + r * stride (dwords), to eight registers, one of each dword. */
+INLINE void transpose(const uint32_t *src, size_t stride, __m512i out[8])
+{
+    __m512i v[8], ab[8], t[8];
+    UNROLL
+    for (int i = 0; i < 8; i++) { /* rows i % 4 + 8 * (i / 4), and the one four below */
+        const uint32_t *p = src + (size_t)(i % 4 + 8 * (i / 4)) * stride;
+        v[i] = _mm512_inserti64x4(
+            _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)p)),
+            _mm256_loadu_si256((const __m256i *)(p + 4 * stride)), 1);
+    }
+    UNROLL
+    for (int h = 0; h < 8; h += 4) {
+        ab[h] = _mm512_unpacklo_epi32(v[h], v[h + 1]);
+        ab[h + 1] = _mm512_unpackhi_epi32(v[h], v[h + 1]);
+        ab[h + 2] = _mm512_unpacklo_epi32(v[h + 2], v[h + 3]);
+        ab[h + 3] = _mm512_unpackhi_epi32(v[h + 2], v[h + 3]);
+        t[h] = _mm512_unpacklo_epi64(ab[h], ab[h + 2]);
+        t[h + 1] = _mm512_unpackhi_epi64(ab[h], ab[h + 2]);
+        t[h + 2] = _mm512_unpacklo_epi64(ab[h + 1], ab[h + 3]);
+        t[h + 3] = _mm512_unpackhi_epi64(ab[h + 1], ab[h + 3]);
+    }
+    UNROLL
+    for (int k = 0; k < 4; k++) {
+        out[k] = _mm512_shuffle_i32x4(t[k], t[k + 4], 0x88);
+        out[k + 4] = _mm512_shuffle_i32x4(t[k], t[k + 4], 0xdd);
+    }
+}
+
+/* Eight blocks of sixteen rows, as the groups leave them. */
+struct rows {
+    _Alignas(64) uint32_t u[R][64]; /* [row][block][8 quads] */
+    _Alignas(64) float d[R][16];    /* [row][block], HALVES: [row][block][half] */
+    _Alignas(64) float m[R][8];
+};
+
+INLINE void keep_group(struct rows *rows, size_t r, const enum kernels_form form,
+                       const struct group *g)
+{
+    UNROLL
+    for (int j = 0; j < 4; j++)
+        _mm512_store_si512(&rows->u[r][16 * j], g->u[j]);
+    if (form == KERNELS_HALVES)
+        _mm512_store_ps(rows->d[r], g->d16);
+    else
+        _mm256_store_ps(rows->d[r], g->d);
+    if (form == KERNELS_MIN)
+        _mm256_store_ps(rows->m[r], g->m);
+}
+
+/* Writes the first n blocks of group `index` to their strands' places. */
+INLINE void place_group(const struct rows *rows, const enum kernels_form form, size_t index,
+                        size_t n, size_t room, const struct kernels_panel *panel)
+{
+    __m512i v[8];
+    for (size_t b = 0; b < n; b++) {
+        transpose(&rows->u[0][b * 8], 64, v);
+        UNROLL
+        for (int i = 0; i < 8; i++)
+            _mm512_storeu_si512(panel->q + ((b * room + index) * 8 + i) * 64, v[i]);
+    }
+    transpose((const uint32_t *)rows->d, 16, v);
+    if (form == KERNELS_HALVES) {
+        for (size_t b = 0; b < n; b++) {
+            if (b == 4)
+                transpose((const uint32_t *)rows->d + 8, 16, v);
+            for (size_t h = 0; h < 2; h++)
+                _mm512_storeu_si512(panel->d + ((b * room + index) * 2 + h) * 16,
+                                    v[b % 4 * 2 + h]);
+        }
+    } else {
+        for (size_t b = 0; b < n; b++)
+            _mm512_storeu_si512(panel->d + (b * room + index) * 16, v[b]);
+    }
+    if (form == KERNELS_MIN) {
+        transpose((const uint32_t *)rows->m, 8, v);
+        for (size_t b = 0; b < n; b++)
+            _mm512_storeu_si512(panel->m + (b * room + index) * 16, v[b]);
+    }
+}
+
+INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_t group_bytes,
+                      const int n_words, const uint8_t *w, size_t row_bytes, size_t n_rows,
+                      size_t n_blocks, const struct kernels_panel *panel)
+{
+    const size_t room = kernels_strand_room(n_blocks);
+    struct rows rows;
+    struct words words = {.mask = {0}};
+    if (n_words)
+        words = words_init((int)(group_bytes / 8), n_words);
+    if (n_rows < R)
+        memset(&rows, 0, sizeof rows);
+    for (size_t b = 0; b < n_blocks; b += 8) {
+        const size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
+        for (size_t r = 0; r < n_rows; r++) {
+            const uint8_t *p = w + r * row_bytes + b / 8 * group_bytes;
+            uint8_t last[8 * 40];
+            struct group g;
+            if (n < 8 && r + 1 == n_rows)
+                p = memcpy(last, p, n * (group_bytes / 8));
+            for (size_t i = 0; i < group_bytes; i += 64)
+                _mm_prefetch((const char *)p + 2 * group_bytes + i, _MM_HINT_T0);
+            group(&g, &words, p);
+            keep_group(&rows, r, form, &g);
+        }
+        place_group(&rows, form, b / 8, n, room, panel);
+    }
+}
+
+#define DEFINE_PACK(type, form, group_bytes, n_words)                                              \
+    static void pack_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,       \
+                            const struct kernels_panel *panel)                                     \
+    {                                                                                              \
+        pack_rows(group_##type, form, group_bytes, n_words, w, row_bytes, n_rows, n_blocks,        \
+                  panel);                                                                          \
+    }
+DEFINE_PACK(q4_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q4_0), 1)
+DEFINE_PACK(q4_1, KERNELS_MIN, 8 * sizeof(struct quant_q4_1), 2)
+DEFINE_PACK(q5_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q5_0), 1)
+DEFINE_PACK(q5_1, KERNELS_MIN, 8 * sizeof(struct quant_q5_1), 2)
+DEFINE_PACK(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0), 1)
+DEFINE_PACK(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k), 0)
+DEFINE_PACK(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k), 0)
+DEFINE_PACK(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k), 0)
+
+/* ---- the product ---- */
+
+INLINE __m512i broadcast_quad(const int8_t *q)
+{
+    int32_t quad;
+    memcpy(&quad, q, 4);
+    return _mm512_set1_epi32(quad);
+}
+
+/* Dot products of quads [first, last) of one place, added to sums[n]. */
+INLINE void dot_quads(__m512i *sums, const uint8_t *w, const int8_t *x, const int first,
+                      const int last, const size_t n)
+{
+    UNROLL
+    for (int i = first; i < last; i++) {
+        __m512i quad = _mm512_loadu_si512(w + i * 64);
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            sums[t] = _mm512_dpbusd_epi32(sums[t], quad, broadcast_quad(x + t * 32 + i * 4));
+    }
+}
+
+/* Adds one place to acc[n]. */
+INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct kernels_panel *w,
+                      const struct kernels_tile_x *x, size_t place, const size_t n)
+{
+    const uint8_t *wq = w->q + place * 512;
+    const int8_t *xq = x->q + place * T * 32;
+    const float *xd = x->d + place * T, *xs = x->s + place * T;
+    const int n_parts = form == KERNELS_HALVES ? 2 : 1;
+    UNROLL
+    for (int part = 0; part < n_parts; part++) {
+        const int32_t *c = x->c[part] + place * T;
+        __m512i sums[T];
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            sums[t] = form == KERNELS_MIN ? _mm512_setzero_si512() : _mm512_set1_epi32(c[t]);
+        dot_quads(sums, wq, xq, part * 4, n_parts == 2 ? part * 4 + 4 : 8, n);
+        __m512 d = _mm512_loadu_ps(w->d + (place * n_parts + part) * R);
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]),
+                                     _mm512_mul_ps(d, _mm512_set1_ps(xd[t])), acc[t]);
+    }
+    if (form == KERNELS_MIN) {
+        __m512 m = _mm512_loadu_ps(w->m + place * R);
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            acc[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(xs[t]), acc[t]);
+    }
+}
+
+/* Stores the tree of the strands' sums for n_tokens tokens. */
+static inline void store_sums(float (*sums)[T][R], size_t n_rows, size_t n_tokens, float *y,
+                              size_t y_stride)
+{
+    const __mmask16 lanes = (__mmask16)((1u << n_rows) - 1);
+    for (size_t t = 0; t < n_tokens; t++) {
+        __m512 s[8];
+        UNROLL
+        for (int i = 0; i < 8; i++)
+            s[i] = _mm512_load_ps(sums[i][t]);
+        __m512 low = _mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3]));
+        __m512 high = _mm512_add_ps(_mm512_add_ps(s[4], s[5]), _mm512_add_ps(s[6], s[7]));
+        _mm512_mask_storeu_ps(y + t * y_stride, lanes, _mm512_add_ps(low, high));
+    }
+}
+
+INLINE void panel_tokens(const enum kernels_form form, const struct kernels_panel *w,
+                         size_t n_rows, size_t n_blocks, const struct kernels_tile_x *x,
+                         const size_t n, size_t n_tokens, float *y, size_t y_stride)
+{
+    _Alignas(64) float sums[KERNELS_STRANDS][T][R];
+    const size_t room = kernels_strand_room(n_blocks);
+    for (size_t s = 0; s < KERNELS_STRANDS; s++) {
+        const size_t end = s * room + kernels_strand_length(n_blocks, s);
+        __m512 acc[T];
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            acc[t] = _mm512_setzero_ps();
+        for (size_t place = s * room; place < end; place++)
+            add_place(acc, form, w, x, place, n);
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            _mm512_store_ps(sums[s][t], acc[t]);
+    }
+    store_sums(sums, n_rows, n_tokens, y, y_stride);
+}
+
+#define DEFINE_PANEL(name, form)                                                                   \
+    static void panel_##name(const struct kernels_panel *w, size_t n_rows, size_t n_blocks,        \
+                             const struct kernels_tile_x *x, size_t n_tokens, float *y,            \
+                             size_t y_stride)                                                      \
+    {                                                                                              \
+        if (n_tokens > 8)                                                                          \
+            panel_tokens(form, w, n_rows, n_blocks, x, 12, n_tokens, y, y_stride);                 \
+        else if (n_tokens > 4)                                                                     \
+            panel_tokens(form, w, n_rows, n_blocks, x, 8, n_tokens, y, y_stride);                  \
+        else                                                                                       \
+            panel_tokens(form, w, n_rows, n_blocks, x, 4, n_tokens, y, y_stride);                  \
+    }
+DEFINE_PANEL(offset, KERNELS_OFFSET)
+DEFINE_PANEL(min, KERNELS_MIN)
+DEFINE_PANEL(halves, KERNELS_HALVES)
+
+void avx512_init_panel(struct kernels *k)
+{
+    k->types[QUANT_Q4_0].pack = pack_q4_0;
+    k->types[QUANT_Q4_1].pack = pack_q4_1;
+    k->types[QUANT_Q5_0].pack = pack_q5_0;
+    k->types[QUANT_Q5_1].pack = pack_q5_1;
+    k->types[QUANT_Q8_0].pack = pack_q8_0;
+    k->types[QUANT_Q4_K].pack = pack_q4_k;
+    k->types[QUANT_Q5_K].pack = pack_q5_k;
+    k->types[QUANT_Q6_K].pack = pack_q6_k;
+    k->panel[KERNELS_OFFSET] = panel_offset;
+    k->panel[KERNELS_WIDE] = panel_offset;
+    k->panel[KERNELS_MIN] = panel_min;
+    k->panel[KERNELS_HALVES] = panel_halves;
+}

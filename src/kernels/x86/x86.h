@@ -1,0 +1,25 @@
+/* What kernels.c sees of the x86 tiers. */
+#ifndef PENSIEVE_KERNELS_X86_X86_H
+#define PENSIEVE_KERNELS_X86_X86_H
+
+#include "kernels/kernels.h"
+
+bool x86_has_f16c(void);
+void x86_init_avx2(struct kernels *k);
+void x86_init_avx512(struct kernels *k); /* over the table of avx2 */
+
+/* The files of each tier. */
+void avx2_init_matmul(struct kernels *k);
+void avx2_init_vector(struct kernels *k);
+void avx512_init_rows(struct kernels *k);
+void avx512_init_panel(struct kernels *k);
+void avx512_init_vector(struct kernels *k);
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+#endif

@@ -1,0 +1,201 @@
+/* See bench.h. Times are the best of several rounds; operations are multiplications plus additions. */
+#include "bench.h"
+#include "check.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
+
+/* The best time of one call, in nanoseconds. */
+static double best_ns(void (*work)(void *context), void *context)
+{
+    double best = 1e30;
+    int64_t end = clock_now_ns() + 150000000;
+    for (size_t n = 1; clock_now_ns() < end;) {
+        int64_t start = clock_now_ns();
+        for (size_t i = 0; i < n; i++)
+            work(context);
+        double ns = (double)(clock_now_ns() - start);
+        if (ns < 1e6)
+            n *= 2;
+        else if (ns / (double)n < best)
+            best = ns / (double)n;
+    }
+    return best;
+}
+
+/* ---- matrix products ---- */
+
+struct product {
+    const struct kernels *k;
+    struct check_weights w;
+    struct check_x x;
+    struct kernels_panel panel;
+    float *y;
+    size_t n_tokens;
+};
+
+static void run_rows(void *context)
+{
+    const struct product *p = context;
+    struct kernels_row_x rows[KERNELS_FEW_TOKENS];
+    for (size_t t = 0; t < p->n_tokens; t++) {
+        size_t at = t * p->x.n_places;
+        rows[t] = (struct kernels_row_x){p->x.q + at * 32, p->x.d + at, p->x.s + at,
+                                         {p->x.c[0] + at, p->x.c[1] + at}};
+    }
+    p->k->types[p->w.type->type].rows(p->w.data, p->w.row_bytes, p->w.n_rows, p->w.n_blocks, rows,
+                                      p->n_tokens, p->y, p->w.n_rows);
+}
+
+static void run_pack(void *context)
+{
+    const struct product *p = context;
+    p->k->types[p->w.type->type].pack(p->w.data, p->w.row_bytes, R, p->w.n_blocks, &p->panel);
+}
+
+static void run_panel(void *context)
+{
+    const struct product *p = context;
+    const struct kernels_tile_x tile = {p->x.q, p->x.d, p->x.s, {p->x.c[0], p->x.c[1]}};
+    p->k->panel[p->k->types[p->w.type->type].form](&p->panel, R, p->w.n_blocks, &tile, p->n_tokens,
+                                                   p->y, R);
+}
+
+static void bench_product(const struct kernels *k, const struct check_type *type, size_t n)
+{
+    struct product p = {.k = k};
+    const size_t n_rows = (96 << 20) / (n / type->block_elements * type->block_bytes);
+    float *x = check_floats(T * n, CHECK_RANDOM);
+    check_weights_init(&p.w, type, n_rows, n, CHECK_RANDOM, 0);
+    p.y = check_floats(n_rows * T, CHECK_ZEROS);
+    printf("%-6s %-5s %5zu ", k->tier, type->name, n);
+    for (p.n_tokens = 1; p.n_tokens <= KERNELS_FEW_TOKENS; p.n_tokens += 3) {
+        check_x_init(&p.x, k, x, p.n_tokens, n / 32, 0);
+        check_x_correct(&p.x, p.x.n_places * p.n_tokens, &k->types[type->type]);
+        double ns = best_ns(run_rows, &p);
+        printf("  %zu token%s %6.2f GB/s", p.n_tokens, p.n_tokens == 1 ? " " : "s",
+               (double)(p.w.row_bytes * n_rows) / ns);
+        check_x_deinit(&p.x);
+    }
+    check_x_init(&p.x, k, x, T, n / 32, T);
+    check_x_correct(&p.x, p.x.n_places * T, &k->types[type->type]);
+    p.panel = (struct kernels_panel){check_alloc(p.x.n_places * R * 32),
+                                     check_alloc(p.x.n_places * R * 2 * sizeof(float)),
+                                     check_alloc(p.x.n_places * R * sizeof(float))};
+    double ns = best_ns(run_pack, &p);
+    printf("  pack %6.2f GB/s", (double)(p.w.row_bytes * R) / ns);
+    run_pack(&p);
+    for (p.n_tokens = T / 3; p.n_tokens <= T; p.n_tokens += T / 3) {
+        ns = best_ns(run_panel, &p);
+        printf("  %zu tokens %6.1f GOP/s", p.n_tokens, 2.0 * R * (double)(n * p.n_tokens) / ns);
+    }
+    printf("\n");
+    check_x_deinit(&p.x);
+    check_weights_deinit(&p.w);
+    free(p.panel.q);
+    free(p.panel.d);
+    free(p.panel.m);
+    free(p.y);
+    free(x);
+}
+
+/* ---- attention ---- */
+
+struct attention {
+    const struct kernels *k;
+    uint16_t *keys, *values;
+    struct check_queries queries;
+    size_t head_dim;
+};
+
+static void run_attend(void *context)
+{
+    const struct attention *a = context;
+    a->k->attend(a->keys, a->values, a->head_dim, 0.1f, &a->queries.queries);
+}
+
+static void bench_attend(const struct kernels *k, size_t head_dim)
+{
+    struct attention a = {.k = k, .head_dim = head_dim};
+    float *q = check_floats(112 * head_dim, CHECK_RANDOM);
+    a.keys = check_halves(64 * head_dim);
+    a.values = check_halves(64 * head_dim);
+    printf("%-6s attend %4zu ", k->tier, head_dim);
+    for (size_t n = 1; n <= 112; n = n == 1 ? 7 : n * 16) {
+        check_queries_init(&a.queries, q, n, head_dim);
+        memset(a.queries.n_keys, 64, n);
+        double ns = best_ns(run_attend, &a);
+        printf("  %zu queries %6.1f Gflop/s", n, 4.0 * 64 * (double)(head_dim * n) / ns);
+        check_queries_deinit(&a.queries);
+    }
+    printf("\n");
+    free(a.keys);
+    free(a.values);
+    free(q);
+}
+
+/* ---- vectors ---- */
+
+struct vectors {
+    const struct kernels *k;
+    float *x, *y, *z;
+    size_t n;
+    struct check_x q;
+};
+
+static void run_quantize(void *context)
+{
+    const struct vectors *v = context;
+    const struct kernels_blocks out = {v->q.q, v->q.d, v->q.s, {v->q.half[0], v->q.half[1]}, 1, 8};
+    v->k->quantize(v->x, v->n / 32, &out);
+}
+
+static void run_rms_norm(void *context)
+{
+    const struct vectors *v = context;
+    v->k->rms_norm(v->x, v->y, 1e-6f, v->z, v->n);
+}
+
+static void run_swiglu(void *context)
+{
+    const struct vectors *v = context;
+    memcpy(v->z, v->x, v->n * sizeof *v->z);
+    v->k->swiglu(v->z, v->y, v->n);
+}
+
+static void bench_vectors(const struct kernels *k)
+{
+    struct vectors v = {.k = k, .n = 4864};
+    v.x = check_floats(v.n, CHECK_RANDOM);
+    v.y = check_floats(v.n, CHECK_RANDOM);
+    v.z = check_floats(v.n, CHECK_ZEROS);
+    check_x_init(&v.q, k, v.x, 1, v.n / 32, 0);
+    double n = (double)v.n;
+    printf("%-6s per element: quantize %.3f ns, rms_norm %.3f ns, swiglu %.3f ns\n", k->tier,
+           best_ns(run_quantize, &v) / n, best_ns(run_rms_norm, &v) / n,
+           best_ns(run_swiglu, &v) / n);
+    check_x_deinit(&v.q);
+    free(v.x);
+    free(v.y);
+    free(v.z);
+}
+
+void bench_all(const char *tier)
+{
+    for (size_t i = 0; i < kernels_n_tiers(); i++) {
+        struct kernels k;
+        if (!kernels_tier_runs(i) || (tier && strcmp(tier, kernels_tier_name(i))))
+            continue;
+        kernels_init(&k, i);
+        for (size_t t = 0; t < check_n_types; t++)
+            bench_product(&k, &check_types[t], check_types[t].block_elements == 32 ? 896 : 4864);
+        bench_attend(&k, 64);
+        bench_attend(&k, 128);
+        bench_vectors(&k);
+    }
+}

@@ -1,0 +1,70 @@
+/* Data for the kernels' checks and benches: weights of every type, activations in every layout, queries. */
+#ifndef PENSIEVE_TESTS_KERNELS_CHECK_H
+#define PENSIEVE_TESTS_KERNELS_CHECK_H
+
+#include "kernels/kernels.h"
+#include "quant/quant.h"
+
+enum check_pattern {
+    CHECK_RANDOM,  /* about normal, a few outliers */
+    CHECK_EXTREME, /* every value the largest or the smallest there is */
+    CHECK_ZEROS,
+    CHECK_TINY,    /* down to where scales become subnormal */
+    CHECK_N_PATTERNS,
+};
+
+struct check_type {
+    enum quant_type type;
+    const char *name;
+    uint32_t block_elements, block_bytes;
+    void (*decode)(const void *blocks, float *out, size_t n);
+    uint32_t scales[2]; /* offsets of 16-bit scales in a block; 0xffff: none */
+};
+extern const struct check_type check_types[], check_float_types[];
+extern const size_t check_n_types, check_n_float_types;
+
+uint32_t check_random(void);
+float *check_floats(size_t n, int pattern); /* [n], not aligned to more than 4 bytes */
+uint16_t *check_halves(size_t n);           /* f16 of about normal values */
+
+/* n_rows rows of n elements of any type. */
+struct check_weights {
+    const struct check_type *type;
+    uint8_t *memory, *data; /* data is `misalign` bytes past the memory's alignment */
+    size_t row_bytes, n_rows, n_blocks;
+};
+void check_weights_init(struct check_weights *w, const struct check_type *type, size_t n_rows,
+                        size_t n, int pattern, size_t misalign);
+void check_weights_deinit(struct check_weights *w);
+
+/* Quantized activations by rows (n_tile 0) or by tiles of n_tile tokens, with corrections of `offset`. */
+struct check_x {
+    int8_t *q;
+    float *d, *s;
+    int32_t *half[2], *c[2], *halves[2]; /* corrections of blocks, of halves */
+    size_t n_places;                     /* of one token */
+};
+void check_x_init(struct check_x *x, const struct kernels *k, const float *floats, size_t n_tokens,
+                  size_t n_blocks, size_t n_tile);
+void check_x_correct(struct check_x *x, size_t n, const struct kernels_type *type);
+void check_x_deinit(struct check_x *x);
+
+/* y[n_tokens][n_rows] */
+void check_rows_product(const struct kernels *k, const struct check_weights *w, const float *x,
+                        size_t n_tokens, float *y);
+void check_panel_product(const struct kernels *k, const struct check_weights *w, const float *x,
+                         size_t n_tokens, float *y);
+
+/* Fresh queries; query i sees 64 - 5 * i keys, at least 1. */
+struct check_queries {
+    struct kernels_queries queries;
+    const float **q;
+    float **each_o, *o, *m, *l;
+    uint8_t *n_keys;
+};
+void check_queries_init(struct check_queries *c, const float *q, size_t n, size_t head_dim);
+void check_queries_deinit(struct check_queries *c);
+
+void *check_alloc(size_t n_bytes); /* zeroed, aligned to 64; ends the program when out of memory */
+
+#endif

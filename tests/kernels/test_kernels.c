@@ -1,0 +1,409 @@
+/* Every kernel of every tier that this CPU runs, against the scalar reference: on random, extreme, odd-sized
+ * and unaligned data. Matrix products and quantization must be equal bit for bit; float kernels within the
+ * tolerance said at each check. `test_kernels --bench` measures instead. */
+#include "bench.h"
+#include "check.h"
+
+#include "base/clock.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct kernels reference;
+
+/* Calls check(tier's table) for every tier but the reference. */
+static void for_each_tier(void (*check)(const struct kernels *k))
+{
+    for (size_t i = 1; i < kernels_n_tiers(); i++) {
+        if (!kernels_tier_runs(i)) {
+            print_message("tier %s does not run here\n", kernels_tier_name(i));
+            continue;
+        }
+        struct kernels k;
+        kernels_init(&k, i);
+        check(&k);
+    }
+}
+
+static void assert_same_bits(const float *a, const float *b, size_t n, const char *what,
+                             const char *tier)
+{
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&a[i], &b[i], sizeof *a))
+            fail_msg("%s, tier %s: element %zu is %.9g, not %.9g", what, tier, i, (double)b[i],
+                     (double)a[i]);
+}
+
+static void assert_close(const float *a, const float *b, size_t n, double relative, double absolute,
+                         const char *what, const char *tier)
+{
+    for (size_t i = 0; i < n; i++) {
+        double off = fabs((double)a[i] - (double)b[i]);
+        if (!(off <= absolute + relative * fabs((double)a[i])))
+            fail_msg("%s, tier %s: element %zu is %.9g, not %.9g", what, tier, i, (double)b[i],
+                     (double)a[i]);
+    }
+}
+
+/* ---- quantization ---- */
+
+static void check_quantize(const struct kernels *k)
+{
+    enum { N_BLOCKS = 21 };
+    for (int pattern = 0; pattern < CHECK_N_PATTERNS; pattern++) {
+        float *x = check_floats(N_BLOCKS * 32, pattern);
+        struct check_x a, b;
+        check_x_init(&a, &reference, x, 1, N_BLOCKS, 0);
+        check_x_init(&b, k, x, 1, N_BLOCKS, 0);
+        assert_memory_equal(a.q, b.q, N_BLOCKS * 32);
+        assert_same_bits(a.d, b.d, N_BLOCKS, "scales", k->tier);
+        assert_same_bits(a.s, b.s, N_BLOCKS, "scaled sums", k->tier);
+        assert_memory_equal(a.half[0], b.half[0], N_BLOCKS * sizeof(int32_t));
+        assert_memory_equal(a.half[1], b.half[1], N_BLOCKS * sizeof(int32_t));
+        check_x_deinit(&a);
+        check_x_deinit(&b);
+        free(x);
+    }
+}
+
+static void quantization_is_exact_in_every_tier(void **state)
+{
+    (void)state;
+    for_each_tier(check_quantize);
+}
+
+/* Every q is within half a step of x / d, and the sums are those of q. */
+static void quantization_rounds_to_nearest(void **state)
+{
+    (void)state;
+    enum { N_BLOCKS = 40 };
+    float *x = check_floats(N_BLOCKS * 32, CHECK_RANDOM);
+    struct check_x a;
+    check_x_init(&a, &reference, x, 1, N_BLOCKS, 0);
+    for (size_t b = 0; b < N_BLOCKS; b++) {
+        int sum = 0, most = 0;
+        for (size_t i = 0; i < 32; i++) {
+            int q = a.q[b * 32 + i];
+            assert_true(fabs((double)x[b * 32 + i] - q * (double)a.d[b]) <=
+                        0.50001 * (double)a.d[b]);
+            sum += q;
+            most = abs(q) > most ? abs(q) : most;
+        }
+        assert_int_equal(sum, a.half[0][b] + a.half[1][b]);
+        assert_int_equal(most, 127);
+    }
+    check_x_deinit(&a);
+    free(x);
+}
+
+/* ---- matrix products ---- */
+
+/* A product of every path of a tier: by rows and by panels. */
+static void check_product(const struct kernels *k, const struct check_type *type, size_t n_rows,
+                          size_t n_blocks, size_t n_tokens, int pattern, size_t misalign)
+{
+    char what[96];
+    struct check_weights w;
+    check_weights_init(&w, type, n_rows, n_blocks * 32, pattern, misalign);
+    float *x = check_floats(n_tokens * n_blocks * 32, pattern);
+    const size_t n = n_tokens * n_rows;
+    float *expected = check_floats(n, CHECK_ZEROS), *got = check_floats(n, CHECK_ZEROS);
+    check_rows_product(&reference, &w, x, n_tokens, expected);
+    check_rows_product(k, &w, x, n_tokens, got);
+    snprintf(what, sizeof what, "%s rows, %zu rows x %zu blocks x %zu tokens, pattern %d",
+             type->name, n_rows, n_blocks, n_tokens, pattern);
+    assert_same_bits(expected, got, n, what, k->tier);
+    memset(got, 0xff, n * sizeof *got);
+    check_panel_product(k, &w, x, n_tokens, got);
+    snprintf(what, sizeof what, "%s panel, %zu rows x %zu blocks x %zu tokens, pattern %d",
+             type->name, n_rows, n_blocks, n_tokens, pattern);
+    assert_same_bits(expected, got, n, what, k->tier);
+    free(expected);
+    free(got);
+    free(x);
+    check_weights_deinit(&w);
+}
+
+static void check_products(const struct kernels *k)
+{
+    static const size_t n_blocks[] = {1, 2, 7, 8, 9, 18, 28, 40};
+    static const size_t n_rows[] = {1, 3, 16, 19, 35};
+    static const size_t n_tokens[] = {1, 2, 3, 4, 5, 8, 9, 12, 13, 25};
+    for (size_t t = 0; t < check_n_types; t++) {
+        const struct check_type *type = &check_types[t];
+        for (size_t b = 0; b < sizeof n_blocks / sizeof *n_blocks; b++) {
+            if (n_blocks[b] * 32 % type->block_elements)
+                continue;
+            for (size_t i = 0; i < sizeof n_tokens / sizeof *n_tokens; i++)
+                check_product(k, type, n_rows[(i + b) % 5], n_blocks[b], n_tokens[i],
+                              (int)(i % CHECK_N_PATTERNS), 2 * (i % 3));
+        }
+        check_product(k, type, 17, 40, 14, CHECK_EXTREME, 0);
+        check_product(k, type, 5, 40, 3, CHECK_EXTREME, 6);
+    }
+}
+
+static void products_are_exact_in_every_tier_and_path(void **state)
+{
+    (void)state;
+    check_products(&reference); /* its own panels against its own rows */
+    for_each_tier(check_products);
+}
+
+/* The reference itself against plain double arithmetic over the decoded weights and the quantized x. */
+static void products_are_what_the_format_says(void **state)
+{
+    (void)state;
+    enum { ROWS = 9, BLOCKS = 24, TOKENS = 3, N = BLOCKS * 32 };
+    for (size_t i = 0; i < check_n_types; i++) {
+        const struct check_type *type = &check_types[i];
+        struct check_weights w;
+        check_weights_init(&w, type, ROWS, N, CHECK_RANDOM, 0);
+        float *x = check_floats(TOKENS * N, CHECK_RANDOM), *row = check_floats(N, CHECK_ZEROS);
+        float y[TOKENS * ROWS];
+        struct check_x q;
+        check_rows_product(&reference, &w, x, TOKENS, y);
+        check_x_init(&q, &reference, x, TOKENS, BLOCKS, 0);
+        for (size_t r = 0; r < ROWS; r++) {
+            type->decode(w.data + r * w.row_bytes, row, N);
+            for (size_t t = 0; t < TOKENS; t++) {
+                double sum = 0, size = 0;
+                for (size_t e = 0; e < N; e++) {
+                    size_t p = t * q.n_places + e / 32;
+                    double term = (double)row[e] * q.q[p * 32 + e % 32] * (double)q.d[p];
+                    sum += term;
+                    size += fabs(term);
+                }
+                if (fabs(sum - (double)y[t * ROWS + r]) > 1e-6 * size)
+                    fail_msg("%s: row %zu token %zu is %g, not %g", type->name, r, t,
+                             (double)y[t * ROWS + r], sum);
+            }
+        }
+        check_x_deinit(&q);
+        check_weights_deinit(&w);
+        free(x);
+        free(row);
+    }
+}
+
+static void check_float_products(const struct kernels *k)
+{
+    static const size_t sizes[] = {1, 15, 16, 17, 100, 576};
+    for (size_t t = 0; t < check_n_float_types; t++) {
+        const struct check_type *type = &check_float_types[t];
+        for (size_t i = 0; i < 6; i++) {
+            const size_t n = sizes[i], n_rows = 5, n_tokens = 1 + i % 4;
+            struct check_weights w;
+            check_weights_init(&w, type, n_rows, n, CHECK_RANDOM, 0);
+            float *x = check_floats(n_tokens * n, CHECK_RANDOM), a[20], b[20];
+            reference.types[type->type].float_rows(w.data, w.row_bytes, n_rows, n, x, n, n_tokens,
+                                                   a, n_rows);
+            k->types[type->type].float_rows(w.data, w.row_bytes, n_rows, n, x, n, n_tokens, b,
+                                            n_rows);
+            assert_same_bits(a, b, n_tokens * n_rows, type->name, k->tier);
+            check_weights_deinit(&w);
+            free(x);
+        }
+    }
+}
+
+static void float_products_are_exact_in_every_tier(void **state)
+{
+    (void)state;
+    for_each_tier(check_float_products);
+}
+
+/* ---- attention ---- */
+
+/* Three pages for n queries, then a merge with a fourth; within 2e-6 of the reference. */
+static void check_attend_sizes(const struct kernels *k, size_t head_dim, size_t n)
+{
+    const size_t page = head_dim * KERNELS_PAGE_TOKENS;
+    uint16_t *keys = check_halves(4 * page), *values = check_halves(4 * page);
+    float *q = check_floats(n * head_dim, CHECK_RANDOM);
+    const struct kernels *tables[2] = {&reference, k};
+    struct check_queries results[2];
+    for (int i = 0; i < 2; i++) {
+        struct check_queries *r = &results[i], other;
+        check_queries_init(r, q, n, head_dim);
+        check_queries_init(&other, q, n, head_dim);
+        for (size_t p = 0; p < 3; p++)
+            tables[i]->attend(keys + p * page, values + p * page, head_dim, 0.3f, &r->queries);
+        tables[i]->attend(keys + 3 * page, values + 3 * page, head_dim, 0.3f, &other.queries);
+        for (size_t j = 0; j < n; j++)
+            tables[i]->attend_merge(r->o + j * head_dim, &r->m[j], &r->l[j],
+                                    other.o + j * head_dim, other.m[j], other.l[j], head_dim);
+        check_queries_deinit(&other);
+    }
+    assert_close(results[0].m, results[1].m, n, 1e-6, 0, "maximum", k->tier);
+    assert_close(results[0].l, results[1].l, n, 4e-6, 0, "sum", k->tier);
+    for (size_t j = 0; j < n; j++)
+        for (size_t d = 0; d < head_dim; d++) {
+            results[0].o[j * head_dim + d] /= results[0].l[j];
+            results[1].o[j * head_dim + d] /= results[1].l[j];
+        }
+    assert_close(results[0].o, results[1].o, n * head_dim, 4e-6, 4e-6, "attention", k->tier);
+    check_queries_deinit(&results[0]);
+    check_queries_deinit(&results[1]);
+    free(keys);
+    free(values);
+    free(q);
+}
+
+static void check_attend(const struct kernels *k)
+{
+    static const size_t head_dims[] = {2, 16, 50, 64, 80, 96, 100, 128, 256};
+    for (size_t i = 0; i < sizeof head_dims / sizeof *head_dims; i++)
+        for (size_t n = 1; n <= 14; n++)
+            check_attend_sizes(k, head_dims[i], n);
+}
+
+static void attention_is_that_of_the_reference(void **state)
+{
+    (void)state;
+    for_each_tier(check_attend);
+}
+
+/* A query's result does not depend on the queries beside it, nor on what lies behind its keys. */
+static void check_attend_alone(const struct kernels *k)
+{
+    enum { HEAD_DIM = 64, N = 13, PAGE = HEAD_DIM * KERNELS_PAGE_TOKENS };
+    uint16_t *keys = check_halves(PAGE), *values = check_halves(PAGE);
+    float *q = check_floats(N * HEAD_DIM, CHECK_RANDOM);
+    struct check_queries all, one;
+    check_queries_init(&all, q, N, HEAD_DIM);
+    k->attend(keys, values, HEAD_DIM, 0.2f, &all.queries);
+    for (size_t i = 0; i < N; i++) {
+        uint16_t *seen = malloc(PAGE * sizeof *seen);
+        size_t n_keys = all.n_keys[i];
+        memcpy(seen, keys, PAGE * sizeof *seen);
+        for (size_t d = 0; d < HEAD_DIM; d++)
+            for (size_t j = n_keys; j < KERNELS_PAGE_TOKENS; j++)
+                seen[d * KERNELS_PAGE_TOKENS + j] = 0x7e00; /* NaN */
+        check_queries_init(&one, q + i * HEAD_DIM, 1, HEAD_DIM);
+        one.n_keys[0] = (uint8_t)n_keys;
+        k->attend(seen, values, HEAD_DIM, 0.2f, &one.queries);
+        assert_same_bits(all.o + i * HEAD_DIM, one.o, HEAD_DIM, "a query alone", k->tier);
+        assert_same_bits(&all.l[i], one.l, 1, "a query alone", k->tier);
+        check_queries_deinit(&one);
+        free(seen);
+    }
+    check_queries_deinit(&all);
+    free(keys);
+    free(values);
+    free(q);
+}
+
+static void a_query_is_the_same_alone(void **state)
+{
+    (void)state;
+    check_attend_alone(&reference);
+    for_each_tier(check_attend_alone);
+}
+
+/* ---- element-wise ---- */
+
+static void check_vectors_of(const struct kernels *k, size_t n, int pattern)
+{
+    float *x = check_floats(n, pattern), *y = check_floats(n, CHECK_RANDOM);
+    float *a = check_floats(n, CHECK_ZEROS), *b = check_floats(n, CHECK_ZEROS);
+    uint16_t *ha = calloc(n, 2), *hb = calloc(n, 2);
+
+    reference.rms_norm(x, y, 1e-6f, a, n);
+    k->rms_norm(x, y, 1e-6f, b, n);
+    assert_same_bits(a, b, n, "rms_norm", k->tier);
+
+    memcpy(a, x, n * sizeof *a);
+    memcpy(b, x, n * sizeof *b);
+    reference.add(a, y, n);
+    k->add(b, y, n);
+    assert_same_bits(a, b, n, "add", k->tier);
+
+    reference.swiglu(a, y, n);
+    k->swiglu(b, y, n);
+    assert_close(a, b, n, 5e-7, 1e-37, "swiglu", k->tier);
+
+    reference.f32_to_f16(x, ha, n);
+    k->f32_to_f16(x, hb, n);
+    assert_memory_equal(ha, hb, n * 2);
+    free(x);
+    free(y);
+    free(a);
+    free(b);
+    free(ha);
+    free(hb);
+}
+
+static void check_rope(const struct kernels *k, size_t n)
+{
+    float *x = check_floats(2 * n, CHECK_RANDOM), *y = check_floats(2 * n, CHECK_ZEROS);
+    float *cos = check_floats(n, CHECK_RANDOM), *sin = check_floats(n, CHECK_RANDOM);
+    memcpy(y, x, 2 * n * sizeof *y);
+    reference.rope_halves(x, x + n, cos, sin, n);
+    k->rope_halves(y, y + n, cos, sin, n);
+    assert_same_bits(x, y, 2 * n, "rope_halves", k->tier);
+    reference.rope_pairs(x, cos, sin, n);
+    k->rope_pairs(y, cos, sin, n);
+    assert_same_bits(x, y, 2 * n, "rope_pairs", k->tier);
+    free(x);
+    free(y);
+    free(cos);
+    free(sin);
+}
+
+static void check_vectors(const struct kernels *k)
+{
+    for (size_t n = 1; n < 70; n++) {
+        for (int pattern = 0; pattern < CHECK_N_PATTERNS; pattern++)
+            check_vectors_of(k, n, pattern);
+        check_rope(k, n);
+    }
+    check_vectors_of(k, 896, CHECK_RANDOM);
+    check_vectors_of(k, 4864, CHECK_RANDOM);
+}
+
+static void vectors_are_those_of_the_reference(void **state)
+{
+    (void)state;
+    for_each_tier(check_vectors);
+}
+
+static void tiers_have_names_and_an_order(void **state)
+{
+    (void)state;
+    assert_int_equal(kernels_tier_find("c"), 0);
+    assert_int_equal(kernels_tier_find("nonsense"), -1);
+    assert_true(kernels_tier_runs(0));
+    assert_true(kernels_tier_runs(kernels_tier_best()));
+    for (size_t i = 0; i < kernels_n_tiers(); i++)
+        assert_int_equal(kernels_tier_find(kernels_tier_name(i)), (int)i);
+    assert_false(kernels_tier_runs(kernels_n_tiers()));
+}
+
+int main(int argc, char **argv)
+{
+    kernels_init(&reference, 0);
+    if (argc > 1 && !strcmp(argv[1], "--bench")) {
+        bench_all(argc > 2 ? argv[2] : NULL);
+        return 0;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tiers_have_names_and_an_order),
+        cmocka_unit_test(quantization_rounds_to_nearest),
+        cmocka_unit_test(quantization_is_exact_in_every_tier),
+        cmocka_unit_test(products_are_what_the_format_says),
+        cmocka_unit_test(products_are_exact_in_every_tier_and_path),
+        cmocka_unit_test(float_products_are_exact_in_every_tier),
+        cmocka_unit_test(attention_is_that_of_the_reference),
+        cmocka_unit_test(a_query_is_the_same_alone),
+        cmocka_unit_test(vectors_are_those_of_the_reference),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
