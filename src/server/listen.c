@@ -111,7 +111,7 @@ bool listener_open(struct listener *l, const char *host, uint16_t port, bool all
     name_for_url(l, a->ai_addr);
     if (!l->is_loopback && !allow_remote)
         error_set(err, ERROR_USAGE, "%s can be reached from other machines, and anybody there could "
-                                    "use the server: that needs an explicit permission",
+                                    "use the server: --allow-remote permits it",
                   host);
     else
         ok = open_address(l, a, host, port, err);

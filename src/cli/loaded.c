@@ -1,0 +1,167 @@
+/* See loaded.h. */
+#include "cli/loaded.h"
+
+#include "backend/cpu/cpu.h"
+#include "base/buf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum { MAX_PATH_BYTES = 8192 };
+
+/* Sampling where neither the catalogue nor the file recommends any: nearly greedy, as code wants it. */
+static const struct engine_sampling fallback_sampling = {.temperature = 0.2f, .top_p = 0.95f};
+
+/* Models below this tend to repeat a tool call that has just succeeded. */
+static const uint64_t small_model_params = 4000000000;
+
+static bool find_file(struct loaded *l, const char *name, struct error *err)
+{
+    struct buf path;
+    buf_init(&path, MAX_PATH_BYTES);
+    bool ok = name ? store_resolve(name, &path, err) : store_preferred(&path, err);
+    if (ok) {
+        l->path = buf_steal(&path, NULL);
+        ok = l->path || error_set(err, ERROR_NO_MEMORY, "out of memory");
+    }
+    buf_deinit(&path);
+    return ok;
+}
+
+static void name_from_file(struct loaded *l)
+{
+    const char *slash = strrchr(l->path, '/');
+    snprintf(l->name, sizeof l->name, "%s", slash ? slash + 1 : l->path);
+    size_t n = strlen(l->name);
+    if (n > 5 && !strcasecmp(l->name + n - 5, ".gguf"))
+        l->name[n - 5] = 0;
+}
+
+static void describe(struct loaded *l)
+{
+    struct stat st;
+    struct weights_string title;
+    if (!stat(l->path, &st))
+        l->created_at = st.st_mtime;
+    l->known = store_model_of_file(l->path, weights_file_bytes(l->weights));
+    name_from_file(l);
+    snprintf(l->title, sizeof l->title, "%s", l->name);
+    if (l->known) {
+        snprintf(l->name, sizeof l->name, "%s", l->known->name);
+        snprintf(l->title, sizeof l->title, "%s", l->known->title);
+    } else if (weights_string(l->weights, "general.name", &title) && title.len) {
+        int n = title.len < sizeof l->title ? (int)title.len : (int)sizeof l->title - 1;
+        snprintf(l->title, sizeof l->title, "%.*s", n, title.data);
+    }
+}
+
+/* In rising order of say: the fallback, the file's metadata, the catalogue, the command line. */
+static void choose_sampling(struct loaded *l, const struct loaded_options *o)
+{
+    struct engine_sampling *s = &l->sampling;
+    uint64_t top_k;
+    *s = fallback_sampling;
+    weights_float(l->weights, "general.sampling.temp", &s->temperature);
+    weights_float(l->weights, "general.sampling.top_p", &s->top_p);
+    weights_float(l->weights, "general.sampling.min_p", &s->min_p);
+    if (weights_uint(l->weights, "general.sampling.top_k", &top_k) && top_k <= UINT32_MAX)
+        s->top_k = (uint32_t)top_k;
+    l->repeat_guard = model_info(l->model)->n_params < small_model_params ? 1 : 3;
+    if (l->known) {
+        s->temperature = l->known->advice.temperature;
+        s->top_p = l->known->advice.top_p;
+        s->top_k = l->known->advice.top_k;
+        l->repeat_guard = l->known->advice.repeat_guard;
+    }
+    if (o->has_temperature)
+        s->temperature = o->temperature;
+    if (o->has_top_p)
+        s->top_p = o->top_p;
+    if (o->has_seed)
+        s->seed = o->seed;
+    else if (getentropy(&s->seed, sizeof s->seed))
+        s->seed = (uint64_t)time(NULL);
+}
+
+static bool open_model(struct loaded *l, const struct loaded_options *o, struct error *err)
+{
+    const struct backend_cpu_options cpu = {.n_threads = o->n_threads, .tier = o->cpu};
+    if (!find_file(l, o->model, err))
+        return false;
+    l->weights = weights_open(l->path, err);
+    if (!l->weights)
+        return error_prefix(err, "%s", l->path);
+    l->backend = backend_cpu_create(&cpu, err);
+    if (!l->backend)
+        return false;
+    l->model = model_create(l->weights, l->backend, err);
+    if (!l->model)
+        return error_prefix(err, "%s", l->path);
+    describe(l);
+    choose_sampling(l, o);
+    return true;
+}
+
+static bool open_chat_template(struct loaded *l, bool wants_chat, struct error *err)
+{
+    struct weights_string source;
+    if (!weights_string(l->weights, "tokenizer.chat_template", &source))
+        return !wants_chat ||
+               error_set(err, ERROR_UNSUPPORTED,
+                         "%s has no chat template: it is a base model that only continues text "
+                         "(pensieve run --raw)",
+                         l->path);
+    l->chat_template = chat_template_create(source.data, source.len, err);
+    return l->chat_template || error_prefix(err, "%s: the chat template", l->path);
+}
+
+static bool open_engine(struct loaded *l, const struct loaded_options *o, bool wants_chat,
+                        struct error *err)
+{
+    const struct engine_options options = {.n_ctx = o->n_ctx};
+    l->tokenizer = tokenizer_create(l->weights, err);
+    if (!l->tokenizer)
+        return error_prefix(err, "%s", l->path);
+    if (!open_chat_template(l, wants_chat, err))
+        return false;
+    l->engine = engine_create(l->model, l->backend, l->tokenizer, &options, err);
+    return l->engine;
+}
+
+bool loaded_open_model(struct loaded *l, const struct loaded_options *options, struct error *err)
+{
+    *l = (struct loaded){0};
+    if (open_model(l, options, err))
+        return true;
+    loaded_close(l);
+    return false;
+}
+
+bool loaded_open(struct loaded *l, const struct loaded_options *options, bool wants_chat,
+                 struct error *err)
+{
+    if (!loaded_open_model(l, options, err))
+        return false;
+    if (open_engine(l, options, wants_chat, err))
+        return true;
+    loaded_close(l);
+    return false;
+}
+
+void loaded_close(struct loaded *l)
+{
+    engine_destroy(l->engine);
+    chat_template_destroy(l->chat_template);
+    tokenizer_destroy(l->tokenizer);
+    model_destroy(l->model);
+    if (l->backend)
+        l->backend->ops->destroy(l->backend);
+    weights_close(l->weights);
+    free(l->path);
+    *l = (struct loaded){0};
+}

@@ -1,0 +1,68 @@
+/* A model from its name to a running engine: the chain that `serve`, `run` and `bench` share. Each link
+ * borrows the ones before it, so they end in reverse. */
+#ifndef PENSIEVE_CLI_LOADED_H
+#define PENSIEVE_CLI_LOADED_H
+
+#include "backend/backend.h"
+#include "base/error.h"
+#include "engine/engine.h"
+#include "model/model.h"
+#include "store/store.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+#include "weights/weights.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loaded_options {
+    const char *model; /* path or name; NULL: what the store prefers */
+    const char *cpu;   /* tier; NULL: the best */
+    uint32_t n_threads, n_ctx;
+    bool has_temperature, has_top_p, has_seed;
+    float temperature, top_p;
+    uint64_t seed;
+};
+
+struct loaded {
+    char *path;
+    char name[128];     /* "qwen2.5-coder-0.5b": the catalogue's, else the file's without its ending */
+    char title[160];    /* for people */
+    int64_t created_at; /* the file's time, seconds since 1970 */
+    const struct store_model *known; /* its entry in the catalogue, or NULL */
+    struct engine_sampling sampling; /* where nobody names any */
+    uint32_t repeat_guard;
+    struct weights *weights;
+    struct backend *backend;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct chat_template *chat_template; /* NULL when the file has none */
+    struct engine *engine;
+};
+
+/* As far as the model, for work straight on the backend. Storage is the caller's; on failure nothing
+ * stays open. */
+bool loaded_open_model(struct loaded *l, const struct loaded_options *options, struct error *err);
+/* And the rest. `wants_chat`: a file without a chat template is an error. */
+bool loaded_open(struct loaded *l, const struct loaded_options *options, bool wants_chat,
+                 struct error *err);
+void loaded_close(struct loaded *l);
+
+/* Rows for a command's option table; the options must be in `load`. */
+#define LOADED_OPTION_ROWS                                                                         \
+    {"threads", 't', OPTION_UINT, &load.n_threads, NULL, 1, 1024, "N",                             \
+     "threads that compute (default: the physical cores)"},                                        \
+    {"cpu", 0, OPTION_TEXT, &load.cpu, NULL, 0, 0, "TIER",                                         \
+     "instruction set to use (default: the best this CPU has;\nsee pensieve --version)"}
+
+#define LOADED_SAMPLING_ROWS                                                                       \
+    {"ctx", 'c', OPTION_UINT, &load.n_ctx, NULL, 16, 1 << 24, "N",                                 \
+     "context in tokens (default: what the model was made for)"},                                  \
+    {"temperature", 0, OPTION_FLOAT, &load.temperature, &load.has_temperature, 0, 5, "T",          \
+     "0 is greedy (default: the model's recommendation)"},                                         \
+    {"top-p", 0, OPTION_FLOAT, &load.top_p, &load.has_top_p, 0, 1, "P",                            \
+     "keep the likeliest tokens that sum to P"},                                                   \
+    {"seed", 0, OPTION_UINT64, &load.seed, &load.has_seed, 0, 0, "N",                              \
+     "the same answer each time (default: drawn anew)"}
+
+#endif

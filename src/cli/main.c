@@ -1,0 +1,51 @@
+/* The pensieve command: finds the subcommand. Everything else is in the file of that name. */
+#include "cli/commands.h"
+#include "cli/options.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *about;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"serve", "answer the Anthropic Messages API with a local model", cli_serve},
+    {"run", "stream one answer to the terminal", cli_run},
+    {"pull", "fetch a model into the store", cli_pull},
+    {"list", "the models that are known and those that are here", cli_list},
+    {"show", "what is in a model file", cli_show},
+    {"tokenize", "text to tokens", cli_tokenize},
+    {"bench", "measure prompt and generation speed", cli_bench},
+};
+
+static void print_help(FILE *to)
+{
+    fputs("usage: pensieve COMMAND [options]\n\n"
+          "A local LLM server that speaks the Anthropic Messages API.\n\n",
+          to);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].about);
+    fputs("\n  --version  version, CPU tiers and libraries\n"
+          "  --help     this; pensieve COMMAND --help tells more\n",
+          to);
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(word, commands[i].name))
+            return commands[i].run(argc - 1, argv + 1);
+    if (!strcmp(word, "--version") || !strcmp(word, "-V"))
+        return cli_version();
+    if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
+        print_help(stdout);
+        return CLI_OK;
+    }
+    if (argc > 1)
+        return cli_usage_error("", "unknown %s '%s'", word[0] == '-' ? "option" : "command", word);
+    print_help(stderr);
+    return CLI_USAGE;
+}

@@ -1,0 +1,300 @@
+/* `pensieve run`: one prompt, its answer streamed to standard output. Straight on the engine, through the
+ * model's own chat template. */
+#include "base/buf.h"
+#include "base/clock.h"
+#include "cli/commands.h"
+#include "cli/loaded.h"
+#include "cli/options.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_PROMPT_BYTES = 64 << 20 };
+
+struct run_options {
+    struct loaded_options load;
+    const char *prompt, *system; /* prompt NULL or "-": standard input */
+    uint32_t max_tokens;
+    bool is_raw, is_verbose;
+};
+
+/* ---- the answer, on the engine's thread ---- */
+
+struct answer {
+    int events[2]; /* a pipe: 'd' when the request is done, 's' for a signal */
+    bool write_failed;
+    char last;     /* byte written */
+    int64_t started_ms, first_ms, ended_ms;
+    struct engine_usage usage;
+    bool failed;
+    struct error err;
+};
+
+static void on_started(void *context, uint32_t n_cached, uint32_t n_to_compute)
+{
+    (void)context, (void)n_cached, (void)n_to_compute;
+}
+
+static void on_prefilling(void *context, uint32_t n_done, uint32_t n_total)
+{
+    (void)context, (void)n_done, (void)n_total;
+}
+
+static enum engine_verdict on_token(void *context, int32_t id, const char *bytes, size_t n_bytes,
+                                    float logprob)
+{
+    struct answer *a = context;
+    (void)id, (void)logprob;
+    if (!a->first_ms)
+        a->first_ms = clock_now_ms();
+    if (n_bytes)
+        a->last = bytes[n_bytes - 1];
+    a->write_failed |= fwrite(bytes, 1, n_bytes, stdout) != n_bytes || fflush(stdout);
+    return a->write_failed ? ENGINE_STOP : ENGINE_CONTINUE;
+}
+
+static void tell(int fd, char event)
+{
+    ssize_t n = write(fd, &event, 1);
+    (void)n;
+}
+
+static void on_finished(void *context, enum engine_finish reason, const struct engine_usage *usage)
+{
+    struct answer *a = context;
+    (void)reason;
+    a->usage = *usage;
+    a->ended_ms = clock_now_ms();
+    tell(a->events[1], 'd');
+}
+
+static void on_failed(void *context, const struct error *err)
+{
+    struct answer *a = context;
+    a->failed = true;
+    a->err = *err;
+    tell(a->events[1], 'd');
+}
+
+/* ---- signals ---- */
+
+static volatile sig_atomic_t caught_signal;
+static int signal_fd = -1;
+
+static void on_signal(int number)
+{
+    int saved = errno;
+    caught_signal = number;
+    tell(signal_fd, 's');
+    errno = saved;
+}
+
+/* The second one kills, as ever. */
+static void catch_signals(int fd)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    signal_fd = fd;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- the prompt ---- */
+
+static bool read_all(FILE *from, struct buf *out, struct error *err)
+{
+    char block[65536];
+    size_t n;
+    while ((n = fread(block, 1, sizeof block, from)) > 0)
+        buf_append(out, block, n);
+    if (ferror(from))
+        return error_set(err, ERROR_IO, "cannot read standard input");
+    return !buf_failed(out) || error_set(err, ERROR_TOO_LARGE, "the prompt is too large");
+}
+
+static json_t *token_text(const struct tokenizer *t, int32_t id)
+{
+    size_t n = 0;
+    const char *piece = id >= 0 ? tokenizer_piece(t, id, &n) : "";
+    return json_stringn_nocheck(piece, n);
+}
+
+static json_t *chat_context(const struct loaded *l, const char *system, const struct buf *prompt)
+{
+    json_t *messages = json_array();
+    if (system)
+        json_array_append_new(messages,
+                              json_pack("{s:s, s:s}", "role", "system", "content", system));
+    json_array_append_new(messages, json_pack("{s:s, s:s%}", "role", "user", "content",
+                                              prompt->data ? prompt->data : "", prompt->len));
+    return json_pack("{s:o, s:b, s:o, s:o}", "messages", messages, "add_generation_prompt", 1,
+                     "bos_token", token_text(l->tokenizer, tokenizer_bos(l->tokenizer)),
+                     "eos_token", token_text(l->tokenizer, tokenizer_eos(l->tokenizer)));
+}
+
+static bool render(const struct loaded *l, const char *system, const struct buf *prompt,
+                   struct buf *out, struct error *err)
+{
+    json_t *context = chat_context(l, system, prompt);
+    if (!context || json_array_size(json_object_get(context, "messages")) != (system ? 2u : 1u)) {
+        json_decref(context);
+        return error_set(err, ERROR_INPUT, "the prompt is not valid UTF-8");
+    }
+    bool ok = chat_template_render(l->chat_template, context, out, err);
+    json_decref(context);
+    return ok;
+}
+
+/* A template may write the beginning-of-sequence token itself: never two of them. */
+static bool tokenize(const struct loaded *l, const struct buf *text, struct token_list *tokens,
+                     struct error *err)
+{
+    if (!tokenizer_encode(l->tokenizer, text->data ? text->data : "", text->len,
+                          TOKENIZER_SPECIAL | TOKENIZER_BOS, tokens, err))
+        return false;
+    int32_t bos = tokenizer_bos(l->tokenizer);
+    if (tokens->n > 1 && bos >= 0 && tokens->ids[0] == bos && tokens->ids[1] == bos)
+        memmove(tokens->ids, tokens->ids + 1, --tokens->n * sizeof *tokens->ids);
+    return true;
+}
+
+static bool prepare(const struct loaded *l, const struct run_options *o, struct token_list *tokens,
+                    struct error *err)
+{
+    struct buf prompt, text;
+    buf_init(&prompt, MAX_PROMPT_BYTES);
+    buf_init(&text, MAX_PROMPT_BYTES);
+    bool ok = o->prompt && strcmp(o->prompt, "-")
+                  ? buf_puts(&prompt, o->prompt) ||
+                        error_set(err, ERROR_TOO_LARGE, "the prompt is too large")
+                  : read_all(stdin, &prompt, err);
+    if (ok && !o->is_raw)
+        ok = render(l, o->system, &prompt, &text, err);
+    ok = ok && tokenize(l, o->is_raw ? &prompt : &text, tokens, err);
+    buf_deinit(&prompt);
+    buf_deinit(&text);
+    return ok;
+}
+
+/* ---- running ---- */
+
+static void print_speed(const struct answer *a)
+{
+    double prompt_s = (double)(a->first_ms - a->started_ms) / 1000,
+           answer_s = (double)(a->ended_ms - a->first_ms) / 1000;
+    uint32_t n = a->usage.n_generated;
+    fprintf(stderr, "prompt %u tokens in %.2f s (%.1f/s), answer %u tokens in %.2f s (%.1f/s)\n",
+            a->usage.n_prompt, prompt_s, prompt_s > 0 ? a->usage.n_prompt / prompt_s : 0, n,
+            answer_s, answer_s > 0 && n > 1 ? (n - 1) / answer_s : 0);
+}
+
+/* Waits for the end; a signal cancels and waits on. */
+static void wait_for_end(struct engine *e, uint64_t ticket, struct answer *a)
+{
+    char event = 0;
+    while (event != 'd')
+        if (read(a->events[0], &event, 1) == 1 && event == 's')
+            engine_cancel(e, ticket);
+}
+
+static bool generate(const struct loaded *l, const struct run_options *o,
+                     const struct token_list *tokens, struct answer *a, struct error *err)
+{
+    const struct engine_request request = {
+        .tokens = tokens->ids,
+        .n_tokens = tokens->n,
+        .max_tokens = o->max_tokens,
+        .sampling = l->sampling,
+        .sink = {a, on_started, on_prefilling, on_token, on_finished, on_failed},
+    };
+    a->started_ms = clock_now_ms();
+    uint64_t ticket = engine_submit(l->engine, &request, err);
+    if (!ticket)
+        return false;
+    wait_for_end(l->engine, ticket, a);
+    if (a->last && a->last != '\n' && !a->write_failed)
+        putchar('\n');
+    fflush(stdout);
+    if (a->write_failed)
+        return error_set(err, ERROR_IO, "cannot write the answer: %s", strerror(errno));
+    if (a->failed && !caught_signal) {
+        *err = a->err;
+        return false;
+    }
+    if (o->is_verbose && !a->failed)
+        print_speed(a);
+    return true;
+}
+
+static bool run(const struct run_options *o, struct error *err)
+{
+    struct loaded l;
+    struct token_list tokens = {0};
+    struct answer a = {0};
+    if (!loaded_open(&l, &o->load, !o->is_raw, err))
+        return false;
+    bool ok = prepare(&l, o, &tokens, err);
+    if (ok && pipe(a.events))
+        ok = error_set(err, ERROR_IO, "cannot make a pipe: %s", strerror(errno));
+    if (ok) {
+        catch_signals(a.events[1]);
+        ok = generate(&l, o, &tokens, &a, err);
+    }
+    token_list_deinit(&tokens);
+    loaded_close(&l); /* the pipe stays: a late signal may still write to it */
+    return ok;
+}
+
+static bool parse(int argc, char **argv, struct run_options *o, int *exit_code)
+{
+    struct loaded_options load = {0};
+    const struct option_row rows[] = {
+        {"system", 's', OPTION_TEXT, &o->system, NULL, 0, 0, "TEXT", "a system prompt"},
+        {"max-tokens", 'n', OPTION_UINT, &o->max_tokens, NULL, 1, 1 << 24, "N",
+         "length of the answer at most (default: what the\ncontext leaves)"},
+        {"raw", 0, OPTION_FLAG, &o->is_raw, NULL, 0, 0, NULL,
+         "continue the text as it is, without the chat template"},
+        {"verbose", 'v', OPTION_FLAG, &o->is_verbose, NULL, 0, 0, NULL,
+         "a line with the speed, to standard error"},
+        LOADED_OPTION_ROWS,
+        LOADED_SAMPLING_ROWS,
+    };
+    const struct command command = {
+        .name = "run",
+        .synopsis = "[options] MODEL [PROMPT]",
+        .about = "Streams the model's answer to standard output. Without PROMPT, or with -, the prompt\n"
+                 "is read from standard input. MODEL is a file or a name (see pensieve list).",
+        .options = rows,
+        .n_options = sizeof rows / sizeof *rows,
+    };
+    int n_args;
+    if (!options_parse(&command, argc, argv, 2, &n_args, exit_code))
+        return false;
+    o->load = load;
+    o->load.model = n_args > 0 ? argv[1] : NULL;
+    o->prompt = n_args > 1 ? argv[2] : NULL;
+    if (!n_args)
+        *exit_code = cli_usage_error("run", "which MODEL?");
+    else if (!o->prompt && isatty(STDIN_FILENO))
+        *exit_code = cli_usage_error("run", "which PROMPT?");
+    else if (o->is_raw && o->system)
+        *exit_code = cli_usage_error("run", "--raw has no place for --system");
+    else
+        return true;
+    return false;
+}
+
+int cli_run(int argc, char **argv)
+{
+    struct run_options o = {.max_tokens = 1 << 24};
+    struct error err = {0};
+    int exit_code;
+    if (!parse(argc, argv, &o, &exit_code))
+        return exit_code;
+    if (!run(&o, &err))
+        return cli_report("run", &err);
+    return caught_signal ? 128 + caught_signal : CLI_OK;
+}

@@ -1,0 +1,326 @@
+"""The command as a user meets it: exit codes, messages, help, Ctrl-C. Usage: test_cli.py BINARY [model].
+With "model" the tests that need SmolLM2 (see PENSIEVE_TEST_MODELS); else those that need no model."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BINARY = sys.argv[1]
+COMMANDS = ["serve", "run", "pull", "list", "show", "tokenize", "bench"]
+SMOL = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def model_path():
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    home = os.environ.get("PENSIEVE_HOME") or os.path.join(data, "pensieve")
+    folder = os.environ.get("PENSIEVE_TEST_MODELS") or os.path.join(home, "models")
+    return os.path.join(folder, SMOL)
+
+
+def run(*args, store=None, text=None, timeout=60):
+    env = dict(os.environ)
+    if store is not None:
+        env["PENSIEVE_HOME"] = store
+    return subprocess.run(
+        [BINARY, *args],
+        env=env,
+        input=text if text is not None else "",
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+class WithoutModel(unittest.TestCase):
+    def assert_usage_error(self, *args):
+        r = run(*args)
+        self.assertEqual(r.returncode, 2, r)
+        self.assertEqual(r.stdout, "")
+        self.assertEqual(r.stderr.count("\n"), 1, r.stderr)
+        self.assertIn("--help", r.stderr)
+        return r.stderr
+
+    def test_no_command_shows_the_usage(self):
+        r = run()
+        self.assertEqual(r.returncode, 2)
+        self.assertEqual(r.stdout, "")
+        self.assertTrue(r.stderr.startswith("usage: pensieve"))
+
+    def test_help(self):
+        for word in ["--help", "-h", "help"]:
+            r = run(word)
+            self.assertEqual((r.returncode, r.stderr), (0, ""))
+            for command in COMMANDS:
+                self.assertIn("  " + command, r.stdout)
+        for command in COMMANDS:
+            r = run(command, "--help")
+            self.assertEqual((r.returncode, r.stderr), (0, ""), command)
+            self.assertTrue(r.stdout.startswith("usage: pensieve " + command), r.stdout)
+            self.assertTrue(all(len(line) <= 100 for line in r.stdout.splitlines()), r.stdout)
+
+    def test_version(self):
+        r = run("--version")
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        self.assertRegex(r.stdout, r"^pensieve \d+\.\d+\.\d+\n")
+        for word in ["cpu", "libmicrohttpd", "jansson", "pcre2"]:
+            self.assertIn(word, r.stdout)
+
+    def test_wrong_command_lines(self):
+        self.assertIn("'fly'", self.assert_usage_error("fly"))
+        self.assertIn("'--fly'", self.assert_usage_error("--fly"))
+        for command in ["serve", "run", "list", "bench"]:
+            self.assertIn("'--fly'", self.assert_usage_error(command, "--fly"))
+        for option in [
+            ["--port", "65536"],
+            ["--port", "http"],
+            ["--port"],
+            ["--threads", "0"],
+            ["--temperature", "hot"],
+            ["--top-p", "2"],
+            ["--log-level", "loud"],
+            ["extra"],
+        ]:
+            self.assert_usage_error("serve", *option)
+        self.assert_usage_error("run")
+        self.assert_usage_error("run", "--raw", "--system", "x", "model", "prompt")
+        self.assert_usage_error("bench")
+        self.assert_usage_error("bench", "-p", "12,x", "model")
+
+    def assert_failure(self, r, *words):
+        self.assertEqual(r.returncode, 1, r)
+        self.assertEqual(r.stdout, "")
+        self.assertEqual(r.stderr.count("\n"), 1, r.stderr)
+        for word in words:
+            self.assertIn(word, r.stderr)
+
+    def test_no_model(self):
+        with tempfile.TemporaryDirectory() as store:
+            self.assert_failure(run("serve", "--port", "0", store=store), "pensieve pull")
+            for args in [["serve", "--model", "no-such"], ["run", "no-such", "hi"], ["bench", "no-such"]]:
+                self.assert_failure(run(*args, store=store), "no-such")
+            self.assert_failure(run("run", "smollm2-135m", "hi", store=store), "pensieve pull")
+
+    def test_broken_model_files(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in [("empty", b""), ("text", b"hello " * 99), ("cut", b"GGUF\x03\0\0\0\x05")]:
+                path = os.path.join(folder, name + ".gguf")
+                with open(path, "wb") as file:
+                    file.write(content)
+                for args in [["serve", "--port", "0", "--model", path], ["run", path, "hi"], ["bench", path]]:
+                    self.assert_failure(run(*args), path)
+
+    def test_list(self):
+        with tempfile.TemporaryDirectory() as store:
+            r = run("list", store=store)
+            self.assertEqual((r.returncode, r.stderr), (0, ""))
+            self.assertRegex(r.stdout, r"qwen2.5-coder-0.5b +491 MB +- +Apache-2.0")
+            self.assertIn("store: " + store + "/models", r.stdout)
+            os.mkdir(os.path.join(store, "models"))
+            for name in ["mine.gguf", "notes.txt"]:
+                with open(os.path.join(store, "models", name), "wb") as file:
+                    file.write(b"x" * 3000000)
+            r = run("list", store=store)
+            self.assertRegex(r.stdout, r"mine.gguf +3 MB +yes")
+            self.assertNotIn("notes.txt", r.stdout)
+
+
+class Serving:
+    """A running `pensieve serve`, with what it wrote when it was ready."""
+
+    def __init__(self, *args, port="0"):
+        self.process = subprocess.Popen(
+            [BINARY, "serve", "--model", model_path(), "--port", port, *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines = [self.process.stdout.readline() for _ in range(3)]
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", self.lines[0])
+        assert found, (self.lines, self.process.stderr.read() if self.process.poll() is not None else "")
+        self.port = int(found.group(1))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def ask(self, method, path, body=None):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        c.request(method, path, json.dumps(body) if body is not None else None)
+        r = c.getresponse()
+        answer = (r.status, json.loads(r.read()))
+        c.close()
+        return answer
+
+    def stop(self, number):
+        """Sends a signal; returns (exit code, seconds, standard error)."""
+        begin = time.monotonic()
+        self.process.send_signal(number)
+        _, err = self.process.communicate(timeout=20)
+        return self.process.returncode, time.monotonic() - begin, err
+
+    def open_stream(self, max_tokens=100000):
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        body = json.dumps(
+            {
+                "model": "any",
+                "max_tokens": max_tokens,
+                "stream": True,
+                "temperature": 1,
+                "messages": [{"role": "user", "content": "Tell a very long story of a hundred chapters."}],
+            }
+        )
+        s.sendall(
+            (
+                "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+            ).encode()
+        )
+        got = b""
+        while got.count(b"content_block_delta") < 3:
+            part = s.recv(65536)
+            assert part, got
+            got += part
+        return s
+
+
+HI = {"model": "any", "max_tokens": 8, "temperature": 0, "messages": [{"role": "user", "content": "Say hi."}]}
+
+
+class WithModel(unittest.TestCase):
+    def test_run_streams_an_answer_the_same_each_time(self):
+        args = ["run", model_path(), "What is the capital of France?", "--temperature", "0", "-n", "12"]
+        first, second = run(*args), run(*args)
+        self.assertEqual((first.returncode, first.stderr), (0, ""))
+        self.assertIn("Paris", first.stdout)
+        self.assertTrue(first.stdout.endswith("\n"))
+        self.assertEqual(first.stdout, second.stdout)
+        from_stdin = run(*args[:2], "-", *args[3:], text=args[2])
+        self.assertEqual(from_stdin.stdout, first.stdout)
+        verbose = run(*args, "--verbose")
+        self.assertEqual(verbose.stdout, first.stdout)
+        self.assertRegex(verbose.stderr, r"^prompt \d+ tokens in .*\n$")
+
+    def test_run_takes_a_seed_a_system_prompt_and_raw_text(self):
+        args = ["run", model_path(), "Write a poem.", "--temperature", "1", "-n", "20", "--seed"]
+        self.assertEqual(run(*args, "7").stdout, run(*args, "7").stdout)
+        self.assertNotEqual(run(*args, "7").stdout, run(*args, "8").stdout)
+        greedy = [*args[:3], "--temperature", "0", "-n", "20"]
+        self.assertNotEqual(run(*greedy, "--system", "You only speak French.").stdout, run(*greedy).stdout)
+        raw = run("run", "--raw", model_path(), "The capital of France is", "--temperature", "0", "-n", "4")
+        self.assertIn("Paris", raw.stdout)
+
+    def test_run_refuses_a_prompt_longer_than_the_context(self):
+        r = run("run", model_path(), "word " * 100, "--ctx", "64")
+        self.assertEqual(r.returncode, 1)
+        self.assertRegex(r.stderr, r"prompt is too long: \d+ tokens > \d+ maximum")
+
+    def assert_stops(self, number, code):
+        p = subprocess.Popen(
+            [BINARY, "run", model_path(), "Tell a very long story.", "--temperature", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.assertTrue(p.stdout.read(1))
+        begin = time.monotonic()
+        p.send_signal(number)
+        _, err = p.communicate(timeout=20)
+        self.assertEqual((p.returncode, err), (code, b""))
+        self.assertLess(time.monotonic() - begin, 3)
+
+    def test_run_stops_at_a_signal(self):
+        self.assert_stops(signal.SIGINT, 130)
+        self.assert_stops(signal.SIGTERM, 143)
+
+    def test_run_stops_when_nobody_reads(self):
+        p = subprocess.Popen(
+            [BINARY, "run", model_path(), "Tell a very long story.", "--temperature", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.assertTrue(p.stdout.read(1))
+        p.stdout.close()
+        self.assertEqual(p.wait(timeout=10), 1)
+        self.assertIn(b"cannot write", p.stderr.read())
+        p.stderr.close()
+
+    def test_serve_says_three_lines_answers_and_stops(self):
+        for number in [signal.SIGINT, signal.SIGTERM]:
+            with Serving() as s:
+                url = "http://127.0.0.1:%d" % s.port
+                self.assertIn(url, s.lines[0])
+                self.assertIn("ANTHROPIC_BASE_URL=%s ANTHROPIC_AUTH_TOKEN=local claude" % url, s.lines[1])
+                self.assertIn("Ctrl-C", s.lines[2])
+                self.assertEqual(s.ask("GET", "/health"), (200, {"status": "ok"}))
+                status, answer = s.ask("POST", "/v1/messages?beta=true", HI)
+                self.assertEqual((status, answer["type"]), (200, "message"))
+                code, seconds, err = s.stop(number)
+                self.assertEqual(code, 0)
+                self.assertLess(seconds, 3)
+                self.assertRegex(err, r"POST /v1/messages 200 \d+ ms")
+
+    def test_serve_stops_in_the_middle_of_answers(self):
+        with Serving() as s:
+            streams = [s.open_stream() for _ in range(3)]
+            code, seconds, _ = s.stop(signal.SIGINT)
+            self.assertEqual(code, 0)
+            self.assertLess(seconds, 3)
+            for stream in streams:
+                stream.close()
+
+    def test_serve_refuses_a_taken_port(self):
+        with Serving() as s:
+            r = run("serve", "--model", model_path(), "--port", str(s.port))
+            self.assertEqual(r.returncode, 1)
+            self.assertIn("port %d is already in use" % s.port, r.stderr)
+            self.assertEqual(s.ask("GET", "/health")[0], 200)
+
+    def test_serve_refuses_addresses_of_others(self):
+        r = run("serve", "--model", model_path(), "--port", "0", "--host", "0.0.0.0")
+        self.assertEqual(r.returncode, 2)
+        self.assertIn("--allow-remote", r.stderr)
+
+    def test_a_client_that_leaves_ends_its_generation(self):
+        with Serving("--threads", "1") as s:
+            alone = time.monotonic()
+            self.assertEqual(s.ask("POST", "/v1/messages", HI)[0], 200)
+            alone = time.monotonic() - alone
+            for _ in range(6):  # would all be running still
+                s.open_stream().close()
+            time.sleep(1)
+            begin = time.monotonic()
+            self.assertEqual(s.ask("POST", "/v1/messages", HI)[0], 200)
+            self.assertLess(time.monotonic() - begin, 2 * alone + 1)
+            _, _, err = s.stop(signal.SIGINT)
+            self.assertEqual(err.count("the connection closed"), 6, err)
+
+    def test_bench(self):
+        r = run("bench", model_path(), "-p", "32", "-n", "4", "-d", "0,16", "-r", "2", "--json")
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        results = json.loads(r.stdout)["results"]
+        self.assertEqual(
+            [(t["test"], t["tokens"], t["depth"]) for t in results],
+            [("prompt", 32, 0), ("generate", 4, 0), ("prompt", 32, 16), ("generate", 4, 16)],
+        )
+        self.assertTrue(all(t["tokens_per_second"] > 0 for t in results))
+        self.assertIn("generate", run("bench", model_path(), "-p", "", "-n", "2", "-r", "1").stdout)
+        self.assertEqual(run("bench", model_path(), "-p", "1000000").returncode, 2)
+
+
+if __name__ == "__main__":
+    wanted = WithModel if sys.argv[2:] == ["model"] else WithoutModel
+    if wanted is WithModel and not os.path.exists(model_path()):
+        print("SKIPPED: %s is missing (pensieve pull smollm2-135m)" % model_path())
+        sys.exit(77)
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(wanted)
+    sys.exit(not unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful())
