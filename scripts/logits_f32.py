@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""Regenerates tests/model/golden/kl-*.bin: the float32 truth over a fixed text, and llama.cpp's distance from it.
+
+    logits_f32.py --server PATH_OF_LLAMA_SERVER MODEL.gguf...
+
+This script dequantizes a model file (package `gguf`), computes the tokens of kl_text.txt in float32 with numpy,
+and writes the truth in a compact form together with the mean KL divergence of llama.cpp's answers from it.
+
+The file (little endian): "PKL1", u32 n_chunks, u32 n_ctx, u32 n_first, u32 n_top, f64 mean KL of llama.cpp (over
+the n_top tokens and the rest taken as one); i32 tokens[n_chunks][n_ctx]; then for each chunk and each
+position n_first .. n_ctx-2: i32 ids[n_top] of the likeliest tokens, f32 logprobs[n_top] (natural).
+Needs Python packages gguf and numpy. Knows nothing of Pensieve.
+"""
+import argparse
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+from gguf import GGUFReader
+from gguf.quants import dequantize
+
+from golden_greedy import Server, short_name
+
+GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "model" / "golden"
+N_CTX, N_CHUNKS, N_TOP = 512, 2, 64
+
+
+class Network:
+    """Llama and Qwen2, read from their papers: float32 weights, one chunk of text at a time."""
+
+    def __init__(self, path, dtype):
+        self.reader = GGUFReader(path)
+        self.tensors = {t.name: t for t in self.reader.tensors}
+        self.dtype = dtype
+        arch = self.field("general.architecture")
+        if arch not in ("llama", "qwen2"):
+            sys.exit(f"unknown architecture {arch}")
+        # llama's file order pairs neighbouring dimensions in RoPE, qwen2's pairs the two halves.
+        self.pairs = arch == "llama"
+        self.n_layers = self.field(f"{arch}.block_count")
+        self.n_heads = self.field(f"{arch}.attention.head_count")
+        self.n_kv = self.field(f"{arch}.attention.head_count_kv")
+        self.eps = self.field(f"{arch}.attention.layer_norm_rms_epsilon")
+        self.theta = self.field(f"{arch}.rope.freq_base")
+        self.head_dim = self.field(f"{arch}.embedding_length") // self.n_heads
+
+    def field(self, key):
+        return self.reader.fields[key].contents()
+
+    def weight(self, name):
+        t = self.tensors[name]
+        return dequantize(t.data, t.tensor_type).astype(self.dtype)
+
+    def norm(self, x, name):
+        return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + self.eps) * self.weight(name)
+
+    def linear(self, x, name):
+        y = x @ self.weight(name + ".weight").T
+        return y + self.weight(name + ".bias") if name + ".bias" in self.tensors else y
+
+    def rope(self, x):
+        """x [n_tokens][n_heads][head_dim]"""
+        n, half = x.shape[0], self.head_dim // 2
+        freq = self.theta ** (-2.0 * np.arange(half) / self.head_dim)
+        angle = np.arange(n)[:, None] * freq[None, :]
+        c, s = np.cos(angle)[:, None, :].astype(self.dtype), np.sin(angle)[:, None, :].astype(self.dtype)
+        a, b = (x[..., 0::2], x[..., 1::2]) if self.pairs else (x[..., :half], x[..., half:])
+        ra, rb = a * c - b * s, a * s + b * c
+        return np.stack([ra, rb], -1).reshape(x.shape) if self.pairs else np.concatenate([ra, rb], -1)
+
+    def attention(self, x, p):
+        n, group = x.shape[0], self.n_heads // self.n_kv
+        q = self.rope(self.linear(x, p + "attn_q").reshape(n, self.n_heads, self.head_dim))
+        k = self.rope(self.linear(x, p + "attn_k").reshape(n, self.n_kv, self.head_dim))
+        v = self.linear(x, p + "attn_v").reshape(n, self.n_kv, self.head_dim)
+        future = np.triu(np.full((n, n), -np.inf, self.dtype), 1)
+        out = np.empty_like(q)
+        for h in range(self.n_heads):
+            scores = q[:, h] @ k[:, h // group].T / self.dtype(np.sqrt(self.head_dim)) + future
+            scores = np.exp(scores - scores.max(-1, keepdims=True))
+            out[:, h] = scores / scores.sum(-1, keepdims=True) @ v[:, h // group]
+        return self.linear(out.reshape(n, -1), p + "attn_output")
+
+    def feed_forward(self, x, p):
+        gate = self.linear(x, p + "ffn_gate")
+        return self.linear(gate / (1 + np.exp(-gate)) * self.linear(x, p + "ffn_up"), p + "ffn_down")
+
+    def logits(self, tokens, first):
+        """[n_tokens - first][n_vocab]"""
+        x = self.weight("token_embd.weight")[tokens]
+        for layer in range(self.n_layers):
+            p = f"blk.{layer}."
+            x = x + self.attention(self.norm(x, p + "attn_norm.weight"), p)
+            x = x + self.feed_forward(self.norm(x, p + "ffn_norm.weight"), p)
+        x = self.norm(x[first:], "output_norm.weight")
+        return self.linear(x, "output" if "output.weight" in self.tensors else "token_embd")
+
+
+def log_softmax(x):
+    x = x.astype(np.float64)
+    x -= x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def llama_logprobs(server, tokens, ids):
+    """Log probabilities [n_chunks][positions][n_top] of `ids`, one position after the other on a warm cache.
+    (llama-perplexity's saved ones are clipped and have 16 bits: too coarse for distances of 0.0005.) They are
+    those of the logits before any bias: the bias towards a plain token only makes sure that the answer is
+    a whole character, since the server reports no probabilities otherwise."""
+    plain = server.post("/tokenize", {"content": " a"})["tokens"][-1]
+    out = np.empty(ids.shape)
+    for chunk, row in np.ndindex(ids.shape[:2]):
+        prompt = tokens[chunk, :N_CTX // 2 + row + 1].tolist()
+        answer = server.post("/completion", {
+            "prompt": prompt, "n_predict": 1, "n_probs": 2000, "cache_prompt": True, "temperature": 0,
+            "samplers": ["top_k"], "top_k": 1, "logit_bias": [[plain, 1000.0]]})
+        top = {t["id"]: t["logprob"] for t in answer["completion_probabilities"][0]["top_logprobs"]}
+        # Out of its first 2000 although in the truth's first 64: not less than its own least.
+        out[chunk, row] = [top.get(i, min(top.values())) for i in ids[chunk, row].tolist()]
+    return out
+
+
+def with_rest(logprobs):
+    """Appends the log probability of everything else."""
+    rest = np.log(np.maximum(1e-12, 1 - np.exp(logprobs).sum(-1, keepdims=True)))
+    return np.concatenate([logprobs, rest], -1)
+
+
+def kl(p, q):
+    return float((np.exp(p) * (p - q)).sum(-1).mean())
+
+
+def fixed_tokens(server):
+    """[n_chunks][n_ctx], the same text cut in chunks that begin anew at position 0."""
+    text = (GOLDEN / "kl_text.txt").read_text(encoding="utf-8")
+    tokens = server.post("/tokenize", {"content": text, "add_special": False, "parse_special": False})["tokens"]
+    if len(tokens) < N_CHUNKS * N_CTX:
+        sys.exit(f"the text has only {len(tokens)} tokens")
+    return np.array(tokens[:N_CHUNKS * N_CTX], "<i4").reshape(N_CHUNKS, N_CTX)
+
+
+def golden(binary, model, dtype):
+    first = N_CTX // 2
+    server = Server(binary, model, 2)
+    try:
+        tokens = fixed_tokens(server)
+        network = Network(model, dtype)
+        truth = np.stack([log_softmax(network.logits(chunk, first)[:-1]) for chunk in tokens])
+        ids = np.argsort(-truth, -1, kind="stable")[..., :N_TOP].astype("<i4")
+        top = np.take_along_axis(truth, ids, -1).astype("<f4")
+        theirs = llama_logprobs(server, tokens, ids)
+    finally:
+        server.close()
+    distance = kl(with_rest(top.astype(np.float64)), with_rest(theirs))
+    name = short_name(model)
+    print(f"{name}: KL of llama.cpp {distance:.6f} over the top {N_TOP} and the rest; the top {N_TOP} hold "
+          f"{np.exp(top).sum(-1).mean():.4f}; same first token {np.mean(theirs.argmax(-1) == 0):.4f}", flush=True)
+    with (GOLDEN / f"kl-{name}.bin").open("wb") as f:
+        f.write(struct.pack("<4sIIIId", b"PKL1", N_CHUNKS, N_CTX, first, N_TOP, distance))
+        f.write(tokens.tobytes())
+        for row in np.ndindex(ids.shape[:2]):
+            f.write(ids[row].tobytes() + top[row].tobytes())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--server", type=Path, required=True)
+    parser.add_argument("--double", action="store_true", help="compute in float64, to see what float32 costs")
+    parser.add_argument("models", nargs="+", type=Path)
+    args = parser.parse_args()
+    for model in args.models:
+        golden(args.server.resolve(), model, np.float64 if args.double else np.float32)
+
+
+if __name__ == "__main__":
+    main()
