@@ -13,6 +13,7 @@ struct claude_call {
     void (*wake)(void *context);
     void *context;
     bool is_stream, hangs;
+    int n_races; /* left */
     int n_events, event_ms;
     size_t n_bytes;
     int status;
@@ -21,6 +22,20 @@ struct claude_call {
     struct buf out;
     bool done, ended;
 };
+
+/* What another thread could do between the server's question and its falling asleep. */
+static void race(struct claude_call *call)
+{
+    pthread_mutex_lock(&call->lock);
+    bool now = call->n_races > 0 && !call->out.len;
+    if (now) {
+        buf_puts(&call->out, call->is_stream ? "event: race\n\n" : "{\"type\":\"race\"}");
+        call->done = !--call->n_races;
+    }
+    pthread_mutex_unlock(&call->lock);
+    if (now)
+        call->wake(call->context);
+}
 
 static bool is_ended(struct claude_call *call)
 {
@@ -62,6 +77,8 @@ static void *call_thread(void *arg)
     struct claude_call *call = arg;
     while (call->hangs && !is_ended(call))
         usleep(1000);
+    if (call->hangs)
+        return NULL;
     if (call->n_bytes)
         make_bytes(call);
     for (int i = 0; i < call->n_events; i++) {
@@ -96,6 +113,10 @@ static bool understand(struct claude_call *call, const char *text)
         usleep((useconds_t)ms * 1000);
     } else if (!strcmp(text, "fail")) {
         call->status = 500;
+    } else if (!strcmp(text, "race-stream") || !strcmp(text, "race-whole")) {
+        call->is_stream = !strcmp(text, "race-stream");
+        call->n_races = call->is_stream ? 4 : 1;
+        call->hangs = true;
     } else if (!strcmp(text, "hang-stream") || !strcmp(text, "hang-whole")) {
         call->hangs = true;
         call->is_stream = !strcmp(text, "hang-stream");
@@ -144,6 +165,8 @@ size_t claude_call_read(struct claude_call *call, char *dst, size_t max)
         memcpy(dst, call->out.data, n);
     buf_consume(&call->out, n);
     pthread_mutex_unlock(&call->lock);
+    if (!n && call->is_stream)
+        race(call);
     return n;
 }
 
@@ -153,6 +176,8 @@ bool claude_call_done(const struct claude_call *call)
     pthread_mutex_lock(&c->lock);
     bool done = c->done;
     pthread_mutex_unlock(&c->lock);
+    if (!done && !c->is_stream)
+        race(c);
     return done;
 }
 

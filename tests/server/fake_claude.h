@@ -4,6 +4,7 @@
  *   whole MS       one JSON object after MS milliseconds
  *   fail           one JSON object with status 500
  *   hang-stream, hang-whole   nothing until it is ended
+ *   race-stream, race-whole   news and the wake come just after the server was told that there are none
  *   slow-start MS  claude_call_start itself takes that long, then as `whole 0`
  * and anything else is refused as INPUT. */
 #ifndef PENSIEVE_TESTS_SERVER_FAKE_CLAUDE_H

@@ -397,6 +397,17 @@ static void a_stream_arrives_as_it_is_made(void **state)
     http_answer_deinit(&a);
 }
 
+static void a_wake_just_before_sleep_is_not_lost(void **state)
+{
+    struct http_answer a;
+    ask(*state, &a, "POST", "/v1/messages", NULL, "race-stream");
+    assert_int_equal(a.body.len, 4 * strlen("event: race\n\n"));
+    http_answer_deinit(&a);
+    ask(*state, &a, "POST", "/v1/messages", NULL, "race-whole");
+    assert_string_equal(a.body.data, "{\"type\":\"race\"}");
+    http_answer_deinit(&a);
+}
+
 static double cpu_seconds(void)
 {
     return (double)clock() / CLOCKS_PER_SEC;
@@ -650,6 +661,7 @@ int main(void)
         cmocka_unit_test(bodies_on_their_way_in_share_a_budget),
         cmocka_unit_test(slow_heads_and_bodies_are_cut),
         with_server(a_stream_arrives_as_it_is_made),
+        with_server(a_wake_just_before_sleep_is_not_lost),
         with_server(waiting_costs_nothing),
         with_server(time_passes_for_waiting_calls),
         with_server(keep_alive_and_pipelining_keep_order),
