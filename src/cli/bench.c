@@ -1,5 +1,6 @@
-/* `pensieve bench`: tokens per second of prompt and of generation, straight on model and backend, with
- * random tokens and no sampling. Each figure is the mean of several runs with its standard deviation. */
+/* `pensieve bench`: tokens per second of prompt and of generation, straight on model and backend,
+ * with random tokens and no sampling. Each figure is the mean of several runs with its standard
+ * deviation. */
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
@@ -84,8 +85,7 @@ static struct figure measure(struct bench *b, uint32_t depth, uint32_t n, uint32
     return f;
 }
 
-static void report(struct bench *b, const char *kind, uint32_t n, uint32_t depth,
-                   struct figure f)
+static void report(struct bench *b, const char *kind, uint32_t n, uint32_t depth, struct figure f)
 {
     json_array_append_new(b->results,
                           json_pack("{s:s, s:I, s:I, s:f, s:f}", "test", kind, "tokens",
@@ -177,11 +177,11 @@ static void print_head(const struct bench *b)
 static void print_json(const struct bench *b)
 {
     const struct model_info *info = model_info(b->loaded.model);
-    json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:O}", "version",
-                            PENSIEVE_VERSION, "model", b->loaded.name, "architecture",
-                            info->architecture, "parameters", (json_int_t)info->n_params,
-                            "file_bytes", (json_int_t)weights_file_bytes(b->loaded.weights),
-                            "backend", b->loaded.backend->ops->describe(b->loaded.backend), "batch",
+    json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:O}", "version", PENSIEVE_VERSION,
+                            "model", b->loaded.name, "architecture", info->architecture,
+                            "parameters", (json_int_t)info->n_params, "file_bytes",
+                            (json_int_t)weights_file_bytes(b->loaded.weights), "backend",
+                            b->loaded.backend->ops->describe(b->loaded.backend), "batch",
                             (json_int_t)b->options->batch, "results", b->results);
     if (all)
         json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
@@ -262,7 +262,8 @@ static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code
     const struct command command = {
         .name = "bench",
         .synopsis = "[options] MODEL",
-        .about = "Measures tokens per second of prompt reading and of generation, without sampling.",
+        .about =
+            "Measures tokens per second of prompt reading and of generation, without sampling.",
         .options = rows,
         .n_options = sizeof rows / sizeof *rows,
     };

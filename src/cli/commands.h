@@ -1,5 +1,5 @@
-/* The subcommands. Each gets argv from its own name on and returns the process's exit code: 0, 1 for what
- * went wrong, 2 for a wrong command line, 128 + n for a signal. */
+/* The subcommands. Each gets argv from its own name on and returns the process's exit code: 0, 1
+ * for what went wrong, 2 for a wrong command line, 128 + n for a signal. */
 #ifndef PENSIEVE_CLI_COMMANDS_H
 #define PENSIEVE_CLI_COMMANDS_H
 

@@ -68,8 +68,9 @@ int cli_list(int argc, char **argv)
     const struct command command = {
         .name = "list",
         .synopsis = "[options]",
-        .about = "The models of the catalogue with their size, licence and whether they are in the\n"
-                 "store, then the other model files there.",
+        .about =
+            "The models of the catalogue with their size, licence and whether they are in the\n"
+            "store, then the other model files there.",
     };
     int n_args, exit_code;
     struct error err;
@@ -79,7 +80,8 @@ int cli_list(int argc, char **argv)
     printf("%-22s %11s  %-9s  %-11s  %s\n", "NAME", "SIZE", "IN STORE", "LICENCE", "TITLE");
     for (size_t i = 0; i < store_n_models(); i++) {
         const struct store_model *m = store_model_at(i);
-        print_row(m->name, m->n_bytes, state_text(store_model_state(m, NULL)), m->licence, m->title);
+        print_row(m->name, m->n_bytes, state_text(store_model_state(m, NULL)), m->licence,
+                  m->title);
     }
     buf_init(&dir, MAX_PATH_BYTES);
     bool ok = store_dir(&dir, &err);

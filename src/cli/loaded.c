@@ -14,7 +14,8 @@
 
 enum { MAX_PATH_BYTES = 8192 };
 
-/* Sampling where neither the catalogue nor the file recommends any: nearly greedy, as code wants it. */
+/* Sampling where neither the catalogue nor the file recommends any: nearly greedy, as code wants
+ * it. */
 static const struct engine_sampling fallback_sampling = {.temperature = 0.2f, .top_p = 0.95f};
 
 /* Models below this tend to repeat a tool call that has just succeeded. */

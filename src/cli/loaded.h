@@ -1,5 +1,5 @@
-/* A model from its name to a running engine: the chain that `serve`, `run` and `bench` share. Each link
- * borrows the ones before it, so they end in reverse. */
+/* A model from its name to a running engine: the chain that `serve`, `run` and `bench` share. Each
+ * link borrows the ones before it, so they end in reverse. */
 #ifndef PENSIEVE_CLI_LOADED_H
 #define PENSIEVE_CLI_LOADED_H
 
@@ -26,9 +26,9 @@ struct loaded_options {
 
 struct loaded {
     char *path;
-    char name[128];     /* "qwen2.5-coder-0.5b": the catalogue's, else the file's without its ending */
-    char title[160];    /* for people */
-    int64_t created_at; /* the file's time, seconds since 1970 */
+    char name[128];  /* "qwen2.5-coder-0.5b": the catalogue's, else the file's without its ending */
+    char title[160]; /* for people */
+    int64_t created_at;              /* the file's time, seconds since 1970 */
     const struct store_model *known; /* its entry in the catalogue, or NULL */
     struct engine_sampling sampling; /* where nobody names any */
     uint32_t repeat_guard;
@@ -40,8 +40,8 @@ struct loaded {
     struct engine *engine;
 };
 
-/* As far as the model, for work straight on the backend. Storage is the caller's; on failure nothing
- * stays open. */
+/* As far as the model, for work straight on the backend. Storage is the caller's; on failure
+ * nothing stays open. */
 bool loaded_open_model(struct loaded *l, const struct loaded_options *options, struct error *err);
 /* And the rest. `wants_chat`: a file without a chat template is an error. */
 bool loaded_open(struct loaded *l, const struct loaded_options *options, bool wants_chat,
@@ -49,6 +49,7 @@ bool loaded_open(struct loaded *l, const struct loaded_options *options, bool wa
 void loaded_close(struct loaded *l);
 
 /* Rows for a command's option table; the options must be in `load`. */
+/* clang-format off */
 #define LOADED_OPTION_ROWS                                                                         \
     {"threads", 't', OPTION_UINT, &load.n_threads, NULL, 1, 1024, "N",                             \
      "threads that compute (default: the physical cores)"},                                        \
@@ -64,5 +65,6 @@ void loaded_close(struct loaded *l);
      "keep the likeliest tokens that sum to P"},                                                   \
     {"seed", 0, OPTION_UINT64, &load.seed, &load.has_seed, 0, 0, "N",                              \
      "the same answer each time (default: drawn anew)"}
+/* clang-format on */
 
 #endif

@@ -96,8 +96,7 @@ static bool parse_float(const struct command *command, const struct option_row *
     return true;
 }
 
-static bool set_value(const struct command *command, const struct option_row *row,
-                      const char *text)
+static bool set_value(const struct command *command, const struct option_row *row, const char *text)
 {
     if (row->given)
         *row->given = true;

@@ -23,25 +23,25 @@ struct option_row {
     const char *name; /* without the dashes */
     char letter;      /* or 0 */
     enum option_kind kind;
-    void *value;       /* of the kind's type */
-    bool *given;       /* set when the option is there; or NULL */
-    double min, max;   /* numbers */
+    void *value;         /* of the kind's type */
+    bool *given;         /* set when the option is there; or NULL */
+    double min, max;     /* numbers */
     const char *metavar; /* "N"; NULL for flags */
     const char *help;    /* "\n" breaks the line */
 };
 
 struct command {
-    const char *name;     /* "serve" */
-    const char *synopsis; /* what follows the name: "[options] MODEL" */
-    const char *about;    /* paragraphs for --help */
+    const char *name;                 /* "serve" */
+    const char *synopsis;             /* what follows the name: "[options] MODEL" */
+    const char *about;                /* paragraphs for --help */
     const struct option_row *options; /* [n_options] */
     size_t n_options;
     const char *more; /* after the options, or NULL */
 };
 
-/* Parses argv[1..argc) (argv[0] is the subcommand); options and arguments in any order, "--" ends options.
- * The arguments are moved to argv[1 .. 1 + n_args). False when there is nothing more to do: --help was
- * shown (exit_code CLI_OK), or a line about what is wrong (CLI_USAGE). */
+/* Parses argv[1..argc) (argv[0] is the subcommand); options and arguments in any order, "--" ends
+ * options. The arguments are moved to argv[1 .. 1 + n_args). False when there is nothing more to
+ * do: --help was shown (exit_code CLI_OK), or a line about what is wrong (CLI_USAGE). */
 bool options_parse(const struct command *command, int argc, char **argv, int max_args, int *n_args,
                    int *exit_code);
 

@@ -1,5 +1,5 @@
-/* `pensieve run`: one prompt, its answer streamed to standard output. Straight on the engine, through the
- * model's own chat template. */
+/* `pensieve run`: one prompt, its answer streamed to standard output. Straight on the engine,
+ * through the model's own chat template. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "cli/commands.h"
@@ -27,7 +27,7 @@ struct run_options {
 struct answer {
     int events[2]; /* a pipe: 'd' when the request is done, 's' for a signal */
     bool write_failed;
-    char last;     /* byte written */
+    char last; /* byte written */
     int64_t started_ms, first_ms, ended_ms;
     struct engine_usage usage;
     bool failed;
@@ -265,8 +265,9 @@ static bool parse(int argc, char **argv, struct run_options *o, int *exit_code)
     const struct command command = {
         .name = "run",
         .synopsis = "[options] MODEL [PROMPT]",
-        .about = "Streams the model's answer to standard output. Without PROMPT, or with -, the prompt\n"
-                 "is read from standard input. MODEL is a file or a name (see pensieve list).",
+        .about =
+            "Streams the model's answer to standard output. Without PROMPT, or with -, the prompt\n"
+            "is read from standard input. MODEL is a file or a name (see pensieve list).",
         .options = rows,
         .n_options = sizeof rows / sizeof *rows,
     };

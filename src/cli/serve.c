@@ -55,8 +55,9 @@ static bool parse(int argc, char **argv, struct serve_options *o, struct loaded_
     const struct command command = {
         .name = "serve",
         .synopsis = "[options]",
-        .about = "Loads a model and answers the Anthropic Messages API until Ctrl-C. Sampling options\n"
-                 "hold where a request names none.",
+        .about =
+            "Loads a model and answers the Anthropic Messages API until Ctrl-C. Sampling options\n"
+            "hold where a request names none.",
         .options = rows,
         .n_options = sizeof rows / sizeof *rows,
     };
@@ -128,8 +129,7 @@ static bool load_and_serve(const struct serve_options *o, const struct loaded_op
         .has_seed = load->has_seed,
         .repeat_guard = o->has_repeat_guard ? o->repeat_guard : l.repeat_guard,
     };
-    struct claude *claude =
-        claude_create(l.engine, l.tokenizer, l.chat_template, &options, err);
+    struct claude *claude = claude_create(l.engine, l.tokenizer, l.chat_template, &options, err);
     bool ok = claude && serve(claude, &l, o, signals, err);
     claude_destroy(claude);
     loaded_close(&l);

@@ -1,6 +1,6 @@
-/* One HTTP request from its head to the last byte of its answer: it gathers the body within limits, gives
- * it to a worker, and then waits, suspended, for the answer to grow. Runs on the socket thread, which it
- * never makes wait. Knows nothing of what the bytes mean. */
+/* One HTTP request from its head to the last byte of its answer: it gathers the body within limits,
+ * gives it to a worker, and then waits, suspended, for the answer to grow. Runs on the socket
+ * thread, which it never makes wait. Knows nothing of what the bytes mean. */
 #include "server/state.h"
 
 #include "base/clock.h"
@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 
 enum {
-    ANSWER_MAX_BYTES = 256 << 20, /* an answer's tokens are bounded by the context; this is the net below */
+    ANSWER_MAX_BYTES = 256 << 20, /* the net below: the context bounds an answer already */
     STREAM_BLOCK_BYTES = 16 << 10,
     DRAIN_FACTOR = 4, /* a body this many times too large is read to its end and then refused */
 };
@@ -43,8 +43,7 @@ void exchange_answer_error(struct exchange *x, const struct error *err)
     claude_error_body(&x->answer, err, x->request_id);
 }
 
-void exchange_answer_refusal(struct exchange *x, int status, const char *type,
-                             const char *message)
+void exchange_answer_refusal(struct exchange *x, int status, const char *type, const char *message)
 {
     char *text = NULL;
     json_t *body = json_pack("{s:s, s:{s:s, s:s}, s:s}", "type", "error", "error", "type", type,
@@ -111,8 +110,8 @@ static bool must_end(struct exchange *x)
     return over;
 }
 
-/* Suspends, unless something happened since must_end() looked. Every sleeper is resumed exactly once:
- * `suspended` changes only under the lock. */
+/* Suspends, unless something happened since must_end() looked. Every sleeper is resumed exactly
+ * once: `suspended` changes only under the lock. */
 static bool sleep_until_woken(struct exchange *x)
 {
     pthread_mutex_lock(&x->server->state_lock);
@@ -295,8 +294,9 @@ static struct exchange *exchange_create(struct server *s, struct MHD_Connection 
     return x;
 }
 
-/* A refusal waits for the end of the body, or the client may never read it: a socket closed with unread
- * bytes resets. Not where the client waits for a permission to send, nor for an absurd length. */
+/* A refusal waits for the end of the body, or the client may never read it: a socket closed with
+ * unread bytes resets. Not where the client waits for a permission to send, nor for an absurd
+ * length. */
 static enum MHD_Result begin(struct exchange *x)
 {
     check_head(x);
@@ -338,7 +338,8 @@ static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
     return MHD_YES;
 }
 
-/* To the workers. Under the lock, so that a server that stops either sees it in the queue or is seen. */
+/* To the workers. Under the lock, so that a server that stops either sees it in the queue or is
+ * seen. */
 static enum MHD_Result hand_to_worker(struct exchange *x)
 {
     pthread_mutex_lock(&x->server->state_lock);

@@ -93,8 +93,7 @@ bool listener_open(struct listener *l, const char *host, uint16_t port, bool all
                    struct error *err)
 {
     char service[8];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
                     *list = NULL;
     *l = (struct listener){.fd = -1};
     snprintf(service, sizeof service, "%u", port);
@@ -110,8 +109,9 @@ bool listener_open(struct listener *l, const char *host, uint16_t port, bool all
     l->is_loopback = is_loopback(a->ai_addr);
     name_for_url(l, a->ai_addr);
     if (!l->is_loopback && !allow_remote)
-        error_set(err, ERROR_USAGE, "%s can be reached from other machines, and anybody there could "
-                                    "use the server: --allow-remote permits it",
+        error_set(err, ERROR_USAGE,
+                  "%s can be reached from other machines, and anybody there could "
+                  "use the server: --allow-remote permits it",
                   host);
     else
         ok = open_address(l, a, host, port, err);

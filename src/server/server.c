@@ -103,6 +103,7 @@ static bool start_daemon(struct server *s, struct error *err)
     unsigned flags = POLLING | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     if (s->listener.is_ipv6)
         flags |= MHD_USE_IPv6;
+    /* clang-format off */
     s->daemon = MHD_start_daemon(
         flags, s->listener.port, NULL, NULL, exchange_handle, s,
         MHD_OPTION_EXTERNAL_LOGGER, on_library_log, s,
@@ -113,6 +114,7 @@ static bool start_daemon(struct server *s, struct error *err)
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
         MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, s,
         MHD_OPTION_END);
+    /* clang-format on */
     return s->daemon || error_set(err, ERROR_INTERNAL, "cannot start the HTTP library");
 }
 
@@ -131,8 +133,8 @@ struct server *server_create(struct claude *c, const struct server_options *opti
     pthread_mutex_init(&s->state_lock, NULL);
     pthread_mutex_init(&s->work_lock, NULL);
     pthread_cond_init(&s->work_ready, NULL);
-    bool ok = listener_open(&s->listener, s->options.host, s->options.port,
-                            s->options.allow_remote, err) &&
+    bool ok = listener_open(&s->listener, s->options.host, s->options.port, s->options.allow_remote,
+                            err) &&
               watch_start(s, err) && work_start(s, err) && start_daemon(s, err);
     if (!ok) {
         server_destroy(s);
@@ -160,8 +162,8 @@ static void abandon_all(struct server *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* `stopping` first: from then on no exchange falls asleep. Those asleep are woken, so that the library
- * finds none suspended, which it does not allow. */
+/* `stopping` first: from then on no exchange falls asleep. Those asleep are woken, so that the
+ * library finds none suspended, which it does not allow. */
 void server_destroy(struct server *s)
 {
     if (!s)

@@ -1,12 +1,13 @@
 /* The server's own state, shared by the files of this folder and nobody else.
  *
- * A *peer* is a connection, an *exchange* one request on it with its answer. An exchange belongs to the
- * socket thread; while it is suspended the workers (work.c) and the watcher (watch.c) reach it too.
+ * A *peer* is a connection, an *exchange* one request on it with its answer. An exchange belongs to
+ * the socket thread; while it is suspended the workers (work.c) and the watcher (watch.c) reach it
+ * too.
  *
  * Locks. server.lock guards the list of peers and peer.exchange: whoever holds it may look at any
- * exchange, which is detached before it is freed. server.state_lock guards the fields of every exchange
- * marked so (a lock per exchange would be destroyed while its last holder still leaves it). Order:
- * server.lock, then the claude's own, then state_lock, then work_lock. */
+ * exchange, which is detached before it is freed. server.state_lock guards the fields of every
+ * exchange marked so (a lock per exchange would be destroyed while its last holder still leaves
+ * it). Order: server.lock, then the claude's own, then state_lock, then work_lock. */
 #ifndef PENSIEVE_SERVER_STATE_H
 #define PENSIEVE_SERVER_STATE_H
 
@@ -21,9 +22,9 @@ enum { N_WORKERS = 2, REQUEST_ID_BYTES = 4 + 24 + 1 };
 
 enum exchange_state {
     EXCHANGE_RECEIVING,
-    EXCHANGE_QUEUED,   /* for a worker; suspended */
-    EXCHANGE_WORKING,  /* a worker has it; suspended */
-    EXCHANGE_READY,    /* the worker left `call`, or status and `answer` */
+    EXCHANGE_QUEUED,  /* for a worker; suspended */
+    EXCHANGE_WORKING, /* a worker has it; suspended */
+    EXCHANGE_READY,   /* the worker left `call`, or status and `answer` */
     EXCHANGE_STREAMING,
     EXCHANGE_ANSWERED, /* every byte is in the socket thread's hands */
 };
@@ -34,7 +35,8 @@ struct route {
     const char *method, *path;
     bool is_prefix; /* the path continues with a name */
     bool has_body;
-    /* Sets status and answer, or call. On a worker when it has a body, else on the socket thread. */
+    /* Sets status and answer, or call. On a worker when it has a body, else on the socket thread.
+     */
     void (*run)(struct exchange *x);
 };
 
@@ -58,10 +60,10 @@ struct exchange {
     const char *allow; /* for a 405 */
 
     struct buf body;
-    size_t n_counted;          /* of the body, in server.n_body_bytes */
-    atomic_size_t n_received;  /* of the body, dropped bytes too */
+    size_t n_counted;         /* of the body, in server.n_body_bytes */
+    atomic_size_t n_received; /* of the body, dropped bytes too */
 
-    int status; /* once decided, not 0 */
+    int status;      /* once decided, not 0 */
     bool is_refused; /* decided before the body was read */
     struct buf answer;
     const char *content_type;
@@ -112,11 +114,11 @@ void exchange_hand_back(struct exchange *x);
 void exchange_abandon(struct exchange *x);
 /* Decides the answer: an error in Anthropic's shape. */
 void exchange_answer_error(struct exchange *x, const struct error *err);
-void exchange_answer_refusal(struct exchange *x, int status, const char *type,
-                             const char *message);
+void exchange_answer_refusal(struct exchange *x, int status, const char *type, const char *message);
 
 /* routes.c */
-/* NULL when nothing answers; then `allow` is the path's own methods, or NULL for an unknown path. */
+/* NULL when nothing answers; then `allow` is the path's own methods, or NULL for an unknown path.
+ */
 const struct route *route_find(const char *method, const char *path, const char **allow);
 
 /* work.c */

@@ -1,7 +1,8 @@
-/* The watcher: a thread that sees what the socket thread cannot. A suspended connection does not notice that
- * its client left, so the sockets of waiting exchanges are polled here; and once a second time passes for
- * the running calls (pings) and for clients that never finish what they send. A client that closes only
- * its sending side counts as gone, as it cannot be told from one that left. */
+/* The watcher: a thread that sees what the socket thread cannot. A suspended connection does not
+ * notice that its client left, so the sockets of waiting exchanges are polled here; and once a
+ * second time passes for the running calls (pings) and for clients that never finish what they
+ * send. A client that closes only its sending side counts as gone, as it cannot be told from one
+ * that left. */
 #include "server/state.h"
 
 #include "base/clock.h"
@@ -26,8 +27,7 @@ enum {
 static bool is_waiting(struct exchange *x)
 {
     pthread_mutex_lock(&x->server->state_lock);
-    bool waiting =
-        !x->vanished && x->state != EXCHANGE_RECEIVING && x->state != EXCHANGE_ANSWERED;
+    bool waiting = !x->vanished && x->state != EXCHANGE_RECEIVING && x->state != EXCHANGE_ANSWERED;
     pthread_mutex_unlock(&x->server->state_lock);
     return waiting;
 }
@@ -45,8 +45,8 @@ static size_t gather(struct server *s, struct pollfd *fds, size_t max)
     return n;
 }
 
-/* Is the peer of this socket gone now? Asked under the server's lock, where the socket cannot have been
- * closed and its number given to another. */
+/* Is the peer of this socket gone now? Asked under the server's lock, where the socket cannot have
+ * been closed and its number given to another. */
 static bool is_gone(int fd)
 {
     struct pollfd now = {.fd = fd, .events = POLLRDHUP | POLLHUP};
@@ -75,8 +75,8 @@ static void tick_exchange(struct server *s, struct exchange *x, int64_t now)
     enum exchange_state state = x->state;
     pthread_mutex_unlock(&x->server->state_lock);
     if (state == EXCHANGE_RECEIVING) {
-        int64_t allowed = s->options.body_ms +
-                          (int64_t)(atomic_load(&x->n_received) / BODY_BYTES_PER_MS);
+        int64_t allowed =
+            s->options.body_ms + (int64_t)(atomic_load(&x->n_received) / BODY_BYTES_PER_MS);
         if (now - x->started_ms > allowed)
             give_up(x->peer);
     } else if ((state == EXCHANGE_READY || state == EXCHANGE_STREAMING) && x->call) {

@@ -1,5 +1,5 @@
-/* The workers: threads that parse, render and tokenize bodies, so that the socket thread never computes.
- * The queue holds suspended exchanges, at most one per connection. */
+/* The workers: threads that parse, render and tokenize bodies, so that the socket thread never
+ * computes. The queue holds suspended exchanges, at most one per connection. */
 #include "server/state.h"
 
 /* The one next in the queue, or NULL when the server stops. */

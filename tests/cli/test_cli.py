@@ -1,5 +1,7 @@
-"""The command as a user meets it: exit codes, messages, help, Ctrl-C. Usage: test_cli.py BINARY [model].
-With "model" the tests that need SmolLM2 (see PENSIEVE_TEST_MODELS); else those that need no model."""
+"""The command as a user meets it: exit codes, messages, help, Ctrl-C.
+
+Usage: test_cli.py BINARY [model]. With "model" the tests that need SmolLM2 (see
+PENSIEVE_TEST_MODELS), else those that need no model."""
 
 import http.client
 import json
@@ -104,17 +106,29 @@ class WithoutModel(unittest.TestCase):
     def test_no_model(self):
         with tempfile.TemporaryDirectory() as store:
             self.assert_failure(run("serve", "--port", "0", store=store), "pensieve pull")
-            for args in [["serve", "--model", "no-such"], ["run", "no-such", "hi"], ["bench", "no-such"]]:
+            for args in [
+                ["serve", "--model", "no-such"],
+                ["run", "no-such", "hi"],
+                ["bench", "no-such"],
+            ]:
                 self.assert_failure(run(*args, store=store), "no-such")
             self.assert_failure(run("run", "smollm2-135m", "hi", store=store), "pensieve pull")
 
     def test_broken_model_files(self):
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in [("empty", b""), ("text", b"hello " * 99), ("cut", b"GGUF\x03\0\0\0\x05")]:
+            for name, content in [
+                ("empty", b""),
+                ("text", b"hello " * 99),
+                ("cut", b"GGUF\x03\0\0\0\x05"),
+            ]:
                 path = os.path.join(folder, name + ".gguf")
                 with open(path, "wb") as file:
                     file.write(content)
-                for args in [["serve", "--port", "0", "--model", path], ["run", path, "hi"], ["bench", path]]:
+                for args in [
+                    ["serve", "--port", "0", "--model", path],
+                    ["run", path, "hi"],
+                    ["bench", path],
+                ]:
                     self.assert_failure(run(*args), path)
 
     def test_list(self):
@@ -144,7 +158,7 @@ class Serving:
         )
         self.lines = [self.process.stdout.readline() for _ in range(3)]
         found = re.search(r"http://127\.0\.0\.1:(\d+)", self.lines[0])
-        assert found, (self.lines, self.process.stderr.read() if self.process.poll() is not None else "")
+        assert found, (self.lines, self.process.stderr.read())
         self.port = int(found.group(1))
 
     def __enter__(self):
@@ -178,14 +192,11 @@ class Serving:
                 "max_tokens": max_tokens,
                 "stream": True,
                 "temperature": 1,
-                "messages": [{"role": "user", "content": "Tell a very long story of a hundred chapters."}],
+                "messages": [{"role": "user", "content": "Tell a very long story."}],
             }
         )
-        s.sendall(
-            (
-                "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-            ).encode()
-        )
+        head = "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        s.sendall((head % len(body) + body).encode())
         got = b""
         while got.count(b"content_block_delta") < 3:
             part = s.recv(65536)
@@ -194,18 +205,24 @@ class Serving:
         return s
 
 
-HI = {"model": "any", "max_tokens": 8, "temperature": 0, "messages": [{"role": "user", "content": "Say hi."}]}
+HI = {
+    "model": "any",
+    "max_tokens": 8,
+    "temperature": 0,
+    "messages": [{"role": "user", "content": "Say hi."}],
+}
 
 
 class WithModel(unittest.TestCase):
     def test_run_streams_an_answer_the_same_each_time(self):
-        args = ["run", model_path(), "What is the capital of France?", "--temperature", "0", "-n", "12"]
+        question = "What is the capital of France?"
+        args = ["run", model_path(), question, "--temperature", "0", "-n", "12"]
         first, second = run(*args), run(*args)
         self.assertEqual((first.returncode, first.stderr), (0, ""))
         self.assertIn("Paris", first.stdout)
         self.assertTrue(first.stdout.endswith("\n"))
         self.assertEqual(first.stdout, second.stdout)
-        from_stdin = run(*args[:2], "-", *args[3:], text=args[2])
+        from_stdin = run(*args[:2], "-", *args[3:], text=question)
         self.assertEqual(from_stdin.stdout, first.stdout)
         verbose = run(*args, "--verbose")
         self.assertEqual(verbose.stdout, first.stdout)
@@ -216,8 +233,10 @@ class WithModel(unittest.TestCase):
         self.assertEqual(run(*args, "7").stdout, run(*args, "7").stdout)
         self.assertNotEqual(run(*args, "7").stdout, run(*args, "8").stdout)
         greedy = [*args[:3], "--temperature", "0", "-n", "20"]
-        self.assertNotEqual(run(*greedy, "--system", "You only speak French.").stdout, run(*greedy).stdout)
-        raw = run("run", "--raw", model_path(), "The capital of France is", "--temperature", "0", "-n", "4")
+        french = run(*greedy, "--system", "You only speak French.")
+        self.assertNotEqual(french.stdout, run(*greedy).stdout)
+        text = "The capital of France is"
+        raw = run("run", "--raw", model_path(), text, "--temperature", "0", "-n", "4")
         self.assertIn("Paris", raw.stdout)
 
     def test_run_refuses_a_prompt_longer_than_the_context(self):
@@ -259,7 +278,8 @@ class WithModel(unittest.TestCase):
             with Serving() as s:
                 url = "http://127.0.0.1:%d" % s.port
                 self.assertIn(url, s.lines[0])
-                self.assertIn("ANTHROPIC_BASE_URL=%s ANTHROPIC_AUTH_TOKEN=local claude" % url, s.lines[1])
+                line = "ANTHROPIC_BASE_URL=%s ANTHROPIC_AUTH_TOKEN=local claude" % url
+                self.assertIn(line, s.lines[1])
                 self.assertIn("Ctrl-C", s.lines[2])
                 self.assertEqual(s.ask("GET", "/health"), (200, {"status": "ok"}))
                 status, answer = s.ask("POST", "/v1/messages?beta=true", HI)

@@ -36,7 +36,7 @@ static bool parse(struct values *v, char *line)
                                     .n_options = sizeof rows / sizeof *rows};
     int argc = 0;
     memset(v, 0, sizeof *v);
-    v->argv[argc++] = (char *)(uintptr_t)"test";
+    v->argv[argc++] = (char *)(uintptr_t) "test";
     for (char *word = strtok(line, " "); word; word = strtok(NULL, " "))
         v->argv[argc++] = word;
     return options_parse(&command, argc, v->argv, 2, &v->n_args, &v->exit_code);

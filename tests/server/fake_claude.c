@@ -1,4 +1,5 @@
-/* See fake_claude.h. Each call has a thread of its own that makes its bytes, as the engine's would. */
+/* See fake_claude.h. Each call has a thread of its own that makes its bytes, as the engine's would.
+ */
 #include "fake_claude.h"
 
 #include <assert.h>

@@ -159,7 +159,8 @@ bool http_read(struct http_client *c, struct http_answer *a, bool is_head)
     memset(a, 0, sizeof *a);
     buf_init(&a->head, 1 << 16);
     buf_init(&a->body, 1 << 28);
-    if (!take_through(c, &a->head, "\r\n\r\n") || sscanf(a->head.data, "HTTP/1.1 %d", &a->status) != 1)
+    if (!take_through(c, &a->head, "\r\n\r\n") ||
+        sscanf(a->head.data, "HTTP/1.1 %d", &a->status) != 1)
         return false;
     if (is_head)
         return true;

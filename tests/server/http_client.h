@@ -1,5 +1,5 @@
-/* A blocking HTTP client for tests: raw bytes out, one parsed answer in. Fails a test by returning false or
- * by its deadline of ten seconds. */
+/* A blocking HTTP client for tests: raw bytes out, one parsed answer in. Fails a test by returning
+ * false or by its deadline of ten seconds. */
 #ifndef PENSIEVE_TESTS_SERVER_HTTP_CLIENT_H
 #define PENSIEVE_TESTS_SERVER_HTTP_CLIENT_H
 
@@ -15,8 +15,8 @@ struct http_client {
 
 struct http_answer {
     int status;
-    struct buf head, body; /* body without its chunks' framing */
-    int n_parts;           /* of a chunked body: how many chunks came */
+    struct buf head, body;     /* body without its chunks' framing */
+    int n_parts;               /* of a chunked body: how many chunks came */
     int64_t first_ms, last_ms; /* when the body's first and last bytes were seen */
 };
 

@@ -1,5 +1,5 @@
-/* The server against raw sockets, over a double of the claude: what is routed, refused, streamed, limited,
- * and what happens when clients are slow, many or gone. */
+/* The server against raw sockets, over a double of the claude: what is routed, refused, streamed,
+ * limited, and what happens when clients are slow, many or gone. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "fake_claude.h"
@@ -176,11 +176,22 @@ static void request_ids_differ(void **state)
 static void guard_knows_loopback(void **state)
 {
     static const char *const yes[] = {"localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:1",
-                                      "[::1]", "[::1]:65535", "127.1.2.3"};
-    static const char *const no[] = {"", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io",
-                                     "localhost:", "localhost:80x", "[::1", "[::2]", "::1",
-                                     "127.0.0.1:8000/", "localhost@evil.example", "10.0.0.1",
-                                     "[::1]evil", "localhost:123456", "0.0.0.0"};
+                                      "[::1]",     "[::1]:65535",    "127.1.2.3"};
+    static const char *const no[] = {"",
+                                     "evil.example",
+                                     "localhost.evil.example",
+                                     "127.0.0.1.nip.io",
+                                     "localhost:",
+                                     "localhost:80x",
+                                     "[::1",
+                                     "[::2]",
+                                     "::1",
+                                     "127.0.0.1:8000/",
+                                     "localhost@evil.example",
+                                     "10.0.0.1",
+                                     "[::1]evil",
+                                     "localhost:123456",
+                                     "0.0.0.0"};
     (void)state;
     for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
         assert_true(guard_is_loopback_authority(yes[i]));
@@ -200,7 +211,8 @@ static void foreign_pages_are_refused(void **state)
     assert_refused(f, "POST", "/v1/messages", "Origin: https://evil.example\r\n", "whole 0", 403,
                    "permission_error");
     assert_refused(f, "GET", "/health", "Origin: null\r\n", NULL, 403, "permission_error");
-    assert_int_equal(status_of(f, "GET", "/health", "Origin: http://localhost:3000\r\n", NULL), 200);
+    assert_int_equal(status_of(f, "GET", "/health", "Origin: http://localhost:3000\r\n", NULL),
+                     200);
     assert_true(http_connect(&c, f->port));
     assert_true(http_puts(&c, "GET /health HTTP/1.1\r\nHost: rebound.example:8000\r\n\r\n"));
     assert_true(http_read(&c, &a, false));
@@ -218,8 +230,9 @@ static void chunked_bodies_and_expect_work(void **state)
     struct http_client c;
     struct http_answer a;
     assert_true(http_connect(&c, f->port));
-    assert_true(http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
-                              "Transfer-Encoding: chunked\r\n\r\n4\r\nwhol\r\n3\r\ne 0\r\n0\r\n\r\n"));
+    assert_true(http_puts(&c,
+                          "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                          "Transfer-Encoding: chunked\r\n\r\n4\r\nwhol\r\n3\r\ne 0\r\n0\r\n\r\n"));
     assert_true(http_read(&c, &a, false));
     assert_int_equal(a.status, 200);
     http_answer_deinit(&a);
@@ -266,8 +279,9 @@ static void too_large_bodies_are_read_and_refused(void **state)
     assert_true(http_read(&c, &a, false));
     assert_int_equal(a.status, 413);
     http_answer_deinit(&a);
-    assert_true(http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
-                              "Content-Length: 300000\r\n\r\n"));
+    assert_true(
+        http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                      "Content-Length: 300000\r\n\r\n"));
     assert_true(http_read(&c, &a, false));
     assert_int_equal(a.status, 413); /* and no "100 Continue" before it */
     http_answer_deinit(&a);
@@ -520,8 +534,8 @@ static void leaving_at_any_moment_loses_nothing(void **state)
     for (int i = 0; i < 200; i++) {
         struct http_client c;
         assert_true(http_connect(&c, f->port));
-        assert_true(http_ask(&c, "POST", "/v1/messages", NULL,
-                             i % 2 ? "stream 1000 1" : "slow-start 1"));
+        assert_true(
+            http_ask(&c, "POST", "/v1/messages", NULL, i % 2 ? "stream 1000 1" : "slow-start 1"));
         usleep((useconds_t)(i * 37 % 4000));
         http_close(&c);
     }
