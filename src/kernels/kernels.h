@@ -5,9 +5,10 @@
  * Quantized products. Activations become int8 with one float scale per block of 32 ("round to nearest
  * even of x * (127 / max|x|)"). Weights are decoded to unsigned integers u with one of these forms:
  *
- *   OFFSET, WIDE   w = d * (u - offset)             u < 128 (WIDE: u < 256)
- *   MIN            w = d * u + m
- *   HALVES         w = d[half] * (u - offset)       a scale for each 16 elements
+ *   OFFSET   w = d * (u - offset)        u < 32
+ *   WIDE     w = d * (u - 128)           u < 256
+ *   MIN      w = d * u + m               u < 32
+ *   HALVES   w = d[half] * (u - offset)  u < 64, a scale for each 16 elements
  *
  * Integer sums of a block (of a half) are exact. Float additions have one order everywhere, so that all
  * paths and all tiers give the same bits: block b belongs to strand b mod 8; within a strand, blocks

@@ -11,7 +11,9 @@ bool x86_has_f16c(void)
 
 void x86_init_avx2(struct kernels *k)
 {
-    (void)k;
+    avx2_init_rows(k);
+    avx2_init_panel(k);
+    avx2_init_vector(k);
 }
 
 void x86_init_avx512(struct kernels *k)

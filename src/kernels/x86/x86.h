@@ -9,7 +9,8 @@ void x86_init_avx2(struct kernels *k);
 void x86_init_avx512(struct kernels *k); /* over the table of avx2 */
 
 /* The files of each tier. */
-void avx2_init_matmul(struct kernels *k);
+void avx2_init_rows(struct kernels *k);
+void avx2_init_panel(struct kernels *k);
 void avx2_init_vector(struct kernels *k);
 void avx512_init_rows(struct kernels *k);
 void avx512_init_panel(struct kernels *k);

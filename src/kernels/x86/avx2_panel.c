@@ -1,0 +1,275 @@
+/* Matrix times many tokens on AVX2: a panel's sixteen rows are two registers, three tokens share each load
+ * of weights, and sums stay in 16 bits as long as they cannot overflow. Also packing. */
+#include "kernels/x86/avx2_unpack.h"
+#include "quant/quant.h"
+
+enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS, STEP = 3 };
+
+_Static_assert(T % STEP == 0, "tokens of a tile come in steps");
+
+/* ---- packing ---- */
+
+/* Eight rows of eight dwords, row r at src + r * stride (dwords), to eight registers, one of each dword. */
+INLINE void transpose(const uint32_t *src, size_t stride, __m256i out[8])
+{
+    __m256i v[8], t[8];
+    UNROLL
+    for (size_t i = 0; i < 8; i++)
+        v[i] = load32(src + i * stride);
+    UNROLL
+    for (int h = 0; h < 8; h += 4) {
+        __m256i a = _mm256_unpacklo_epi32(v[h], v[h + 1]);
+        __m256i b = _mm256_unpackhi_epi32(v[h], v[h + 1]);
+        __m256i c = _mm256_unpacklo_epi32(v[h + 2], v[h + 3]);
+        __m256i d = _mm256_unpackhi_epi32(v[h + 2], v[h + 3]);
+        t[h] = _mm256_unpacklo_epi64(a, c);
+        t[h + 1] = _mm256_unpackhi_epi64(a, c);
+        t[h + 2] = _mm256_unpacklo_epi64(b, d);
+        t[h + 3] = _mm256_unpackhi_epi64(b, d);
+    }
+    UNROLL
+    for (int k = 0; k < 4; k++) {
+        out[k] = _mm256_permute2x128_si256(t[k], t[k + 4], 0x20);
+        out[k + 4] = _mm256_permute2x128_si256(t[k], t[k + 4], 0x31);
+    }
+}
+
+/* Eight blocks of sixteen rows, as the groups leave them. */
+struct rows {
+    _Alignas(32) uint32_t u[R][64];        /* [row][block][8 quads] */
+    _Alignas(32) float scales[3][R][8];    /* d, d_high, m: [row][block] */
+};
+
+/* One of `scales` to memory: block b's sixteen at out + b * step. */
+INLINE void place_scales(const float (*scales)[8], size_t n, float *out, size_t step)
+{
+    for (size_t r = 0; r < R; r += 8) {
+        __m256i v[8];
+        transpose((const uint32_t *)scales[r], 8, v);
+        for (size_t b = 0; b < n; b++)
+            _mm256_storeu_si256((__m256i *)(out + b * step + r), v[b]);
+    }
+}
+
+/* Writes the first n blocks of group `index` to their strands' places. */
+INLINE void place_group(const struct rows *rows, const enum kernels_form form, size_t index,
+                        size_t n, size_t room, const struct kernels_panel *panel)
+{
+    const size_t parts = form == KERNELS_HALVES ? 2 : 1;
+    for (size_t b = 0; b < n; b++) {
+        uint8_t *out = panel->q + (b * room + index) * 512;
+        for (size_t r = 0; r < R; r += 8) {
+            __m256i v[8];
+            transpose(&rows->u[r][b * 8], 64, v);
+            UNROLL
+            for (int i = 0; i < 8; i++)
+                _mm256_storeu_si256((__m256i *)(out + i * 64 + r * 4), v[i]);
+        }
+    }
+    for (size_t part = 0; part < parts; part++)
+        place_scales(rows->scales[part], n, panel->d + (index * parts + part) * R,
+                     room * parts * R);
+    if (form == KERNELS_MIN)
+        place_scales(rows->scales[2], n, panel->m + index * R, room * R);
+}
+
+INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_t group_bytes,
+                      const uint8_t *w, size_t row_bytes, size_t n_rows, size_t n_blocks,
+                      const struct kernels_panel *panel)
+{
+    const size_t room = kernels_strand_room(n_blocks);
+    struct rows rows;
+    if (n_rows < R)
+        memset(&rows, 0, sizeof rows);
+    for (size_t b = 0; b < n_blocks; b += 8) {
+        const size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
+        for (size_t r = 0; r < n_rows; r++) {
+            const uint8_t *p = w + r * row_bytes + b / 8 * group_bytes;
+            uint8_t last[8 * 40];
+            struct group g;
+            if (n < 8 && r + 1 == n_rows)
+                p = memcpy(last, p, n * (group_bytes / 8));
+            group(&g, p);
+            UNROLL
+            for (int j = 0; j < 8; j++)
+                _mm256_store_si256((__m256i *)&rows.u[r][8 * j], g.u[j]);
+            _mm256_store_ps(rows.scales[0][r], g.d);
+            if (form == KERNELS_HALVES)
+                _mm256_store_ps(rows.scales[1][r], g.d_high);
+            if (form == KERNELS_MIN)
+                _mm256_store_ps(rows.scales[2][r], g.m);
+        }
+        place_group(&rows, form, b / 8, n, room, panel);
+    }
+}
+
+#define DEFINE_PACK(type, form, group_bytes)                                                       \
+    static void pack_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,       \
+                            const struct kernels_panel *panel)                                     \
+    {                                                                                              \
+        pack_rows(group_##type, form, group_bytes, w, row_bytes, n_rows, n_blocks, panel);         \
+    }
+DEFINE_PACK(q4_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q4_0))
+DEFINE_PACK(q4_1, KERNELS_MIN, 8 * sizeof(struct quant_q4_1))
+DEFINE_PACK(q5_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q5_0))
+DEFINE_PACK(q5_1, KERNELS_MIN, 8 * sizeof(struct quant_q5_1))
+DEFINE_PACK(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0))
+DEFINE_PACK(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k))
+DEFINE_PACK(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k))
+DEFINE_PACK(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k))
+
+/* ---- the product ---- */
+
+INLINE __m256i broadcast_quad(const int8_t *q)
+{
+    int32_t quad;
+    memcpy(&quad, q, 4);
+    return _mm256_set1_epi32(quad);
+}
+
+/* Adds the dot products of quads [first, last) to sums[token][2]: 31 * 127 * 2 * 4 and 63 * 127 * 2 * 2
+ * fit into 16 bits, so four quads (HALVES: two) are added before widening. */
+INLINE void dot_quads(__m256i (*sums)[2], const enum kernels_form form, const uint8_t *w,
+                      const int8_t *x, const int first, const int last)
+{
+    const int n_narrow = form == KERNELS_HALVES ? 2 : form == KERNELS_WIDE ? 1 : 4;
+    const __m256i one = _mm256_set1_epi16(1);
+    UNROLL
+    for (int i = first; i < last; i += n_narrow) {
+        __m256i narrow[STEP][2];
+        UNROLL
+        for (int j = 0; j < n_narrow; j++) {
+            __m256i quad[2] = {load32(w + (i + j) * 64), load32(w + (i + j) * 64 + 32)};
+            UNROLL
+            for (int t = 0; t < STEP; t++) {
+                __m256i a = broadcast_quad(x + t * 32 + (i + j) * 4);
+                UNROLL
+                for (int h = 0; h < 2; h++) {
+                    __m256i u = quad[h], s = a;
+                    if (form == KERNELS_WIDE) { /* |w| <= 128, and a with the sign of w */
+                        u = _mm256_xor_si256(u, _mm256_set1_epi8((char)0x80));
+                        s = _mm256_sign_epi8(a, u);
+                        u = _mm256_abs_epi8(u);
+                    }
+                    __m256i pairs = _mm256_maddubs_epi16(u, s);
+                    narrow[t][h] = j ? _mm256_add_epi16(narrow[t][h], pairs) : pairs;
+                }
+            }
+        }
+        UNROLL
+        for (int t = 0; t < STEP; t++) {
+            UNROLL
+            for (int h = 0; h < 2; h++)
+                sums[t][h] =
+                    _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(narrow[t][h], one));
+        }
+    }
+}
+
+/* Adds one place to acc[token][2]. */
+INLINE void add_place(__m256 (*acc)[2], const enum kernels_form form, const struct kernels_panel *w,
+                      const struct kernels_tile_x *x, size_t place, size_t token)
+{
+    const int n_parts = form == KERNELS_HALVES ? 2 : 1;
+    const size_t at = place * T + token;
+    UNROLL
+    for (int part = 0; part < n_parts; part++) {
+        const float *d = w->d + (place * n_parts + part) * R;
+        const bool corrected = form == KERNELS_OFFSET || form == KERNELS_HALVES;
+        __m256i sums[STEP][2];
+        UNROLL
+        for (int t = 0; t < STEP; t++)
+            sums[t][0] = sums[t][1] = _mm256_set1_epi32(corrected ? x->c[part][at + t] : 0);
+        dot_quads(sums, form, w->q + place * 512, x->q + at * 32, part * 4,
+                  n_parts == 2 ? part * 4 + 4 : 8);
+        UNROLL
+        for (int t = 0; t < STEP; t++) {
+            __m256 da = _mm256_set1_ps(x->d[at + t]);
+            UNROLL
+            for (int h = 0; h < 2; h++)
+                acc[t][h] =
+                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[t][h]),
+                                    _mm256_mul_ps(_mm256_loadu_ps(d + 8 * h), da), acc[t][h]);
+        }
+    }
+    if (form == KERNELS_MIN) {
+        UNROLL
+        for (int t = 0; t < STEP; t++) {
+            __m256 s = _mm256_set1_ps(x->s[at + t]);
+            UNROLL
+            for (int h = 0; h < 2; h++)
+                acc[t][h] = _mm256_fmadd_ps(_mm256_loadu_ps(w->m + place * R + 8 * h), s,
+                                            acc[t][h]);
+        }
+    }
+}
+
+/* Stores the tree of the strands' sums of one token. */
+static inline void store_sums(float (*sums)[STEP][R], int token, size_t n_rows, float *y)
+{
+    float out[R];
+    for (int h = 0; h < R; h += 8) {
+        __m256 s[8];
+        UNROLL
+        for (int i = 0; i < 8; i++)
+            s[i] = _mm256_load_ps(&sums[i][token][h]);
+        __m256 low = _mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3]));
+        __m256 high = _mm256_add_ps(_mm256_add_ps(s[4], s[5]), _mm256_add_ps(s[6], s[7]));
+        _mm256_storeu_ps(out + h, _mm256_add_ps(low, high));
+    }
+    memcpy(y, out, n_rows * sizeof *y);
+}
+
+INLINE void panel_tokens(const enum kernels_form form, const struct kernels_panel *w,
+                         size_t n_rows, size_t n_blocks, const struct kernels_tile_x *x,
+                         size_t n_tokens, float *y, size_t y_stride)
+{
+    _Alignas(32) float sums[KERNELS_STRANDS][STEP][R];
+    const size_t room = kernels_strand_room(n_blocks);
+    for (size_t token = 0; token < n_tokens; token += STEP) {
+        for (size_t s = 0; s < KERNELS_STRANDS; s++) {
+            const size_t end = s * room + kernels_strand_length(n_blocks, s);
+            __m256 acc[STEP][2];
+            UNROLL
+            for (int t = 0; t < STEP; t++)
+                acc[t][0] = acc[t][1] = _mm256_setzero_ps();
+            for (size_t place = s * room; place < end; place++)
+                add_place(acc, form, w, x, place, token);
+            UNROLL
+            for (int t = 0; t < STEP; t++) {
+                _mm256_store_ps(sums[s][t], acc[t][0]);
+                _mm256_store_ps(sums[s][t] + 8, acc[t][1]);
+            }
+        }
+        for (int t = 0; t < STEP && token + (size_t)t < n_tokens; t++)
+            store_sums(sums, t, n_rows, y + (token + (size_t)t) * y_stride);
+    }
+}
+
+#define DEFINE_PANEL(name, form)                                                                   \
+    static void panel_##name(const struct kernels_panel *w, size_t n_rows, size_t n_blocks,        \
+                             const struct kernels_tile_x *x, size_t n_tokens, float *y,            \
+                             size_t y_stride)                                                      \
+    {                                                                                              \
+        panel_tokens(form, w, n_rows, n_blocks, x, n_tokens, y, y_stride);                         \
+    }
+DEFINE_PANEL(offset, KERNELS_OFFSET)
+DEFINE_PANEL(wide, KERNELS_WIDE)
+DEFINE_PANEL(min, KERNELS_MIN)
+DEFINE_PANEL(halves, KERNELS_HALVES)
+
+void avx2_init_panel(struct kernels *k)
+{
+    k->types[QUANT_Q4_0].pack = pack_q4_0;
+    k->types[QUANT_Q4_1].pack = pack_q4_1;
+    k->types[QUANT_Q5_0].pack = pack_q5_0;
+    k->types[QUANT_Q5_1].pack = pack_q5_1;
+    k->types[QUANT_Q8_0].pack = pack_q8_0;
+    k->types[QUANT_Q4_K].pack = pack_q4_k;
+    k->types[QUANT_Q5_K].pack = pack_q5_k;
+    k->types[QUANT_Q6_K].pack = pack_q6_k;
+    k->panel[KERNELS_OFFSET] = panel_offset;
+    k->panel[KERNELS_WIDE] = panel_wide;
+    k->panel[KERNELS_MIN] = panel_min;
+    k->panel[KERNELS_HALVES] = panel_halves;
+}

@@ -1,0 +1,215 @@
+/* Matrix times few tokens on AVX2: weights are streamed row by row, eight blocks at a time, whose exact
+ * sums land in eight lanes, the strands of kernels.h. Also the float types. */
+#include "kernels/x86/avx2_unpack.h"
+#include "quant/quant.h"
+
+enum { PREFETCH_BYTES = 4096 };
+
+/* Dot products of the four bytes of each dword. Pairs of products are added in 16 bits: with u < 64 they
+ * fit, and WIDE goes over |w| <= 128 and a with the sign of w. */
+INLINE __m256i dot_quads(__m256i u, __m256i a, const enum kernels_form form)
+{
+    __m256i pairs;
+    if (form == KERNELS_WIDE) {
+        __m256i w = _mm256_xor_si256(u, _mm256_set1_epi8((char)0x80));
+        pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+    } else {
+        pairs = _mm256_maddubs_epi16(u, a);
+    }
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* Sums of the lower and of the upper half of each of eight registers. */
+INLINE void add_transposed(const __m256i *v, __m256i *low, __m256i *high)
+{
+    __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
+    *low = _mm256_permute2x128_si256(a, b, 0x20);
+    *high = _mm256_permute2x128_si256(a, b, 0x31);
+}
+
+/* Adds eight blocks from block b on. */
+INLINE __m256 add_group(__m256 acc, const enum kernels_form form, const struct group *g,
+                        const struct kernels_row_x *x, size_t b)
+{
+    __m256i dot[8], low, high;
+    UNROLL
+    for (int j = 0; j < 8; j++)
+        dot[j] = dot_quads(g->u[j], load32(x->q + (b + (size_t)j) * 32), form);
+    add_transposed(dot, &low, &high);
+    __m256 da = _mm256_loadu_ps(x->d + b);
+    if (form == KERNELS_HALVES) {
+        low = _mm256_add_epi32(low, load32(x->c[0] + b));
+        high = _mm256_add_epi32(high, load32(x->c[1] + b));
+        acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(low), _mm256_mul_ps(g->d, da), acc);
+        return _mm256_fmadd_ps(_mm256_cvtepi32_ps(high), _mm256_mul_ps(g->d_high, da), acc);
+    }
+    __m256i sum = _mm256_add_epi32(low, high);
+    if (form == KERNELS_OFFSET)
+        sum = _mm256_add_epi32(sum, load32(x->c[0] + b));
+    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(g->d, da), acc);
+    if (form == KERNELS_MIN)
+        acc = _mm256_fmadd_ps(g->m, _mm256_loadu_ps(x->s + b), acc);
+    return acc;
+}
+
+/* ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)) */
+INLINE float tree(__m256 s)
+{
+    s = _mm256_hadd_ps(s, s);
+    s = _mm256_hadd_ps(s, s);
+    return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+
+/* All ones in the first n lanes. */
+INLINE __m256 lanes(size_t n)
+{
+    const __m256i numbers = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), numbers));
+}
+
+INLINE void rows_tokens(group_fn *group, const enum kernels_form form, const size_t group_bytes,
+                        const uint8_t *w, size_t row_bytes, size_t n_rows, size_t n_blocks,
+                        const struct kernels_row_x *x, const size_t n_tokens, float *y,
+                        size_t y_stride)
+{
+    const size_t n_tail = n_blocks % 8, n_whole = n_blocks - n_tail;
+    for (size_t r = 0; r < n_rows; r++, w += row_bytes) {
+        const uint8_t *p = w;
+        struct group g;
+        __m256 acc[KERNELS_FEW_TOKENS];
+        UNROLL
+        for (size_t t = 0; t < n_tokens; t++)
+            acc[t] = _mm256_setzero_ps();
+        for (size_t b = 0; b < n_whole; b += 8, p += group_bytes) {
+            UNROLL
+            for (size_t i = 0; i < group_bytes; i += 64)
+                _mm_prefetch((const char *)p + PREFETCH_BYTES + i, _MM_HINT_T0);
+            group(&g, p);
+            UNROLL
+            for (size_t t = 0; t < n_tokens; t++)
+                acc[t] = add_group(acc[t], form, &g, &x[t], b);
+        }
+        if (n_tail) {
+            uint8_t last[8 * 40];
+            if (r + 1 == n_rows) /* else what lies behind is the next row */
+                p = memcpy(last, p, n_tail * (group_bytes / 8));
+            group(&g, p);
+            UNROLL
+            for (size_t t = 0; t < n_tokens; t++)
+                acc[t] = _mm256_blendv_ps(acc[t], add_group(acc[t], form, &g, &x[t], n_whole),
+                                          lanes(n_tail));
+        }
+        UNROLL
+        for (size_t t = 0; t < n_tokens; t++)
+            y[t * y_stride + r] = tree(acc[t]);
+    }
+}
+
+#define DEFINE_ROWS(type, form, group_bytes)                                                       \
+    static void rows_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,       \
+                            const struct kernels_row_x *x, size_t n_tokens, float *y,              \
+                            size_t y_stride)                                                       \
+    {                                                                                              \
+        size_t t = 0;                                                                              \
+        for (; t + 2 <= n_tokens; t += 2)                                                          \
+            rows_tokens(group_##type, form, group_bytes, w, row_bytes, n_rows, n_blocks, x + t, 2, \
+                        y + t * y_stride, y_stride);                                               \
+        if (t < n_tokens)                                                                          \
+            rows_tokens(group_##type, form, group_bytes, w, row_bytes, n_rows, n_blocks, x + t, 1, \
+                        y + t * y_stride, y_stride);                                               \
+    }
+DEFINE_ROWS(q4_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q4_0))
+DEFINE_ROWS(q4_1, KERNELS_MIN, 8 * sizeof(struct quant_q4_1))
+DEFINE_ROWS(q5_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q5_0))
+DEFINE_ROWS(q5_1, KERNELS_MIN, 8 * sizeof(struct quant_q5_1))
+DEFINE_ROWS(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0))
+DEFINE_ROWS(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k))
+DEFINE_ROWS(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k))
+DEFINE_ROWS(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k))
+
+/* ---- floats: sixteen strands are two registers ---- */
+
+typedef void load_fn(const uint8_t *p, __m256 out[2]);
+
+INLINE void load_f32(const uint8_t *p, __m256 out[2])
+{
+    out[0] = _mm256_loadu_ps((const float *)p);
+    out[1] = _mm256_loadu_ps((const float *)p + 8);
+}
+
+INLINE void load_f16(const uint8_t *p, __m256 out[2])
+{
+    out[0] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+    out[1] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1));
+}
+
+INLINE void load_bf16(const uint8_t *p, __m256 out[2])
+{
+    for (int i = 0; i < 2; i++) {
+        __m256i v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p + i));
+        out[i] = _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+    }
+}
+
+/* Halves added to halves, as the reference does. */
+INLINE float sum_lanes(__m256 low, __m256 high)
+{
+    __m256 a = _mm256_add_ps(low, high);
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+
+INLINE float dot_floats(load_fn *load, const size_t size, const uint8_t *row, size_t n,
+                        const float *x)
+{
+    __m256 acc[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, v[2];
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        _mm_prefetch((const char *)row + i * size + PREFETCH_BYTES, _MM_HINT_T0);
+        load(row + i * size, v);
+        acc[0] = _mm256_fmadd_ps(v[0], _mm256_loadu_ps(x + i), acc[0]);
+        acc[1] = _mm256_fmadd_ps(v[1], _mm256_loadu_ps(x + i + 8), acc[1]);
+    }
+    if (i < n) {
+        uint8_t last[64] = {0};
+        float last_x[16] = {0};
+        memcpy(last, row + i * size, (n - i) * size);
+        memcpy(last_x, x + i, (n - i) * sizeof *x);
+        load(last, v);
+        acc[0] = _mm256_fmadd_ps(v[0], _mm256_loadu_ps(last_x), acc[0]);
+        acc[1] = _mm256_fmadd_ps(v[1], _mm256_loadu_ps(last_x + 8), acc[1]);
+    }
+    return sum_lanes(acc[0], acc[1]);
+}
+
+#define DEFINE_FLOAT(type, size)                                                                   \
+    static void rows_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n,              \
+                            const float *x, size_t x_stride, size_t n_tokens, float *y,            \
+                            size_t y_stride)                                                       \
+    {                                                                                              \
+        for (size_t r = 0; r < n_rows; r++)                                                        \
+            for (size_t t = 0; t < n_tokens; t++)                                                  \
+                y[t * y_stride + r] =                                                              \
+                    dot_floats(load_##type, size, (const uint8_t *)w + r * row_bytes, n,           \
+                               x + t * x_stride);                                                  \
+    }
+DEFINE_FLOAT(f32, 4)
+DEFINE_FLOAT(f16, 2)
+DEFINE_FLOAT(bf16, 2)
+
+void avx2_init_rows(struct kernels *k)
+{
+    k->types[QUANT_Q4_0].rows = rows_q4_0;
+    k->types[QUANT_Q4_1].rows = rows_q4_1;
+    k->types[QUANT_Q5_0].rows = rows_q5_0;
+    k->types[QUANT_Q5_1].rows = rows_q5_1;
+    k->types[QUANT_Q8_0].rows = rows_q8_0;
+    k->types[QUANT_Q4_K].rows = rows_q4_k;
+    k->types[QUANT_Q5_K].rows = rows_q5_k;
+    k->types[QUANT_Q6_K].rows = rows_q6_k;
+    k->types[QUANT_F32].float_rows = rows_f32;
+    k->types[QUANT_F16].float_rows = rows_f16;
+    k->types[QUANT_BF16].float_rows = rows_bf16;
+}
