@@ -1,0 +1,97 @@
+/* What the backend's tests share: random tensors, backends with any number of threads, and steps. */
+#ifndef PENSIEVE_TESTS_BACKEND_FIXTURE_H
+#define PENSIEVE_TESTS_BACKEND_FIXTURE_H
+
+#include "backend/cpu/cpu.h"
+#include "backend/cpu/state.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static inline float fixture_random(void)
+{
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (float)(uint32_t)(state >> 16) * 0x1p-31f - 1.0f;
+}
+
+static inline void fixture_fill(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = fixture_random() + fixture_random();
+}
+
+/* A tensor [n_out][n_in] with random bits and small scales; free(data). */
+static inline struct weights_tensor fixture_tensor(enum quant_type type, uint64_t n_in,
+                                                   uint64_t n_out)
+{
+    size_t n_bytes = quant_row_bytes(type, n_in) * n_out;
+    uint8_t *data = malloc(n_bytes);
+    assert_non_null(data);
+    for (size_t i = 0; i < n_bytes; i++)
+        data[i] = (uint8_t)(fixture_random() * 127);
+    const struct quant_traits *traits = quant_traits(type);
+    for (size_t i = 0; i < n_bytes; i += traits->block_bytes) {
+        const uint16_t d = 0x1c00, m = 0x9c00; /* 2^-8, -2^-8 */
+        const float f = fixture_random();
+        switch (type) {
+        case QUANT_F32:
+            memcpy(data + i, &f, 4);
+            break;
+        case QUANT_F16: /* exponents of numbers below 2 */
+        case QUANT_BF16:
+            data[i + 1] = (uint8_t)((data[i + 1] & 0x83) | (type == QUANT_F16 ? 0x38 : 0x3c));
+            break;
+        case QUANT_Q4_K:
+        case QUANT_Q5_K:
+        case QUANT_Q4_1:
+        case QUANT_Q5_1:
+            memcpy(data + i, &d, 2);
+            memcpy(data + i + 2, &m, 2);
+            break;
+        case QUANT_Q6_K:
+            memcpy(data + i + 208, &d, 2);
+            break;
+        default:
+            memcpy(data + i, &d, 2);
+        }
+    }
+    return (struct weights_tensor){"test", type, 2, {n_in, n_out, 1, 1}, data, n_bytes};
+}
+
+static inline struct backend *fixture_backend(uint32_t n_threads, const char *tier)
+{
+    struct error err;
+    struct backend *be =
+        backend_cpu_create(&(struct backend_cpu_options){n_threads, tier}, &err);
+    if (!be)
+        fail_msg("%s", err.message);
+    return be;
+}
+
+static inline struct backend_activation *fixture_activation(struct backend *be, uint32_t width)
+{
+    struct error err;
+    struct backend_activation *a = be->ops->activation(be, width, &err);
+    if (!a)
+        fail_msg("%s", err.message);
+    return a;
+}
+
+static inline void fixture_assert_same(const float *a, const float *b, size_t n, const char *what)
+{
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&a[i], &b[i], sizeof *a))
+            fail_msg("%s: element %zu is %.9g, not %.9g", what, i, (double)b[i], (double)a[i]);
+}
+
+#endif

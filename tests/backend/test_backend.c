@@ -1,0 +1,368 @@
+/* The CPU backend's operations against plain double arithmetic, and its promise: a row's result is the same
+ * bits whatever rows are beside it and for any number of threads. */
+#include "fixture.h"
+
+enum { MAX_ROWS = 150 };
+
+static const enum quant_type types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0,
+                                        QUANT_Q4_1, QUANT_Q5_0, QUANT_Q5_1, QUANT_Q8_0,
+                                        QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K};
+enum { N_TYPES = sizeof types / sizeof *types };
+
+/* A batch of n rows at positions 0.., of one sequence. */
+struct batch {
+    struct backend_row rows[BACKEND_MAX_ROWS];
+    struct backend_sequence sequence;
+    struct backend_batch batch;
+};
+
+static void batch_init(struct batch *b, uint32_t n_rows)
+{
+    memset(b, 0, sizeof *b);
+    for (uint32_t i = 0; i < n_rows; i++)
+        b->rows[i] = (struct backend_row){(int32_t)(i * 7 % 50), (int32_t)i, 0, i % 3 == 0};
+    b->batch = (struct backend_batch){b->rows, n_rows, &b->sequence, 1};
+}
+
+/* ---- matrix products ---- */
+
+/* y of n_rows rows of x through w (and a bias), by a backend of its own. */
+static void product(const struct weights_tensor *w, const float *x, uint32_t n_rows,
+                    const float *bias, uint32_t n_threads, const char *tier, float *y)
+{
+    struct backend *be = fixture_backend(n_threads, tier);
+    const uint32_t n_in = (uint32_t)w->shape[0], n_out = (uint32_t)w->shape[1];
+    struct backend_activation *in = fixture_activation(be, n_in);
+    struct backend_activation *out = fixture_activation(be, n_out);
+    const struct weights_tensor b = {"bias", QUANT_F32, 1, {n_out, 1, 1, 1}, bias, 4 * n_out};
+    struct batch batch;
+    batch_init(&batch, n_rows);
+    memcpy(in->data, x, (size_t)n_rows * n_in * sizeof *x);
+    be->ops->begin(be, &batch.batch);
+    be->ops->linear(be, in, &(struct backend_linear){w, bias ? &b : NULL, out}, 1);
+    be->ops->end(be);
+    memcpy(y, out->data, (size_t)n_rows * n_out * sizeof *y);
+    be->ops->destroy(be);
+}
+
+/* Within the error that int8 activations may make: half a step of each element's block. */
+static void assert_product(const struct weights_tensor *w, const float *x, uint32_t n_rows,
+                           const float *bias, const float *y)
+{
+    const size_t n_in = w->shape[0], n_out = w->shape[1];
+    float *row = malloc(n_in * sizeof *row);
+    for (size_t r = 0; r < n_out; r++) {
+        quant_traits(w->type)->decode(
+            (const char *)w->data + r * quant_row_bytes(w->type, n_in), row, n_in);
+        for (size_t t = 0; t < n_rows; t++) {
+            double sum = bias ? (double)bias[r] : 0, error = 1e-4;
+            for (size_t b = 0; b < n_in; b += 32) {
+                double most = 0, weight = 0;
+                for (size_t i = b; i < b + 32 && i < n_in; i++) {
+                    double v = (double)x[t * n_in + i];
+                    sum += v * (double)row[i];
+                    weight += fabs((double)row[i]);
+                    most = fabs(v) > most ? fabs(v) : most;
+                }
+                error += weight * most / 127 * 0.51;
+            }
+            double off = fabs(sum - (double)y[t * n_out + r]);
+            if (!(off <= error))
+                fail_msg("%s: row %zu of token %zu is %g, not %g", quant_traits(w->type)->name, r,
+                         t, (double)y[t * n_out + r], sum);
+        }
+    }
+    free(row);
+}
+
+static void linear_is_the_product_of_the_decoded_weights(void **state)
+{
+    (void)state;
+    enum { N_IN = 512, N_OUT = 70, ROWS = 20 };
+    static float x[ROWS * N_IN], y[ROWS * N_OUT], bias[N_OUT];
+    fixture_fill(x, ROWS * N_IN);
+    fixture_fill(bias, N_OUT);
+    for (int i = 0; i < N_TYPES; i++) {
+        struct weights_tensor w = fixture_tensor(types[i], N_IN, N_OUT);
+        product(&w, x, 2, NULL, 2, NULL, y);
+        assert_product(&w, x, 2, NULL, y);
+        product(&w, x, ROWS, bias, 2, NULL, y);
+        assert_product(&w, x, ROWS, bias, y);
+        free((void *)w.data);
+    }
+}
+
+/* For every type and tier: each row alone on one thread, against batches of many sizes on 1 to 4. */
+static void a_row_is_the_same_alone_and_in_any_batch(void **state)
+{
+    (void)state;
+    enum { N_IN = 768, N_OUT = 53 };
+    static const uint32_t sizes[] = {2, 3, 4, 5, 8, 9, 12, 13, 40, MAX_ROWS};
+    static float x[MAX_ROWS * N_IN], alone[MAX_ROWS * N_OUT], y[MAX_ROWS * N_OUT];
+    char what[64];
+    fixture_fill(x, MAX_ROWS * N_IN);
+    for (size_t tier = 0; tier < kernels_n_tiers(); tier++) {
+        if (!kernels_tier_runs(tier))
+            continue;
+        for (int i = 0; i < N_TYPES; i++) {
+            struct weights_tensor w = fixture_tensor(types[i], N_IN, N_OUT);
+            const char *name = kernels_tier_name(tier);
+            for (size_t t = 0; t < MAX_ROWS; t++)
+                if (t < 13 || t % 29 == 0)
+                    product(&w, x + t * N_IN, 1, NULL, 1, name, alone + t * N_OUT);
+            for (uint32_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+                if (!tier && sizes[s] > 40)
+                    continue; /* the reference takes its time */
+                product(&w, x, sizes[s], NULL, 1 + s % 4, name, y);
+                snprintf(what, sizeof what, "%s, tier %s, %u rows, %u threads",
+                         quant_traits(types[i])->name, name, sizes[s], 1 + s % 4);
+                for (size_t t = 0; t < sizes[s]; t++)
+                    if (t < 13 || t % 29 == 0)
+                        fixture_assert_same(alone + t * N_OUT, y + t * N_OUT, N_OUT, what);
+            }
+            free((void *)w.data);
+        }
+    }
+}
+
+/* Odd widths, more outputs than fit one job, mixed types: each output equals its own product. */
+static void several_outputs_are_one_pass(void **state)
+{
+    (void)state;
+    enum { N_IN = 256, N = 10, ROWS = 14 };
+    static float x[ROWS * N_IN], expected[ROWS * 40];
+    struct weights_tensor w[N];
+    struct backend_linear outputs[N];
+    struct backend *be = fixture_backend(2, NULL);
+    struct backend_activation *in = fixture_activation(be, N_IN);
+    struct batch batch;
+    fixture_fill(x, ROWS * N_IN);
+    for (uint32_t i = 0; i < N; i++) {
+        w[i] = fixture_tensor(types[i], N_IN, 11 + i);
+        outputs[i] = (struct backend_linear){&w[i], NULL, fixture_activation(be, 11 + i)};
+    }
+    for (uint32_t n_rows = 1; n_rows <= ROWS; n_rows += 13) {
+        batch_init(&batch, n_rows);
+        memcpy(in->data, x, n_rows * N_IN * sizeof *x);
+        be->ops->begin(be, &batch.batch);
+        be->ops->linear(be, in, outputs, N);
+        be->ops->end(be);
+        for (uint32_t i = 0; i < N; i++) {
+            product(&w[i], x, n_rows, NULL, 1, NULL, expected);
+            fixture_assert_same(expected, outputs[i].y->data, n_rows * (11 + i), "several outputs");
+        }
+    }
+    for (uint32_t i = 0; i < N; i++)
+        free((void *)w[i].data);
+    be->ops->destroy(be);
+}
+
+/* ---- the rest ---- */
+
+static void select_and_logits_take_the_rows_that_want_them(void **state)
+{
+    (void)state;
+    enum { N_IN = 64, N_VOCAB = 99, ROWS = 10, WANTED = 4 }; /* rows 0, 3, 6, 9 */
+    struct backend *be = fixture_backend(2, NULL);
+    struct backend_activation *x = fixture_activation(be, N_IN);
+    struct backend_activation *h = fixture_activation(be, N_IN);
+    struct weights_tensor w = fixture_tensor(QUANT_Q8_0, N_IN, N_VOCAB);
+    float logits[WANTED * N_VOCAB], expected[WANTED * N_VOCAB], chosen[WANTED * N_IN];
+    struct batch batch;
+    batch_init(&batch, ROWS);
+    fixture_fill(x->data, ROWS * N_IN);
+    be->ops->begin(be, &batch.batch);
+    assert_int_equal(be->ops->select(be, x, h), WANTED);
+    for (size_t i = 0; i < WANTED; i++)
+        memcpy(chosen + i * N_IN, x->data + 3 * i * N_IN, sizeof chosen / WANTED);
+    fixture_assert_same(chosen, h->data, WANTED * N_IN, "selected rows");
+    be->ops->logits(be, h, &w, logits);
+    be->ops->end(be);
+    product(&w, chosen, WANTED, NULL, 1, NULL, expected);
+    fixture_assert_same(expected, logits, WANTED * N_VOCAB, "logits");
+
+    for (int i = 0; i < ROWS; i++)
+        batch.rows[i].wants_logits = false;
+    be->ops->begin(be, &batch.batch);
+    assert_int_equal(be->ops->select(be, x, h), 0);
+    be->ops->end(be);
+    free((void *)w.data);
+    be->ops->destroy(be);
+}
+
+static void embed_decodes_the_rows_of_the_table(void **state)
+{
+    (void)state;
+    enum { WIDTH = 256, ROWS = 70 };
+    struct batch batch;
+    float row[WIDTH];
+    batch_init(&batch, ROWS);
+    for (int i = 0; i < N_TYPES; i++) {
+        struct weights_tensor table = fixture_tensor(types[i], WIDTH, 50);
+        struct backend *be = fixture_backend(3, NULL);
+        struct backend_activation *x = fixture_activation(be, WIDTH);
+        be->ops->begin(be, &batch.batch);
+        be->ops->embed(be, &table, x);
+        be->ops->end(be);
+        for (size_t t = 0; t < ROWS; t++) {
+            const char *data = table.data;
+            size_t at = (size_t)batch.rows[t].token * quant_row_bytes(types[i], WIDTH);
+            quant_traits(types[i])->decode(data + at, row, WIDTH);
+            fixture_assert_same(row, x->data + t * WIDTH, WIDTH, "embedding");
+        }
+        free((void *)table.data);
+        be->ops->destroy(be);
+    }
+}
+
+static void row_operations_are_their_formulas(void **state)
+{
+    (void)state;
+    enum { WIDTH = 100, ROWS = 200 };
+    struct backend *be = fixture_backend(4, NULL);
+    struct backend_activation *x = fixture_activation(be, WIDTH);
+    struct backend_activation *y = fixture_activation(be, WIDTH);
+    struct weights_tensor w = fixture_tensor(QUANT_F32, WIDTH, 1);
+    static float a[ROWS * WIDTH], b[ROWS * WIDTH];
+    const float *weight = w.data;
+    struct batch batch;
+    batch_init(&batch, ROWS);
+    fixture_fill(a, ROWS * WIDTH);
+    fixture_fill(b, ROWS * WIDTH);
+    be->ops->begin(be, &batch.batch);
+
+    memcpy(x->data, a, sizeof a);
+    be->ops->rms_norm(be, x, &w, 1e-5f, y);
+    for (size_t t = 0; t < ROWS; t++) {
+        double sum = 0;
+        for (size_t i = 0; i < WIDTH; i++)
+            sum += (double)a[t * WIDTH + i] * (double)a[t * WIDTH + i];
+        for (size_t i = 0; i < WIDTH; i++) {
+            double v = (double)a[t * WIDTH + i] / sqrt(sum / WIDTH + 1e-5) * (double)weight[i];
+            assert_true(fabs(v - (double)y->data[t * WIDTH + i]) <= 1e-6 * (1 + fabs(v)));
+        }
+    }
+
+    memcpy(y->data, b, sizeof b);
+    be->ops->add(be, x, y);
+    for (size_t i = 0; i < ROWS * WIDTH; i++)
+        assert_true(x->data[i] == a[i] + b[i]);
+
+    memcpy(x->data, a, sizeof a);
+    be->ops->swiglu(be, x, y);
+    for (size_t i = 0; i < ROWS * WIDTH; i++) {
+        double v = (double)a[i] / (1 + exp(-(double)a[i])) * (double)b[i];
+        assert_true(fabs(v - (double)x->data[i]) <= 1e-6 * (1 + fabs(v)));
+    }
+    be->ops->end(be);
+    free((void *)w.data);
+    be->ops->destroy(be);
+}
+
+/* Against long double angles, at positions where float angles are wrong in the third digit. */
+static void check_rope(enum backend_rope kind, uint32_t n_dims, const float *factors)
+{
+    enum { HEADS = 3, DIM = 64, ROWS = 33, FIRST = 30000 };
+    struct backend *be = fixture_backend(2, NULL);
+    struct backend_activation *x = fixture_activation(be, HEADS * DIM);
+    static float before[ROWS * HEADS * DIM];
+    const struct backend_rope_params params = {kind, n_dims, 1e6f, 0.5f, factors};
+    struct batch batch;
+    batch_init(&batch, ROWS);
+    for (int i = 0; i < ROWS; i++)
+        batch.rows[i].position += FIRST;
+    fixture_fill(before, ROWS * HEADS * DIM);
+    memcpy(x->data, before, sizeof before);
+    be->ops->begin(be, &batch.batch);
+    be->ops->rope(be, x, HEADS, DIM, &params);
+    be->ops->end(be);
+    for (size_t i = 0; i < ROWS * HEADS; i++) {
+        const float *in = before + i * DIM, *out = x->data + i * DIM;
+        for (uint32_t p = 0; p < n_dims / 2; p++) {
+            long double angle = powl(1e6L, -2.0L * p / n_dims) * 0.5L *
+                                (long double)(FIRST + i / HEADS);
+            if (factors)
+                angle /= (long double)factors[p];
+            uint32_t a = kind == BACKEND_ROPE_PAIRS ? 2 * p : p;
+            uint32_t b = kind == BACKEND_ROPE_PAIRS ? 2 * p + 1 : p + n_dims / 2;
+            double c = (double)cosl(angle), s = (double)sinl(angle);
+            assert_true(fabs((double)in[a] * c - (double)in[b] * s - (double)out[a]) < 1e-6);
+            assert_true(fabs((double)in[a] * s + (double)in[b] * c - (double)out[b]) < 1e-6);
+        }
+        for (uint32_t d = n_dims; d < DIM; d++)
+            assert_true(in[d] == out[d]);
+    }
+    be->ops->destroy(be);
+}
+
+static void rope_is_exact_at_far_positions(void **state)
+{
+    (void)state;
+    float factors[32];
+    for (int i = 0; i < 32; i++)
+        factors[i] = 1.0f + (float)i / 8;
+    check_rope(BACKEND_ROPE_HALVES, 64, NULL);
+    check_rope(BACKEND_ROPE_PAIRS, 64, NULL);
+    check_rope(BACKEND_ROPE_HALVES, 34, NULL);
+    check_rope(BACKEND_ROPE_PAIRS, 62, factors);
+    check_rope(BACKEND_ROPE_HALVES, 64, factors);
+}
+
+/* Two sets of parameters in turn, and a new batch: each gets its own table. */
+static void rope_tables_are_not_mixed_up(void **state)
+{
+    (void)state;
+    struct backend *be = fixture_backend(1, NULL);
+    struct backend_activation *x = fixture_activation(be, 2);
+    struct batch batch;
+    for (int step = 0; step < 3; step++) {
+        batch_init(&batch, 1);
+        batch.rows[0].position = 1 + step;
+        be->ops->begin(be, &batch.batch);
+        for (int i = 0; i < 6; i++) { /* one dimension pair: the scale is the frequency */
+            float scale = 0.1f * (float)(1 + i % 3);
+            const struct backend_rope_params p = {BACKEND_ROPE_PAIRS, 2, 10000.0f, scale, NULL};
+            x->data[0] = 1;
+            x->data[1] = 0;
+            be->ops->rope(be, x, 1, 2, &p);
+            assert_true(fabs((double)x->data[0] - cos((double)scale * (1 + step))) < 1e-6);
+        }
+        be->ops->end(be);
+    }
+    be->ops->destroy(be);
+}
+
+static void unknown_tiers_and_types_are_refused(void **state)
+{
+    (void)state;
+    struct error err;
+    assert_null(backend_cpu_create(&(struct backend_cpu_options){1, "abacus"}, &err));
+    assert_int_equal(err.code, ERROR_USAGE);
+    assert_non_null(strstr(err.message, "abacus"));
+    struct backend *be = fixture_backend(1, "c");
+    assert_string_equal(be->ops->describe(be), "cpu c, 1 thread");
+    struct weights_tensor w = {"w", (enum quant_type)99, 2, {32, 1, 1, 1}, NULL, 0};
+    assert_false(be->ops->accepts(be, &w, &err));
+    assert_int_equal(err.code, ERROR_UNSUPPORTED);
+    for (int i = 0; i < N_TYPES; i++) {
+        w.type = types[i];
+        assert_true(be->ops->accepts(be, &w, &err));
+    }
+    be->ops->destroy(be);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unknown_tiers_and_types_are_refused),
+        cmocka_unit_test(linear_is_the_product_of_the_decoded_weights),
+        cmocka_unit_test(a_row_is_the_same_alone_and_in_any_batch),
+        cmocka_unit_test(several_outputs_are_one_pass),
+        cmocka_unit_test(select_and_logits_take_the_rows_that_want_them),
+        cmocka_unit_test(embed_decodes_the_rows_of_the_table),
+        cmocka_unit_test(row_operations_are_their_formulas),
+        cmocka_unit_test(rope_is_exact_at_far_positions),
+        cmocka_unit_test(rope_tables_are_not_mixed_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,93 @@
+/* The thread pool: every task once, whatever comes between jobs, and no work when there is none. */
+#include "fixture.h"
+
+#include <stdatomic.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct count {
+    _Atomic uint32_t *done; /* [n_tasks] */
+    _Atomic uint32_t by_thread[8];
+    uint32_t n_tasks;
+};
+
+static void count_task(void *context, uint32_t i, uint32_t thread)
+{
+    struct count *c = context;
+    assert_true(i < c->n_tasks && thread < 8);
+    atomic_fetch_add(&c->done[i], 1);
+    atomic_fetch_add(&c->by_thread[thread], 1);
+}
+
+static void run_and_check(struct pool *p, uint32_t n_tasks)
+{
+    struct count c = {calloc(n_tasks + 1, sizeof(uint32_t)), {0}, n_tasks};
+    pool_run(p, n_tasks, count_task, &c);
+    for (uint32_t i = 0; i < n_tasks; i++)
+        assert_int_equal(atomic_load(&c.done[i]), 1);
+    free(c.done);
+}
+
+static void every_task_is_done_once(void **state)
+{
+    (void)state;
+    struct error err;
+    for (uint32_t n_threads = 1; n_threads <= 4; n_threads++) {
+        struct pool *p = pool_create(n_threads, &err);
+        assert_non_null(p);
+        assert_int_equal(pool_n_threads(p), n_threads);
+        for (uint32_t i = 0; i < 3000; i++) {
+            run_and_check(p, i % 37);
+            if (i % 500 == 0)
+                usleep(2000); /* long enough for the workers to fall asleep */
+        }
+        run_and_check(p, 100000);
+        pool_destroy(p);
+    }
+}
+
+static double cpu_seconds(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+static void an_idle_pool_uses_no_cpu(void **state)
+{
+    (void)state;
+    struct error err;
+    struct pool *p = pool_create(4, &err);
+    run_and_check(p, 100);
+    usleep(20000);
+    double before = cpu_seconds();
+    usleep(300000);
+    assert_true(cpu_seconds() - before < 0.01);
+    run_and_check(p, 100); /* and wakes up again */
+    pool_destroy(p);
+}
+
+static void pools_end_at_once(void **state)
+{
+    (void)state;
+    struct error err;
+    pool_destroy(NULL);
+    for (int i = 0; i < 50; i++) {
+        struct pool *p = pool_create(3, &err);
+        if (i % 2)
+            run_and_check(p, 5);
+        pool_destroy(p);
+    }
+    assert_true(pool_physical_cores() >= 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_task_is_done_once),
+        cmocka_unit_test(an_idle_pool_uses_no_cpu),
+        cmocka_unit_test(pools_end_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
