@@ -5,8 +5,6 @@
 
 enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
 
-typedef void group_fn(struct group *g, const struct words *w, const uint8_t *p);
-
 /* ---- packing ---- */
 
 /* Sixteen rows of eight dwords, row r at src + r * stride (dwords), to eight registers, one of each dword. */
@@ -111,7 +109,7 @@ INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_
                 p = memcpy(last, p, n * (group_bytes / 8));
             for (size_t i = 0; i < group_bytes; i += 64)
                 _mm_prefetch((const char *)p + 2 * group_bytes + i, _MM_HINT_T0);
-            group(&g, &words, p);
+            group(&g, &words, p, 4);
             keep_group(&rows, r, form, &g);
         }
         place_group(&rows, form, b / 8, n, room, panel);

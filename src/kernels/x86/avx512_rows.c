@@ -5,8 +5,6 @@
 
 enum { PREFETCH_BYTES = 4096 }; /* ahead: DRAM's latency at full speed */
 
-typedef void group_fn(struct group *g, const struct words *w, const uint8_t *p);
-
 /* Per 128 bits, the sums of four dwords of each of four registers. */
 INLINE __m512i add_transposed(__m512i a, __m512i b, __m512i c, __m512i d)
 {
@@ -15,18 +13,31 @@ INLINE __m512i add_transposed(__m512i a, __m512i b, __m512i c, __m512i d)
     return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 
-/* Adds eight blocks (those of `lanes`) from block b on. */
+/* The same where u < 32: sums of eight products, at most 8 * 31 * 127, fit into 16 bits. */
+INLINE __m512i add_transposed_small(__m512i a, __m512i b, __m512i c, __m512i d)
+{
+    const __m512i one = _mm512_set1_epi16(1);
+    __m512i ab = _mm512_madd_epi16(_mm512_packs_epi32(a, b), one);
+    __m512i cd = _mm512_madd_epi16(_mm512_packs_epi32(c, d), one);
+    return _mm512_madd_epi16(_mm512_packs_epi32(ab, cd), one);
+}
+
+/* Adds the n_pairs pairs of blocks from block b on; `lanes` are those blocks. */
 INLINE __m256 add_group(__m256 acc, const enum kernels_form form, const struct group *g,
-                        const struct kernels_row_x *x, size_t b, __mmask8 lanes)
+                        const struct kernels_row_x *x, size_t b, int n_pairs, __mmask8 lanes)
 {
     const __m512i lower = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
     const __m512i upper = _mm512_setr_epi32(4, 12, 5, 13, 6, 14, 7, 15, 0, 0, 0, 0, 0, 0, 0, 0);
     __m512i dot[4];
     UNROLL
     for (int j = 0; j < 4; j++)
-        dot[j] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), g->u[j],
-                                     _mm512_loadu_si512(x->q + b * 32 + 64 * j));
-    __m512i sums = add_transposed(dot[0], dot[1], dot[2], dot[3]);
+        dot[j] = j < n_pairs
+                     ? _mm512_dpbusd_epi32(_mm512_setzero_si512(), g->u[j],
+                                           _mm512_loadu_si512(x->q + b * 32 + 64 * j))
+                     : _mm512_setzero_si512();
+    __m512i sums = form == KERNELS_OFFSET || form == KERNELS_MIN
+                       ? add_transposed_small(dot[0], dot[1], dot[2], dot[3])
+                       : add_transposed(dot[0], dot[1], dot[2], dot[3]);
     __m256i low = _mm512_castsi512_si256(_mm512_permutexvar_epi32(lower, sums));
     __m256i high = _mm512_castsi512_si256(_mm512_permutexvar_epi32(upper, sums));
     __m256 da = _mm256_loadu_ps(x->d + b);
@@ -79,19 +90,22 @@ INLINE void rows_tokens(group_fn *group, const enum kernels_form form, const siz
             UNROLL
             for (size_t i = 0; i < group_bytes; i += 64)
                 _mm_prefetch((const char *)p + PREFETCH_BYTES + i, _MM_HINT_T0);
-            group(&g, &words, p);
+            group(&g, &words, p, 4);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
-                acc[t] = add_group(acc[t], form, &g, &x[t], b, 0xff);
+                acc[t] = add_group(acc[t], form, &g, &x[t], b, 4, 0xff);
         }
-        if (tail) {
+        if (tail && n_words) { /* k-blocks have no tail */
             uint8_t last[8 * 40];
             if (r + 1 == n_rows) /* else what lies behind is the next row */
                 p = memcpy(last, p, (n_blocks - n_whole) * (group_bytes / 8));
-            group(&g, &words, p);
+            const int n_pairs = (int)(n_blocks - n_whole + 1) / 2;
+            for (int j = 0; j < 4; j++)
+                g.u[j] = _mm512_setzero_si512();
+            group(&g, &words, p, n_pairs);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
-                acc[t] = add_group(acc[t], form, &g, &x[t], n_whole, tail);
+                acc[t] = add_group(acc[t], form, &g, &x[t], n_whole, n_pairs, tail);
         }
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)

@@ -10,7 +10,7 @@
 #include <string.h>
 
 struct group {
-    __m512i u[4]; /* blocks 2j and 2j + 1 */
+    __m512i u[4]; /* pairs: blocks 2j and 2j + 1 */
     __m256 d, m;  /* of the eight blocks; m only for MIN */
     __m512 d16;   /* HALVES: of the sixteen halves */
 };
@@ -64,6 +64,10 @@ INLINE void pick_d_m(struct group *g, const struct words *w, const uint8_t *p,
     g->m = _mm512_extractf32x8_ps(both, 1);
 }
 
+/* Each group_* below unpacks the first n_pairs pairs of blocks from p on (k-blocks are always whole), and the
+ * scales of all eight, of which those of absent blocks are anything. */
+typedef void group_fn(struct group *g, const struct words *w, const uint8_t *p, int n_pairs);
+
 /* Nibbles of two blocks, 16 bytes each at p and p + block_bytes: [low, high, low, high] of 128 bits. */
 INLINE __m512i nibbles_of_pair(const uint8_t *p, const int block_bytes)
 {
@@ -80,55 +84,55 @@ INLINE __m512i add_fifth_bits(__m512i u, const uint8_t *p, const int block_bytes
     uint32_t low, high;
     memcpy(&low, p, 4);
     memcpy(&high, p + block_bytes, 4);
-    __mmask64 bits = _mm512_kunpackd(high, low);
+    __mmask64 bits = _cvtu64_mask64((uint64_t)high << 32 | low);
     return _mm512_mask_add_epi8(u, bits, u, _mm512_set1_epi8(16));
 }
 
-INLINE void group_q4_0(struct group *g, const struct words *w, const uint8_t *p)
+INLINE void group_q4_0(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     enum { S = sizeof(struct quant_q4_0) };
     UNROLL
-    for (int j = 0; j < 4; j++)
+    for (int j = 0; j < 4 && j < n_pairs; j++)
         g->u[j] = nibbles_of_pair(p + 2 * j * S + 2, S);
     pick_d(g, w, p, S);
 }
 
-INLINE void group_q4_1(struct group *g, const struct words *w, const uint8_t *p)
+INLINE void group_q4_1(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     enum { S = sizeof(struct quant_q4_1) };
     UNROLL
-    for (int j = 0; j < 4; j++)
+    for (int j = 0; j < 4 && j < n_pairs; j++)
         g->u[j] = nibbles_of_pair(p + 2 * j * S + 4, S);
     pick_d_m(g, w, p, S);
 }
 
-INLINE void group_q5_0(struct group *g, const struct words *w, const uint8_t *p)
+INLINE void group_q5_0(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     enum { S = sizeof(struct quant_q5_0) };
     UNROLL
-    for (int j = 0; j < 4; j++) {
+    for (int j = 0; j < 4 && j < n_pairs; j++) {
         const uint8_t *b = p + 2 * j * S;
         g->u[j] = add_fifth_bits(nibbles_of_pair(b + 6, S), b + 2, S);
     }
     pick_d(g, w, p, S);
 }
 
-INLINE void group_q5_1(struct group *g, const struct words *w, const uint8_t *p)
+INLINE void group_q5_1(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     enum { S = sizeof(struct quant_q5_1) };
     UNROLL
-    for (int j = 0; j < 4; j++) {
+    for (int j = 0; j < 4 && j < n_pairs; j++) {
         const uint8_t *b = p + 2 * j * S;
         g->u[j] = add_fifth_bits(nibbles_of_pair(b + 8, S), b + 4, S);
     }
     pick_d_m(g, w, p, S);
 }
 
-INLINE void group_q8_0(struct group *g, const struct words *w, const uint8_t *p)
+INLINE void group_q8_0(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     enum { S = sizeof(struct quant_q8_0) };
     UNROLL
-    for (int j = 0; j < 4; j++) {
+    for (int j = 0; j < 4 && j < n_pairs; j++) {
         const uint8_t *b = p + 2 * j * S + 2;
         __m512i v = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)b));
         v = _mm512_inserti64x4(v, _mm256_loadu_si256((const __m256i *)(b + S)), 1);
@@ -162,7 +166,7 @@ INLINE __m512i twice_shifted(const uint8_t *p, const int low, const int high)
         v, _mm512_inserti64x4(_mm512_set1_epi32(low), _mm256_set1_epi32(high), 1));
 }
 
-INLINE void group_q4_k(struct group *g, const struct words *w, const uint8_t *p)
+INLINE void group_q4_k(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     const struct quant_q4_k *b = (const struct quant_q4_k *)p;
     UNROLL
@@ -171,7 +175,7 @@ INLINE void group_q4_k(struct group *g, const struct words *w, const uint8_t *p)
     k_scales(g, b->scales, b->d, b->dmin);
 }
 
-INLINE void group_q5_k(struct group *g, const struct words *w, const uint8_t *p)
+INLINE void group_q5_k(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     const struct quant_q5_k *b = (const struct quant_q5_k *)p;
     __m512i qh = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)b->qh));
@@ -185,7 +189,7 @@ INLINE void group_q5_k(struct group *g, const struct words *w, const uint8_t *p)
     k_scales(g, b->scales, b->d, b->dmin);
 }
 
-INLINE void group_q6_k(struct group *g, const struct words *w, const uint8_t *p)
+INLINE void group_q6_k(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     const struct quant_q6_k *b = (const struct quant_q6_k *)p;
     const __m512i four = _mm512_set1_epi8(15), two = _mm512_set1_epi8(0x30);
