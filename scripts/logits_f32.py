@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Regenerates tests/model/golden/kl-*.bin: the float32 truth over a fixed text, and llama.cpp's distance from it.
+"""Regenerates tests/model/golden/kl-*.bin: the float32 truth over a fixed text, and llama.cpp's distance from it;
+and adds to greedy-*.json (first scripts/golden_greedy.py) what the truth says of the tokens there.
 
     logits_f32.py --server PATH_OF_LLAMA_SERVER MODEL.gguf...
 
@@ -12,6 +13,7 @@ position n_first .. n_ctx-2: i32 ids[n_top] of the likeliest tokens, f32 logprob
 Needs Python packages gguf and numpy. Knows nothing of Pensieve.
 """
 import argparse
+import json
 import struct
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
-from golden_greedy import Server, short_name
+from golden_greedy import Server, short_name, write
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "model" / "golden"
 N_CTX, N_CHUNKS, N_TOP = 512, 2, 64
@@ -33,6 +35,7 @@ class Network:
         self.reader = GGUFReader(path)
         self.tensors = {t.name: t for t in self.reader.tensors}
         self.dtype = dtype
+        self.dequantized = {}
         arch = self.field("general.architecture")
         if arch not in ("llama", "qwen2"):
             sys.exit(f"unknown architecture {arch}")
@@ -49,8 +52,10 @@ class Network:
         return self.reader.fields[key].contents()
 
     def weight(self, name):
-        t = self.tensors[name]
-        return dequantize(t.data, t.tensor_type).astype(self.dtype)
+        if name not in self.dequantized:
+            t = self.tensors[name]
+            self.dequantized[name] = dequantize(t.data, t.tensor_type).astype(self.dtype)
+        return self.dequantized[name]
 
     def norm(self, x, name):
         return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + self.eps) * self.weight(name)
@@ -161,6 +166,22 @@ def golden(binary, model, dtype):
         f.write(tokens.tobytes())
         for row in np.ndindex(ids.shape[:2]):
             f.write(ids[row].tobytes() + top[row].tobytes())
+    judge_greedy(network, name)
+
+
+def judge_greedy(network, name):
+    """Adds `truth`: log probabilities of the same tokens as `top`."""
+    path = GOLDEN / f"greedy-{name}.json"
+    prompts = json.loads(path.read_text(encoding="utf-8"))["prompts"]
+    n_same = 0
+    for p in prompts:
+        tokens = np.array(p["prompt"] + p["tokens"])
+        truth = log_softmax(network.logits(tokens, len(p["prompt"]) - 1)[:-1])
+        p["truth"] = [[round(float(row[t]), 3) for t, _ in top] for row, top in zip(truth, p["top"])]
+        n_same += int((truth.argmax(-1) == p["tokens"]).sum())
+    write(path, name, prompts)
+    n = sum(len(p["tokens"]) for p in prompts)
+    print(f"{name}: float32 agrees with llama.cpp's greedy token in {n_same} of {n} places", flush=True)
 
 
 def main():

@@ -14,8 +14,11 @@
 
 #include <cmocka.h>
 
-/* What a difference may be: the reference itself must be this undecided between the two tokens
- * (nat), and such places must be this rare. */
+/* What a difference may be: at that place llama.cpp itself, or the float32 computation of the same
+ * file, must be this undecided between the two tokens (nat), and such places must be this rare.
+ * Both are asked because llama.cpp's integer arithmetic has a noise of its own: with its flash
+ * attention off it differs from itself in 1.9 % of the places of SmolLM2, by up to 0.5 nat, and
+ * float32 differs from it as much. */
 static const double gap_allowed = 0.1, share_allowed = 0.02;
 
 static const char *model_name;
@@ -30,25 +33,38 @@ static uint32_t argmax(const float *logits, uint32_t n)
     return best;
 }
 
-/* The reference's log probability of a token among its likeliest; that of the last one, an upper
- * bound, when it isn't there. */
-static double reference_logprob(const json_t *top, uint32_t token)
+/* Where a token stands among the reference's likeliest; their number when it isn't there. */
+static size_t place_in(const json_t *top, uint32_t token)
 {
-    double logprob = 0;
     size_t i;
     json_t *pair;
-    json_array_foreach(top, i, pair)
-    {
-        logprob = json_number_value(json_array_get(pair, 1));
-        if (json_integer_value(json_array_get(pair, 0)) == (json_int_t)token)
-            return logprob;
-    }
-    return logprob;
+    json_array_foreach(top, i, pair) if (json_integer_value(json_array_get(pair, 0)) ==
+                                         (json_int_t)token) break;
+    return i;
+}
+
+/* How much likelier `theirs` is than `ours`: to llama.cpp, to float32. False when ours is not known
+ * there. */
+static bool gaps(const json_t *prompt, uint32_t place, uint32_t theirs, uint32_t ours,
+                 double *llama, double *truth)
+{
+    const json_t *top = json_array_get(json_object_get(prompt, "top"), place);
+    const json_t *exact = json_array_get(json_object_get(prompt, "truth"), place);
+    size_t n = json_array_size(top), a = place_in(top, theirs), b = place_in(top, ours);
+    assert_true(n > 1);
+    assert_int_equal(json_array_size(exact), n);
+    assert_true(a < n);
+    if (b == n)
+        return false;
+    *llama = json_number_value(json_array_get(json_array_get(top, a), 1)) -
+             json_number_value(json_array_get(json_array_get(top, b), 1));
+    *truth =
+        json_number_value(json_array_get(exact, a)) - json_number_value(json_array_get(exact, b));
+    return true;
 }
 
 struct tally {
-    unsigned n_places, n_different;
-    double widest_gap;
+    unsigned n_places, n_different, n_wrong;
 };
 
 static uint32_t copy_tokens(const json_t *list, int32_t *out, uint32_t n, uint32_t max)
@@ -82,16 +98,15 @@ static void compare_prompt(const json_t *prompt, uint32_t n_tokens, struct tally
     for (uint32_t i = 0; i < n_tokens; i++) {
         uint32_t ours = argmax(logits + (size_t)i * stack.n_vocab, stack.n_vocab);
         uint32_t theirs = (uint32_t)tokens[n_prompt + i];
-        const json_t *top = json_array_get(json_object_get(prompt, "top"), i);
-        assert_true(json_array_size(top) > 1);
+        double llama = INFINITY, truth = INFINITY;
+        bool known = gaps(prompt, i, theirs, ours, &llama, &truth);
         tally->n_places++;
         if (ours == theirs)
             continue;
-        double gap = reference_logprob(top, theirs) - reference_logprob(top, ours);
         tally->n_different++;
-        tally->widest_gap = gap > tally->widest_gap ? gap : tally->widest_gap;
-        print_message("%s, place %u: ours %u, theirs %u, their gap %.3f nat\n", name, i, ours,
-                      theirs, gap);
+        tally->n_wrong += !known || (llama >= gap_allowed && truth >= gap_allowed);
+        print_message("%s, place %u: ours %u, theirs %u, gap %.3f nat to them, %.3f to float32\n",
+                      name, i, ours, theirs, llama, truth);
     }
     free(logits);
 }
@@ -114,10 +129,10 @@ static void greedy_tokens_equal_the_reference(void **state)
     json_array_foreach(prompts, i, prompt) compare_prompt(prompt, n_tokens, &tally);
     json_decref(golden);
 
-    print_message("%s: %u places, %u differ (%.2f %%), widest gap %.3f nat\n", model_name,
-                  tally.n_places, tally.n_different, 100.0 * tally.n_different / tally.n_places,
-                  tally.widest_gap);
-    assert_true(tally.widest_gap < gap_allowed);
+    print_message("%s: %u places, %u differ (%.2f %%), %u of them where neither is undecided\n",
+                  model_name, tally.n_places, tally.n_different,
+                  100.0 * tally.n_different / tally.n_places, tally.n_wrong);
+    assert_int_equal(tally.n_wrong, 0);
     assert_true(tally.n_different < share_allowed * tally.n_places);
 }
 
