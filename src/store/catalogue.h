@@ -1,4 +1,5 @@
-/* The catalogue's text (data/catalogue.json) as checked structs. Knows no folders and no network. */
+/* The catalogue's text (data/catalogue.json) as checked structs. Knows no folders and no network.
+ */
 #ifndef PENSIEVE_STORE_CATALOGUE_H
 #define PENSIEVE_STORE_CATALOGUE_H
 
@@ -11,8 +12,8 @@ struct catalogue {
     struct arena arena;
 };
 
-/* Parses and checks json[n_bytes]; the message names the model and what is wrong. On failure nothing is
- * held. */
+/* Parses and checks json[n_bytes]; the message names the model and what is wrong. On failure
+ * nothing is held. */
 bool catalogue_parse(struct catalogue *c, const char *json, size_t n_bytes, struct error *err);
 void catalogue_deinit(struct catalogue *c);
 

@@ -73,8 +73,7 @@ static bool fetch_make_dirs(const char *dir, struct error *err)
             continue;
         *at = '\0';
         if (mkdir(path, 0755) && errno != EEXIST)
-            return error_set(err, ERROR_IO, "cannot make the folder %s: %s", path,
-                             strerror(errno));
+            return error_set(err, ERROR_IO, "cannot make the folder %s: %s", path, strerror(errno));
         if (!c)
             return true;
         *at = c;
@@ -136,13 +135,14 @@ static bool fetch_part_is_right(struct fetch_part *part, struct error *err)
         return error_prefix(err, "%s", part->path);
     }
     return !strcmp(hex, part->model->sha256) ||
-           error_set(err, ERROR_FORMAT, "the file has the wrong SHA-256: %.16s... instead of %.16s...",
-                     hex, part->model->sha256);
+           error_set(err, ERROR_FORMAT,
+                     "the file has the wrong SHA-256: %.16s... instead of %.16s...", hex,
+                     part->model->sha256);
 }
 
-/* Fetches what is missing from one source and checks the whole. A wrong whole is thrown away; when it
- * was begun earlier or elsewhere, that part may be the wrong one, so the source gets a second chance
- * from the start. */
+/* Fetches what is missing from one source and checks the whole. A wrong whole is thrown away; when
+ * it was begun earlier or elsewhere, that part may be the wrong one, so the source gets a second
+ * chance from the start. */
 static bool fetch_from(struct fetch_part *part, const struct store_source *source,
                        struct error *err)
 {
@@ -219,8 +219,8 @@ static bool fetch_sources(struct fetch_part *part, const struct fetch_order *ord
     if (!failures.n_tried)
         return error_set(err, ERROR_NETWORK, "%s has no source of the wanted kind",
                          part->model->name);
-    return error_set(err, failures.wrong ? ERROR_FORMAT : ERROR_NETWORK,
-                     "no source gave %s (%s)", part->model->name, failures.text);
+    return error_set(err, failures.wrong ? ERROR_FORMAT : ERROR_NETWORK, "no source gave %s (%s)",
+                     part->model->name, failures.text);
 }
 
 /* ---- the whole ---- */
@@ -296,11 +296,11 @@ bool fetch_model(const struct store_model *model, const struct fetch_options *op
     buf_clear(path);
     if (ok && !buf_printf(path, "%s/%s", dir, model->file))
         ok = error_set(err, ERROR_NO_MEMORY, "the path of the store is too long");
-    ok = ok && ((!options->rehash && store_model_state(model, dir) == STORE_CHECKED) ||
-                (fetch_make_dirs(dir, err) &&
-                 (lock = fetch_lock(model, dir, options, sink, err)) >= 0 &&
-                 (fetch_is_there(model, dir, options, sink) ||
-                  fetch_missing(model, &order, dir, options, sink, path->data, err))));
+    ok = ok &&
+         ((!options->rehash && store_model_state(model, dir) == STORE_CHECKED) ||
+          (fetch_make_dirs(dir, err) && (lock = fetch_lock(model, dir, options, sink, err)) >= 0 &&
+           (fetch_is_there(model, dir, options, sink) ||
+            fetch_missing(model, &order, dir, options, sink, path->data, err))));
     if (lock >= 0)
         close(lock);
     buf_deinit(&own_dir);

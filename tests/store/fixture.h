@@ -1,5 +1,5 @@
-/* What the store's tests share: a folder of their own, files, wheels, and a pip that takes wheels from a
- * folder instead of the network. */
+/* What the store's tests share: a folder of their own, files, wheels, and a pip that takes wheels
+ * from a folder instead of the network. */
 #ifndef PENSIEVE_TESTS_STORE_FIXTURE_H
 #define PENSIEVE_TESTS_STORE_FIXTURE_H
 
@@ -21,8 +21,9 @@ int fixture_count(const char *name, const char *word); /* how often a word stand
 
 /* A wheel "wheels/<file>" with the member `name` of bytes[n], and one that does not matter. */
 void fixture_wheel(const char *file, const char *name, const void *bytes, size_t n);
-/* The program "python": for `-I -m pip download … -d DIR name==version` it copies wheels/<name>-<version>-*
- * to DIR and notes the package in "pip-calls". Fails with pip's kind of message where there is none. */
+/* The program "python": for `-I -m pip download … -d DIR name==version` it copies
+ * wheels/<name>-<version>-* to DIR and notes the package in "pip-calls". Fails with pip's kind of
+ * message where there is none. */
 const char *fixture_python(void);
 
 #endif

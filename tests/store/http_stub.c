@@ -33,21 +33,28 @@ static void stub_answer(struct http_stub *stub, int fd, const char *request)
     size_t from = range && !stub->no_range ? (size_t)stub->last_range : 0;
     int n = 0;
     if (stub->redirect && !strncmp(request, "GET /redirect", 13)) {
-        n = snprintf(head, sizeof head, "HTTP/1.1 302 Found\r\nLocation: %s\r\n"
-                     "Content-Length: 0\r\nConnection: close\r\n\r\n", stub->redirect);
+        n = snprintf(head, sizeof head,
+                     "HTTP/1.1 302 Found\r\nLocation: %s\r\n"
+                     "Content-Length: 0\r\nConnection: close\r\n\r\n",
+                     stub->redirect);
         from = stub->n_body;
     } else if (stub->status || from > stub->n_body) {
-        n = snprintf(head, sizeof head, "HTTP/1.1 %d No\r\nContent-Length: 5\r\n"
-                     "Connection: close\r\n\r\nsorry", stub->status ? stub->status : 416);
+        n = snprintf(head, sizeof head,
+                     "HTTP/1.1 %d No\r\nContent-Length: 5\r\n"
+                     "Connection: close\r\n\r\nsorry",
+                     stub->status ? stub->status : 416);
         from = stub->n_body;
     } else if (range && !stub->no_range) {
         size_t said = stub->wrong_range ? from + 1 : from;
-        n = snprintf(head, sizeof head, "HTTP/1.1 206 Partial Content\r\nContent-Length: %zu\r\n"
+        n = snprintf(head, sizeof head,
+                     "HTTP/1.1 206 Partial Content\r\nContent-Length: %zu\r\n"
                      "Content-Range: bytes %zu-%zu/%zu\r\nConnection: close\r\n\r\n",
                      stub->n_body - from, said, stub->n_body - 1, stub->n_body);
     } else {
-        n = snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n"
-                     "Connection: close\r\n\r\n", stub->n_body);
+        n = snprintf(head, sizeof head,
+                     "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n"
+                     "Connection: close\r\n\r\n",
+                     stub->n_body);
     }
     stub_send(fd, head, (size_t)n);
     size_t left = stub->n_body - from;
@@ -68,7 +75,8 @@ static void *stub_run(void *context)
         char request[4096];
         size_t n = 0;
         ssize_t got;
-        while (n < sizeof request - 1 && (got = recv(fd, request + n, sizeof request - 1 - n, 0)) > 0) {
+        while (n < sizeof request - 1 &&
+               (got = recv(fd, request + n, sizeof request - 1 - n, 0)) > 0) {
             n += (size_t)got;
             request[n] = '\0';
             if (strstr(request, "\r\n\r\n"))
@@ -76,6 +84,7 @@ static void *stub_run(void *context)
         }
         if (n)
             stub_answer(stub, fd, request);
+        shutdown(fd, SHUT_RDWR); /* a forked test may hold a copy: close() alone would not end it */
         close(fd);
     }
 }

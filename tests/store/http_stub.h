@@ -1,4 +1,5 @@
-/* A tiny HTTP server on the loopback for the fetch tests: serves one body, and misbehaves on request. */
+/* A tiny HTTP server on the loopback for the fetch tests: serves one body, and misbehaves on
+ * request. */
 #ifndef PENSIEVE_TESTS_HTTP_STUB_H
 #define PENSIEVE_TESTS_HTTP_STUB_H
 

