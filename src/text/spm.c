@@ -1,0 +1,226 @@
+/* Merging by score over a heap of candidate pairs. The text is first written with U+2581 for each space,
+ * the way the vocabulary writes it. */
+#include "text/spm.h"
+
+#include "text/unicode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char SPACE[] = "\xe2\x96\x81"; /* U+2581 */
+enum { SPACE_BYTES = 3 };
+static const uint32_t NONE = UINT32_MAX;
+
+static bool read_scores(struct spm *m, const struct weights *w, struct error *err)
+{
+    const char *key = "tokenizer.ggml.scores";
+    size_t n = weights_array_len(w, key);
+    if (n && n != m->vocab->n)
+        return error_set(err, ERROR_FORMAT, "%s has %zu items for %zu tokens", key, n, m->vocab->n);
+    for (size_t i = 0; i < n; i++) {
+        if (!weights_array_float(w, key, i, &m->scores[i]))
+            return error_set(err, ERROR_FORMAT, "%s is not an array of numbers", key);
+        if (m->scores[i] != m->scores[i])
+            return error_set(err, ERROR_FORMAT, "%s: item %zu is no number", key, i);
+    }
+    return true;
+}
+
+bool spm_init(struct spm *m, const struct weights *w, const struct tokenizer_vocab *v,
+              struct error *err)
+{
+    *m = (struct spm){.vocab = v, .unknown = -1};
+    m->scores = calloc(v->n, sizeof *m->scores);
+    if (!m->scores)
+        return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu scores", v->n);
+    for (unsigned byte = 0; byte < 256; byte++)
+        m->byte_ids[byte] = tokenizer_vocab_find_byte(v, (uint8_t)byte);
+    uint64_t unknown = 0;
+    weights_uint(w, "tokenizer.ggml.unknown_token_id", &unknown);
+    m->unknown = unknown < v->n ? (int32_t)unknown : -1;
+    return read_scores(m, w, err);
+}
+
+void spm_deinit(struct spm *m)
+{
+    free(m->scores);
+    *m = (struct spm){0};
+}
+
+struct symbol {
+    uint32_t at, n_bytes;    /* in the text; n_bytes 0: it was merged into another */
+    uint32_t previous, next; /* NONE at the ends */
+    int32_t id;              /* -1: no token */
+};
+
+struct candidate {
+    float score;
+    int32_t id; /* of the merged token */
+    uint32_t left, right;
+    uint32_t n_bytes; /* of both together when it was queued */
+};
+
+struct merging {
+    const struct spm *m;
+    char *text; /* [n_text] with U+2581 */
+    size_t n_text;
+    struct symbol *symbols;
+    size_t n_symbols;
+    struct candidate *heap;
+    size_t n_heap;
+};
+
+/* The higher score first, of equal ones the leftmost. */
+static bool is_before(const struct candidate *a, const struct candidate *b)
+{
+    return a->score > b->score || (a->score == b->score && a->left < b->left);
+}
+
+static void heap_push(struct merging *g, struct candidate c)
+{
+    size_t i = g->n_heap++;
+    while (i && is_before(&c, &g->heap[(i - 1) / 2])) {
+        g->heap[i] = g->heap[(i - 1) / 2];
+        i = (i - 1) / 2;
+    }
+    g->heap[i] = c;
+}
+
+static struct candidate heap_pop(struct merging *g)
+{
+    struct candidate top = g->heap[0], last = g->heap[--g->n_heap];
+    size_t i = 0;
+    for (;;) {
+        size_t child = 2 * i + 1;
+        if (child >= g->n_heap)
+            break;
+        if (child + 1 < g->n_heap && is_before(&g->heap[child + 1], &g->heap[child]))
+            child++;
+        if (!is_before(&g->heap[child], &last))
+            break;
+        g->heap[i] = g->heap[child];
+        i = child;
+    }
+    g->heap[i] = last;
+    return top;
+}
+
+/* Queues the pair if together it is a token. Symbols lie side by side in the text, so the token's text is
+ * there; one longer than the longest token costs nothing. */
+static void consider(struct merging *g, uint32_t left, uint32_t right)
+{
+    if (left == NONE || right == NONE)
+        return;
+    size_t n_bytes = (size_t)g->symbols[left].n_bytes + g->symbols[right].n_bytes;
+    const char *text = g->text + g->symbols[left].at;
+    int32_t id = tokenizer_vocab_find_text(g->m->vocab, text, n_bytes);
+    if (id >= 0)
+        heap_push(g, (struct candidate){g->m->scores[id], id, left, right, (uint32_t)n_bytes});
+}
+
+static void merge(struct merging *g)
+{
+    for (uint32_t i = 1; i < g->n_symbols; i++)
+        consider(g, i - 1, i);
+    while (g->n_heap) {
+        struct candidate c = heap_pop(g);
+        struct symbol *left = &g->symbols[c.left], *right = &g->symbols[c.right];
+        if (!left->n_bytes || !right->n_bytes || left->n_bytes + right->n_bytes != c.n_bytes)
+            continue; /* one of them was merged meanwhile */
+        left->n_bytes = c.n_bytes;
+        left->id = c.id;
+        left->next = right->next;
+        right->n_bytes = 0;
+        if (left->next != NONE)
+            g->symbols[left->next].previous = c.left;
+        consider(g, left->previous, c.left);
+        consider(g, c.left, left->next);
+    }
+}
+
+static bool push_bytes(const struct merging *g, const struct symbol *s, struct token_list *out)
+{
+    for (uint32_t i = 0; i < s->n_bytes; i++) {
+        int32_t id = g->m->byte_ids[(unsigned char)g->text[s->at + i]];
+        if (id < 0)
+            id = g->m->unknown;
+        if (id >= 0 && !token_list_push(out, id))
+            return false;
+    }
+    return true;
+}
+
+static bool push_symbols(const struct merging *g, struct token_list *out)
+{
+    for (uint32_t i = 0; i != NONE; i = g->symbols[i].next) {
+        const struct symbol *s = &g->symbols[i];
+        if (s->id >= 0 ? !token_list_push(out, s->id) : !push_bytes(g, s, out))
+            return false;
+    }
+    return true;
+}
+
+static size_t count_spaces(const char *text, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += text[i] == ' ';
+    return count;
+}
+
+static void escape(struct merging *g, const char *text, size_t n_bytes, bool prefix)
+{
+    char *to = g->text;
+    if (prefix)
+        to = (char *)memcpy(to, SPACE, SPACE_BYTES) + SPACE_BYTES;
+    for (size_t i = 0; i < n_bytes; i++) {
+        if (text[i] == ' ')
+            to = (char *)memcpy(to, SPACE, SPACE_BYTES) + SPACE_BYTES;
+        else
+            *to++ = text[i];
+    }
+}
+
+/* One symbol for each character; a byte of none is a symbol of its own. */
+static void lay_out(struct merging *g)
+{
+    for (size_t at = 0, n; at < g->n_text; at += n) {
+        uint32_t i = (uint32_t)g->n_symbols++;
+        n = unicode_char_bytes(g->text + at, g->n_text - at);
+        n += !n;
+        g->symbols[i] = (struct symbol){
+            .at = (uint32_t)at,
+            .n_bytes = (uint32_t)n,
+            .previous = i ? i - 1 : NONE,
+            .next = at + n < g->n_text ? i + 1 : NONE,
+            .id = tokenizer_vocab_find_text(g->m->vocab, g->text + at, n),
+        };
+    }
+}
+
+bool spm_encode(const struct spm *m, const char *text, size_t n_bytes, bool prefix,
+                struct token_list *out)
+{
+    if (!n_bytes)
+        return true;
+    size_t n_text = n_bytes + (SPACE_BYTES - 1) * count_spaces(text, n_bytes) +
+                    (prefix ? SPACE_BYTES : 0);
+    if (n_text >= NONE)
+        return false;
+    struct merging g = {.m = m, .n_text = n_text};
+    size_t n_most = n_bytes + 1; /* symbols: a space is three bytes, but one character */
+    g.text = malloc(n_text);
+    g.symbols = malloc(n_most * sizeof *g.symbols);
+    g.heap = malloc(3 * n_most * sizeof *g.heap); /* a merge queues two more pairs at most */
+    bool ok = g.text && g.symbols && g.heap;
+    if (ok) {
+        escape(&g, text, n_bytes, prefix);
+        lay_out(&g);
+        merge(&g);
+        ok = push_symbols(&g, out);
+    }
+    free(g.text);
+    free(g.symbols);
+    free(g.heap);
+    return ok;
+}

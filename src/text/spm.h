@@ -1,0 +1,27 @@
+/* SentencePiece-style vocabularies as llama.cpp tokenizes with them: characters are merged into tokens,
+ * the pair whose token has the highest score first; what is no token becomes bytes (<0x0A>).
+ * Immutable after it was read. Private to src/text; knows no special tokens. */
+#ifndef PENSIEVE_TEXT_SPM_H
+#define PENSIEVE_TEXT_SPM_H
+
+#include "text/tokenizer.h"
+#include "text/tokenizer_vocab.h"
+
+struct spm {
+    const struct tokenizer_vocab *vocab;
+    float *scores;         /* [n of the vocabulary]; all 0 if the file has none */
+    int32_t byte_ids[256]; /* -1: the vocabulary has no such byte */
+    int32_t unknown;       /* for what is neither token nor byte; -1: it is left out */
+};
+
+/* Reads tokenizer.ggml.scores. What it leaves half-built on failure deinit frees. */
+bool spm_init(struct spm *m, const struct weights *w, const struct tokenizer_vocab *v,
+              struct error *err);
+void spm_deinit(struct spm *m);
+
+/* Appends the tokens of text[n_bytes], any bytes, in time n log n; with `prefix` as if a space stood
+ * before it. False: out of memory. */
+bool spm_encode(const struct spm *m, const char *text, size_t n_bytes, bool prefix,
+                struct token_list *out);
+
+#endif

@@ -1,0 +1,388 @@
+/* Text to tokens and back: takes special tokens out of the text and hands the rest to the vocabulary's
+ * kind of merging. Keeps the pieces of all tokens as the bytes they stand for. Knows no tensors. */
+#include "text/tokenizer.h"
+
+#include "text/bpe.h"
+#include "text/pre_tokenizer.h"
+#include "text/spm.h"
+#include "text/tokenizer_eog.h"
+#include "text/tokenizer_special.h"
+#include "text/tokenizer_vocab.h"
+#include "text/unicode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum tokenizer_kind { TOKENIZER_BPE, TOKENIZER_SPM };
+
+struct tokenizer {
+    enum tokenizer_kind kind;
+    struct tokenizer_vocab vocab;
+    struct tokenizer_special special;
+    struct tokenizer_eog eog;
+    struct pre_tokenizer *pre; /* BPE */
+    struct bpe bpe;
+    struct spm spm;
+    int32_t bos, eos; /* or -1 */
+    bool add_bos, add_space_prefix;
+    char *pieces;       /* the bytes of all tokens, one after the other */
+    uint32_t *piece_at; /* [n + 1] where each begins */
+};
+
+void token_list_deinit(struct token_list *list)
+{
+    free(list->ids);
+    *list = (struct token_list){0};
+}
+
+bool token_list_push(struct token_list *list, int32_t id)
+{
+    if (list->n == list->cap) {
+        size_t cap = list->cap ? list->cap * 2 : 64;
+        int32_t *ids = cap > SIZE_MAX / sizeof *ids ? NULL : realloc(list->ids, cap * sizeof *ids);
+        if (!ids)
+            return false;
+        list->ids = ids;
+        list->cap = cap;
+    }
+    list->ids[list->n++] = id;
+    return true;
+}
+
+static bool string_is(const struct weights_string *s, const char *text)
+{
+    return s->len == strlen(text) && !memcmp(s->data, text, s->len);
+}
+
+static bool read_kind(struct tokenizer *t, const struct weights *w, struct error *err)
+{
+    const char *key = "tokenizer.ggml.model";
+    struct weights_string model;
+    if (!weights_string(w, key, &model))
+        return error_set(err, ERROR_FORMAT, "the model has no tokenizer: %s is missing", key);
+    if (string_is(&model, "gpt2")) {
+        t->kind = TOKENIZER_BPE;
+        return true;
+    }
+    if (string_is(&model, "llama")) {
+        t->kind = TOKENIZER_SPM;
+        return true;
+    }
+    return error_set(err, ERROR_UNSUPPORTED, "unknown kind of tokenizer \"%.*s\" (%s)",
+                     (int)(model.len < 64 ? model.len : 64), model.data, key);
+}
+
+static bool init_merging(struct tokenizer *t, const struct weights *w, struct error *err)
+{
+    if (t->kind == TOKENIZER_SPM)
+        return spm_init(&t->spm, w, &t->vocab, err);
+    struct weights_string pre;
+    if (!weights_string(w, "tokenizer.ggml.pre", &pre))
+        pre = (struct weights_string){"default", 7};
+    t->pre = pre_tokenizer_create(pre.data, pre.len, err);
+    return t->pre && bpe_init(&t->bpe, w, &t->vocab, err);
+}
+
+/* The defaults are those of the first files of each kind, which left the keys out. */
+static void read_settings(struct tokenizer *t, const struct weights *w)
+{
+    bool spm = t->kind == TOKENIZER_SPM;
+    t->bos = tokenizer_eog_meta_id(w, &t->vocab, "tokenizer.ggml.bos_token_id", spm ? 1 : -1);
+    t->eos = tokenizer_eog_meta_id(w, &t->vocab, "tokenizer.ggml.eos_token_id", spm ? 2 : -1);
+    t->add_bos = spm || pre_tokenizer_adds_bos(t->pre);
+    weights_bool(w, "tokenizer.ggml.add_bos_token", &t->add_bos);
+    t->add_space_prefix = spm;
+    weights_bool(w, "tokenizer.ggml.add_space_prefix", &t->add_space_prefix);
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The byte that "<0x0A>" names, or -1. */
+static int byte_of(const struct weights_string *token)
+{
+    if (token->len != 6 || memcmp(token->data, "<0x", 3) || token->data[5] != '>')
+        return -1;
+    int high = hex_digit(token->data[3]), low = hex_digit(token->data[4]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+/* Byte-level: each character is a byte; one outside the alphabet stands for itself. */
+static size_t write_bpe_piece(const struct weights_string *token, char *out)
+{
+    size_t n = 0, n_char;
+    for (size_t i = 0; i < token->len; i += n_char) {
+        int byte = unicode_to_byte(token->data + i, token->len - i, &n_char);
+        if (byte >= 0) {
+            out[n++] = (char)byte;
+        } else {
+            memcpy(out + n, token->data + i, n_char);
+            n += n_char;
+        }
+    }
+    return n;
+}
+
+/* SentencePiece: U+2581 is a space. */
+static size_t write_spm_piece(const struct weights_string *token, char *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < token->len;) {
+        bool space = token->len - i >= 3 && !memcmp(token->data + i, "\xe2\x96\x81", 3);
+        out[n++] = space ? ' ' : token->data[i];
+        i += space ? 3 : 1;
+    }
+    return n;
+}
+
+/* Writes the bytes of token `id`, never more than its written form has. */
+static size_t write_piece(const struct tokenizer *t, size_t id, char *out)
+{
+    const struct weights_string *token = &t->vocab.tokens[id];
+    enum tokenizer_type type = t->vocab.types[id];
+    int byte = type == TOKENIZER_TYPE_BYTE ? byte_of(token) : -1;
+    if (byte >= 0) {
+        out[0] = (char)byte;
+        return 1;
+    }
+    bool as_written = type == TOKENIZER_TYPE_CONTROL || type == TOKENIZER_TYPE_UNKNOWN ||
+                      (type == TOKENIZER_TYPE_USER_DEFINED && t->kind == TOKENIZER_BPE);
+    if (!as_written)
+        return t->kind == TOKENIZER_BPE ? write_bpe_piece(token, out) : write_spm_piece(token, out);
+    memcpy(out, token->data, token->len);
+    return token->len;
+}
+
+static bool build_pieces(struct tokenizer *t, struct error *err)
+{
+    const struct tokenizer_vocab *v = &t->vocab;
+    size_t total = 1; /* so that an empty vocabulary has a block, too */
+    for (size_t i = 0; i < v->n; i++)
+        total += v->tokens[i].len;
+    if (total > UINT32_MAX)
+        return error_set(err, ERROR_FORMAT, "the tokens have %zu bytes", total);
+    t->pieces = malloc(total);
+    t->piece_at = malloc((v->n + 1) * sizeof *t->piece_at);
+    if (!t->pieces || !t->piece_at)
+        return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu tokens", v->n);
+    size_t at = 0;
+    for (size_t i = 0; i < v->n; i++) {
+        t->piece_at[i] = (uint32_t)at;
+        at += write_piece(t, i, t->pieces + at);
+    }
+    t->piece_at[v->n] = (uint32_t)at;
+    return true;
+}
+
+struct tokenizer *tokenizer_create(const struct weights *w, struct error *err)
+{
+    struct tokenizer *t = calloc(1, sizeof *t);
+    if (!t) {
+        error_set(err, ERROR_NO_MEMORY, "out of memory");
+        return NULL;
+    }
+    if (!read_kind(t, w, err) || !tokenizer_vocab_init(&t->vocab, w, err) ||
+        !init_merging(t, w, err))
+        goto failed;
+    read_settings(t, w);
+    tokenizer_eog_init(&t->eog, w, &t->vocab, t->eos);
+    if (!tokenizer_special_init(&t->special, &t->vocab, err) || !build_pieces(t, err))
+        goto failed;
+    return t;
+failed:
+    tokenizer_destroy(t);
+    return NULL;
+}
+
+void tokenizer_destroy(struct tokenizer *t)
+{
+    if (!t)
+        return;
+    free(t->pieces);
+    free(t->piece_at);
+    tokenizer_special_deinit(&t->special);
+    spm_deinit(&t->spm);
+    bpe_deinit(&t->bpe);
+    pre_tokenizer_destroy(t->pre);
+    tokenizer_vocab_deinit(&t->vocab);
+    free(t);
+}
+
+/* One call of tokenizer_encode. */
+struct encoding {
+    const struct tokenizer *t;
+    struct token_list *out;
+    struct bpe_scratch scratch;
+};
+
+static bool encode_piece(void *context, const char *piece, size_t n_bytes)
+{
+    struct encoding *e = context;
+    if (pre_tokenizer_ignores_merges(e->t->pre)) {
+        int32_t id = bpe_find(&e->t->bpe, piece, n_bytes);
+        if (id >= 0)
+            return token_list_push(e->out, id);
+    }
+    return bpe_encode(&e->t->bpe, piece, n_bytes, &e->scratch, e->out);
+}
+
+/* Bytes that are no text. Those that the vocabulary has are kept; for each other one U+FFFD is put, so
+ * that the model sees that something was there. */
+static bool encode_invalid(struct encoding *e, const char *bytes, size_t n_bytes)
+{
+    const struct bpe *bpe = &e->t->bpe;
+    for (size_t i = 0, n; i < n_bytes; i += n) {
+        for (n = 0; i + n < n_bytes && bpe->byte_ids[(unsigned char)bytes[i + n]] >= 0;)
+            n++;
+        if (n && !bpe_encode(bpe, bytes + i, n, &e->scratch, e->out))
+            return false;
+        if (i + n == n_bytes)
+            break;
+        if (!bpe_encode(bpe, "\xef\xbf\xbd", 3, &e->scratch, e->out))
+            return false;
+        n++;
+    }
+    return true;
+}
+
+static bool encode_bpe(struct encoding *e, const char *text, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes;) {
+        size_t n = unicode_valid_bytes(text + i, n_bytes - i);
+        if (n && !pre_tokenizer_split(e->t->pre, text + i, n, encode_piece, e))
+            return false;
+        i += n;
+        n = unicode_invalid_bytes(text + i, n_bytes - i);
+        if (n && !encode_invalid(e, text + i, n))
+            return false;
+        i += n;
+    }
+    return true;
+}
+
+/* Text between special tokens. `first`: nothing or a special token stands before it. */
+static bool encode_text(struct encoding *e, const char *text, size_t n_bytes, bool first)
+{
+    if (e->t->kind == TOKENIZER_BPE)
+        return encode_bpe(e, text, n_bytes);
+    return spm_encode(&e->t->spm, text, n_bytes, first && e->t->add_space_prefix, e->out);
+}
+
+static bool encode(struct encoding *e, const char *text, size_t n_bytes, unsigned flags)
+{
+    bool control = flags & TOKENIZER_SPECIAL, first = true;
+    if ((flags & TOKENIZER_BOS) && e->t->add_bos && e->t->bos >= 0 &&
+        !token_list_push(e->out, e->t->bos))
+        return false;
+    while (n_bytes) {
+        int32_t id = -1;
+        size_t n = tokenizer_special_next(&e->t->special, text, n_bytes, control, &id);
+        if (n && !encode_text(e, text, n, first))
+            return false;
+        if (n == n_bytes)
+            break;
+        if (!token_list_push(e->out, id))
+            return false;
+        n += e->t->vocab.tokens[id].len;
+        text += n;
+        n_bytes -= n;
+        first = true;
+    }
+    return true;
+}
+
+bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n_bytes, unsigned flags,
+                      struct token_list *out, struct error *err)
+{
+    struct encoding e = {.t = t, .out = out};
+    bool ok = encode(&e, text, n_bytes, flags);
+    bpe_scratch_deinit(&e.scratch);
+    return ok || error_set(err, ERROR_NO_MEMORY, "out of memory for the tokens of %zu bytes",
+                           n_bytes);
+}
+
+const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *n_bytes)
+{
+    if (id < 0 || (size_t)id >= t->vocab.n) {
+        *n_bytes = 0;
+        return "";
+    }
+    *n_bytes = t->piece_at[id + 1] - t->piece_at[id];
+    return t->pieces + t->piece_at[id];
+}
+
+size_t tokenizer_n_vocab(const struct tokenizer *t)
+{
+    return t->vocab.n;
+}
+
+bool tokenizer_is_control(const struct tokenizer *t, int32_t id)
+{
+    if (id < 0 || (size_t)id >= t->vocab.n)
+        return false;
+    enum tokenizer_type type = t->vocab.types[id];
+    return type == TOKENIZER_TYPE_CONTROL || type == TOKENIZER_TYPE_UNKNOWN ||
+           type == TOKENIZER_TYPE_UNUSED;
+}
+
+bool tokenizer_is_eog(const struct tokenizer *t, int32_t id)
+{
+    return tokenizer_eog_has(&t->eog, id);
+}
+
+int32_t tokenizer_bos(const struct tokenizer *t)
+{
+    return t->bos;
+}
+
+int32_t tokenizer_eos(const struct tokenizer *t)
+{
+    return t->eos;
+}
+
+static bool piece_is(const struct tokenizer *t, int32_t id, const char *piece, size_t n_bytes)
+{
+    size_t n;
+    const char *own = tokenizer_piece(t, id, &n);
+    return id >= 0 && n == n_bytes && !memcmp(own, piece, n);
+}
+
+/* A piece as a SentencePiece vocabulary writes it, looked up. */
+static int32_t find_spm(const struct tokenizer *t, const char *piece, size_t n_bytes)
+{
+    int32_t id = -1;
+    char *shown = malloc(n_bytes * 3);
+    size_t n = 0;
+    for (size_t i = 0; shown && i < n_bytes; i++) {
+        size_t n_char = piece[i] == ' ' ? 3 : 1;
+        memcpy(shown + n, piece[i] == ' ' ? "\xe2\x96\x81" : piece + i, n_char);
+        n += n_char;
+    }
+    if (shown)
+        id = tokenizer_vocab_find(&t->vocab, shown, n);
+    free(shown);
+    return id;
+}
+
+int32_t tokenizer_find(const struct tokenizer *t, const char *piece)
+{
+    size_t n_bytes = strlen(piece);
+    if (!n_bytes || n_bytes > t->vocab.max_bytes)
+        return -1;
+    int32_t id = tokenizer_vocab_find(&t->vocab, piece, n_bytes); /* control tokens, plain ASCII */
+    if (piece_is(t, id, piece, n_bytes))
+        return id;
+    id = t->kind == TOKENIZER_BPE ? bpe_find(&t->bpe, piece, n_bytes)
+                                  : find_spm(t, piece, n_bytes);
+    if (piece_is(t, id, piece, n_bytes))
+        return id;
+    if (n_bytes == 1) /* a byte token */
+        id = tokenizer_vocab_find_byte(&t->vocab, (uint8_t)piece[0]);
+    return n_bytes == 1 && piece_is(t, id, piece, n_bytes) ? id : -1;
+}

@@ -1,0 +1,166 @@
+/* A vocabulary's tokens by id and by text. The strings stay where the model file has them; all memory
+ * here is one array per purpose, whatever the number of tokens. */
+#include "text/tokenizer_vocab.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef __APPLE__
+#include <sys/random.h>
+#endif
+
+enum { MAX_TOKENS = 1 << 24 }; /* far above any real vocabulary; ids fit in 32 bits with room */
+
+uint64_t tokenizer_vocab_mix(uint64_t a, uint64_t b)
+{
+    __extension__ typedef unsigned __int128 wide;
+    wide product = (wide)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t load64(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+static uint64_t load32(const char *p)
+{
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* Multiply and fold, a word at a time; the last two words of a text may overlap. */
+static uint64_t hash(const struct tokenizer_vocab *v, const char *text, size_t n)
+{
+    uint64_t h = v->secret[0] ^ n, tail;
+    if (n >= 8) {
+        size_t i = 0;
+        for (; n - i > 8; i += 8)
+            h = tokenizer_vocab_mix(h ^ load64(text + i), v->secret[1]);
+        tail = load64(text + n - 8);
+    } else if (n >= 4) {
+        tail = load32(text) | load32(text + n - 4) << 32;
+    } else {
+        tail = n ? (uint64_t)(unsigned char)text[0] | (uint64_t)(unsigned char)text[n / 2] << 8 |
+                       (uint64_t)(unsigned char)text[n - 1] << 16
+                 : 0;
+    }
+    h = tokenizer_vocab_mix(h ^ tail, v->secret[1]);
+    return tokenizer_vocab_mix(h, v->secret[1] ^ v->secret[0]);
+}
+
+int32_t tokenizer_vocab_find(const struct tokenizer_vocab *v, const char *text, size_t n_bytes)
+{
+    if (!n_bytes || n_bytes > v->max_bytes)
+        return -1;
+    uint64_t h = hash(v, text, n_bytes);
+    uint32_t tag = (uint32_t)(h >> 32);
+    for (size_t i = h & (v->n_slots - 1);; i = (i + 1) & (v->n_slots - 1)) {
+        const struct tokenizer_slot *slot = &v->slots[i];
+        if (!slot->number)
+            return -1;
+        const struct weights_string *token = &v->tokens[slot->number - 1];
+        if (slot->tag == tag && token->len == n_bytes && !memcmp(token->data, text, n_bytes))
+            return (int32_t)(slot->number - 1);
+    }
+}
+
+bool tokenizer_vocab_is_text(const struct tokenizer_vocab *v, int32_t id)
+{
+    return v->types[id] == TOKENIZER_TYPE_NORMAL || v->types[id] == TOKENIZER_TYPE_USER_DEFINED;
+}
+
+int32_t tokenizer_vocab_find_text(const struct tokenizer_vocab *v, const char *text, size_t n_bytes)
+{
+    int32_t id = tokenizer_vocab_find(v, text, n_bytes);
+    return id >= 0 && tokenizer_vocab_is_text(v, id) ? id : -1;
+}
+
+int32_t tokenizer_vocab_find_byte(const struct tokenizer_vocab *v, uint8_t byte)
+{
+    char name[8];
+    snprintf(name, sizeof name, "<0x%02X>", byte);
+    return tokenizer_vocab_find(v, name, 6);
+}
+
+/* Puts token `id` under its text unless an earlier one has the same. */
+static void add(struct tokenizer_vocab *v, uint32_t id)
+{
+    const struct weights_string *new = &v->tokens[id];
+    if (!new->len)
+        return;
+    uint64_t h = hash(v, new->data, new->len);
+    uint32_t tag = (uint32_t)(h >> 32);
+    for (size_t i = h & (v->n_slots - 1);; i = (i + 1) & (v->n_slots - 1)) {
+        struct tokenizer_slot *slot = &v->slots[i];
+        if (!slot->number) {
+            *slot = (struct tokenizer_slot){tag, id + 1};
+            return;
+        }
+        const struct weights_string *token = &v->tokens[slot->number - 1];
+        if (slot->tag == tag && token->len == new->len && !memcmp(token->data, new->data, new->len))
+            return;
+    }
+}
+
+static bool read_types(struct tokenizer_vocab *v, const struct weights *w, struct error *err)
+{
+    const char *key = "tokenizer.ggml.token_type";
+    size_t n = weights_array_len(w, key);
+    memset(v->types, TOKENIZER_TYPE_NORMAL, v->n);
+    if (!n)
+        return true;
+    if (n != v->n)
+        return error_set(err, ERROR_FORMAT, "%s has %zu items for %zu tokens", key, n, v->n);
+    v->has_types = true;
+    for (size_t i = 0; i < n; i++) {
+        int64_t type;
+        if (!weights_array_int(w, key, i, &type))
+            return error_set(err, ERROR_FORMAT, "%s is not an array of integers", key);
+        bool known = type >= TOKENIZER_TYPE_NORMAL && type <= TOKENIZER_TYPE_BYTE;
+        v->types[i] = known ? (uint8_t)type : TOKENIZER_TYPE_UNUSED;
+    }
+    return true;
+}
+
+bool tokenizer_vocab_init(struct tokenizer_vocab *v, const struct weights *w, struct error *err)
+{
+    const char *key = "tokenizer.ggml.tokens";
+    *v = (struct tokenizer_vocab){.n = weights_array_len(w, key)};
+    if (!v->n)
+        return error_set(err, ERROR_FORMAT, "the model has no vocabulary: %s is missing", key);
+    if (v->n > MAX_TOKENS)
+        return error_set(err, ERROR_FORMAT, "%s has %zu items, at most %d are possible", key, v->n,
+                         MAX_TOKENS);
+    if (getentropy(v->secret, sizeof v->secret))
+        return error_set(err, ERROR_IO, "the system gives no random numbers");
+    v->secret[1] |= 1;
+    for (v->n_slots = 16; v->n_slots < v->n + v->n / 2;)
+        v->n_slots *= 2;
+    v->tokens = calloc(v->n, sizeof *v->tokens);
+    v->types = calloc(v->n, sizeof *v->types);
+    v->slots = calloc(v->n_slots, sizeof *v->slots);
+    if (!v->tokens || !v->types || !v->slots)
+        return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu tokens", v->n);
+    for (size_t i = 0; i < v->n; i++) {
+        if (!weights_array_string(w, key, i, &v->tokens[i]))
+            return error_set(err, ERROR_FORMAT, "%s is not an array of strings", key);
+        if (v->tokens[i].len > v->max_bytes)
+            v->max_bytes = v->tokens[i].len;
+        add(v, (uint32_t)i);
+    }
+    return read_types(v, w, err);
+}
+
+void tokenizer_vocab_deinit(struct tokenizer_vocab *v)
+{
+    free(v->tokens);
+    free(v->types);
+    free(v->slots);
+    *v = (struct tokenizer_vocab){0};
+}

@@ -1,0 +1,55 @@
+/* The tokens of a vocabulary as the file writes them: by id, and by text through a hash table over the
+ * mapped strings. Immutable after it was read. Private to src/text; knows no merging. */
+#ifndef PENSIEVE_TEXT_TOKENIZER_VOCAB_H
+#define PENSIEVE_TEXT_TOKENIZER_VOCAB_H
+
+#include "base/error.h"
+#include "weights/weights.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* tokenizer.ggml.token_type */
+enum tokenizer_type {
+    TOKENIZER_TYPE_NORMAL = 1,
+    TOKENIZER_TYPE_UNKNOWN,
+    TOKENIZER_TYPE_CONTROL,
+    TOKENIZER_TYPE_USER_DEFINED, /* always matched as a whole in text */
+    TOKENIZER_TYPE_UNUSED,       /* fills the embedding matrix up */
+    TOKENIZER_TYPE_BYTE,         /* <0x0A> */
+};
+
+struct tokenizer_slot {
+    uint32_t tag; /* more bits of the hash */
+    uint32_t number; /* id + 1; 0 in a free slot */
+};
+
+struct tokenizer_vocab {
+    struct weights_string *tokens; /* [n], in the map */
+    uint8_t *types;                /* [n] enum tokenizer_type */
+    size_t n;
+    size_t max_bytes; /* of the longest token */
+    bool has_types;   /* the file says what type each is */
+    struct tokenizer_slot *slots; /* [n_slots], a power of two */
+    size_t n_slots;
+    uint64_t secret[2]; /* of the hash: no file can choose its collisions */
+};
+
+/* Reads tokenizer.ggml.tokens and token_type. What it leaves half-built on failure deinit frees. */
+bool tokenizer_vocab_init(struct tokenizer_vocab *v, const struct weights *w, struct error *err);
+void tokenizer_vocab_deinit(struct tokenizer_vocab *v);
+
+/* The first id with exactly this text, or -1. */
+int32_t tokenizer_vocab_find(const struct tokenizer_vocab *v, const char *text, size_t n_bytes);
+/* The same among what ordinary text may become: normal and user-defined tokens. */
+int32_t tokenizer_vocab_find_text(const struct tokenizer_vocab *v, const char *text,
+                                  size_t n_bytes);
+bool tokenizer_vocab_is_text(const struct tokenizer_vocab *v, int32_t id);
+/* The id of "<0xXX>", or -1. */
+int32_t tokenizer_vocab_find_byte(const struct tokenizer_vocab *v, uint8_t byte);
+
+/* Mixes two words into one in which every bit depends on all of both. */
+uint64_t tokenizer_vocab_mix(uint64_t a, uint64_t b);
+
+#endif
