@@ -312,7 +312,8 @@ static enum engine_verdict stop_at_third(struct listener *l, int32_t id)
 static enum engine_verdict restart_once(struct listener *l, int32_t id)
 {
     (void)id;
-    if (l->n_tokens == 3 && !l->n_restarts++) {
+    if (l->n_tokens == 3 && !l->n_restarts) {
+        l->n_restarts++;
         l->n_tokens = 0;
         return ENGINE_RESTART;
     }
