@@ -1,0 +1,446 @@
+/* One message on its way: the engine's thread puts the answer's bytes in, the connection's owner takes them
+ * out. It is freed when both are done with it. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "claude/answer.h"
+#include "claude/events.h"
+#include "claude/message_id.h"
+#include "claude/repeat_guard.h"
+#include "claude/state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REQUEST_ID_BYTES = 64 };
+
+struct claude_call {
+    struct claude *claude;
+    atomic_int n_holders; /* the owner, and the engine until the request ended */
+    uint64_t ticket;
+    char request_id[REQUEST_ID_BYTES];
+    struct request request;
+    struct repeat_guard guard;
+
+    /* the engine's thread alone, once submitted */
+    struct answer answer;
+    uint64_t *mask; /* [n_mask_words] of the next masked token, or NULL: nothing is guarded */
+    bool wants_restart, is_restarted;
+
+    /* Held while the owner is woken, so that claude_call_end can wait for that. Before `lock`. */
+    pthread_mutex_t wake_lock;
+    void (*wake)(void *context);
+    void *context;
+    bool has_ended;
+
+    pthread_mutex_t lock; /* for what follows */
+    struct events events;
+    struct buf out;
+    size_t n_read; /* of out, taken already */
+    int64_t byte_ms, news_ms; /* when there was something new; without pings */
+    bool is_done;
+    int status;
+};
+
+/* ---- life ---- */
+
+static void call_free(struct claude_call *call)
+{
+    struct claude *c = call->claude;
+    answer_deinit(&call->answer);
+    events_deinit(&call->events);
+    buf_deinit(&call->out);
+    request_deinit(&call->request);
+    free(call->mask);
+    pthread_mutex_destroy(&call->wake_lock);
+    pthread_mutex_destroy(&call->lock);
+    free(call);
+    pthread_mutex_lock(&c->lock);
+    if (!--c->n_live)
+        pthread_cond_broadcast(&c->idle);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void let_go(struct claude_call *call)
+{
+    if (atomic_fetch_sub(&call->n_holders, 1) == 1)
+        call_free(call);
+}
+
+static void wake(struct claude_call *call)
+{
+    pthread_mutex_lock(&call->wake_lock);
+    if (!call->has_ended)
+        call->wake(call->context);
+    pthread_mutex_unlock(&call->wake_lock);
+}
+
+/* ---- the engine's thread ---- */
+
+/* Unlocks, and tells the owner of bytes that came since there were n_before. */
+static void publish(struct claude_call *call, size_t n_before)
+{
+    bool is_news = call->out.len > n_before;
+    if (is_news)
+        call->news_ms = call->byte_ms = clock_now_ms();
+    bool wakes = call->is_done || (is_news && call->request.stream);
+    pthread_mutex_unlock(&call->lock);
+    if (wakes)
+        wake(call);
+}
+
+static size_t begin(struct claude_call *call)
+{
+    pthread_mutex_lock(&call->lock);
+    return call->out.len;
+}
+
+static void on_started(void *context, uint32_t n_cached, uint32_t n_to_compute)
+{
+    struct claude_call *call = context;
+    size_t n_before = begin(call);
+    const struct engine_usage usage = {n_cached + n_to_compute, n_cached, 0};
+    events_start(&call->events, &usage);
+    publish(call, n_before);
+}
+
+static void on_prefilling(void *context, uint32_t n_done, uint32_t n_total)
+{
+    (void)context, (void)n_done, (void)n_total;
+}
+
+static void on_text(void *context, const char *bytes, size_t n)
+{
+    struct claude_call *call = context;
+    events_text(&call->events, bytes, n);
+}
+
+/* A pointless repetition is not handed on. If the client has heard nothing yet, the answer begins anew. */
+static void refuse_repeat(struct claude_call *call, const char *name)
+{
+    call->wants_restart = !call->is_restarted && !call->events.n_blocks && call->mask;
+    atomic_fetch_add(&call->claude->n_repeats_guarded, 1);
+    log_info("%s: the model repeats its successful call of %s: %s", call->request_id, name,
+             call->wants_restart ? "its answer begins anew" : "not handed on");
+}
+
+static bool on_call(void *context, const char *name, const json_t *arguments, bool marked)
+{
+    struct claude_call *call = context;
+    if (repeat_guard_hits(&call->guard, name, arguments)) {
+        refuse_repeat(call, name);
+        return false;
+    }
+    atomic_fetch_add(&call->claude->n_tool_calls, 1);
+    if (!marked)
+        atomic_fetch_add(&call->claude->n_calls_without_markers, 1);
+    events_tool_use(&call->events, name, arguments);
+    return true;
+}
+
+/* Some models write their markers as control tokens, whose text the engine keeps back. */
+static const char *marker_of(const struct claude_call *call, int32_t id, size_t *n)
+{
+    const char *piece = tokenizer_piece(call->claude->tokenizer, id, n);
+    for (size_t i = 0; i < tool_call_n_syntaxes; i++) {
+        const char *open = tool_call_syntaxes[i].open, *close = tool_call_syntaxes[i].close;
+        if ((*n == strlen(open) && !memcmp(piece, open, *n)) ||
+            (close && *n == strlen(close) && !memcmp(piece, close, *n)))
+            return piece;
+    }
+    *n = 0;
+    return "";
+}
+
+/* The answer begins anew: no call may open it, nor may it be empty; later none may open a line. */
+static enum engine_verdict restart(struct claude_call *call)
+{
+    call->wants_restart = false;
+    call->is_restarted = true;
+    memcpy(call->mask, call->claude->mask_start, call->claude->n_mask_words * sizeof *call->mask);
+    answer_reset(&call->answer);
+    return ENGINE_RESTART;
+}
+
+static enum engine_verdict verdict(struct claude_call *call, bool goes_on)
+{
+    if (call->wants_restart)
+        return restart(call);
+    if (!goes_on || events_failed(&call->events))
+        return ENGINE_STOP;
+    if (!call->is_restarted || !answer_may_open_call(&call->answer))
+        return ENGINE_CONTINUE;
+    memcpy(call->mask, call->claude->mask_line, call->claude->n_mask_words * sizeof *call->mask);
+    return ENGINE_CONTINUE_MASKED;
+}
+
+static enum engine_verdict on_token(void *context, int32_t id, const char *bytes, size_t n_bytes,
+                                    float logprob)
+{
+    struct claude_call *call = context;
+    (void)logprob;
+    if (!n_bytes)
+        bytes = marker_of(call, id, &n_bytes);
+    size_t n_before = begin(call);
+    enum engine_verdict v = verdict(call, answer_feed(&call->answer, bytes, n_bytes));
+    publish(call, n_before);
+    return v;
+}
+
+/* A call that is whole stays a call, even if there was no room for its closing marker. */
+static const char *stop_reason(const struct claude_call *call, enum engine_finish reason)
+{
+    if (call->answer.stop >= 0)
+        return "stop_sequence";
+    if (!answer_ends_with_call(&call->answer)) {
+        if (reason == ENGINE_FINISH_LENGTH)
+            return "max_tokens";
+        if (reason == ENGINE_FINISH_CONTEXT)
+            return "model_context_window_exceeded";
+    }
+    return call->answer.n_calls ? "tool_use" : "end_turn";
+}
+
+static void fail(struct claude_call *call, const struct error *err)
+{
+    if (!call->request.stream) {
+        buf_clear(&call->out);
+        call->status = events_error_status(err->code);
+    }
+    events_fail(&call->events, err, call->request_id);
+}
+
+static void finish(struct claude_call *call, enum engine_finish reason,
+                   const struct engine_usage *usage)
+{
+    const struct request *r = &call->request;
+    struct error err;
+    if (!call->answer.failed && !events_failed(&call->events)) {
+        answer_finish(&call->answer);
+        int stop = call->answer.stop;
+        events_finish(&call->events, stop_reason(call, reason),
+                      stop < 0 ? NULL : r->stops[stop].data, stop < 0 ? 0 : r->stops[stop].n,
+                      usage);
+    }
+    if (call->answer.failed || events_failed(&call->events)) {
+        error_set(&err, ERROR_INTERNAL, "the answer outgrew its buffer of %d bytes",
+                  EVENTS_MAX_BYTES);
+        fail(call, &err);
+    }
+}
+
+static void on_finished(void *context, enum engine_finish reason, const struct engine_usage *usage)
+{
+    struct claude_call *call = context;
+    size_t n_before = begin(call);
+    finish(call, reason, usage);
+    call->is_done = true;
+    publish(call, n_before);
+    let_go(call);
+}
+
+static void on_failed(void *context, const struct error *err)
+{
+    struct claude_call *call = context;
+    size_t n_before = begin(call);
+    fail(call, err);
+    call->is_done = true;
+    publish(call, n_before);
+    let_go(call);
+}
+
+/* ---- the start ---- */
+
+static struct engine_sampling sampling(const struct claude *c, const struct request *r)
+{
+    struct engine_sampling s = c->options.sampling;
+    if (r->has_temperature)
+        s.temperature = (float)r->temperature;
+    if (r->has_top_p)
+        s.top_p = (float)r->top_p;
+    if (r->has_top_k)
+        s.top_k = r->top_k;
+    if (!c->options.has_seed)
+        s.seed = message_id_random();
+    return s;
+}
+
+static bool no_memory(struct error *err)
+{
+    return error_set(err, ERROR_NO_MEMORY, "out of memory for a message");
+}
+
+static bool prepare_guard(struct claude_call *call, struct error *err)
+{
+    const struct claude *c = call->claude;
+    if (!request_n_offered(&call->request))
+        return true;
+    if (!repeat_guard_init(&call->guard, &call->request, c->options.repeat_guard))
+        return no_memory(err);
+    if (call->guard.n_calls)
+        call->mask = calloc(c->n_mask_words, sizeof *call->mask);
+    return !call->guard.n_calls || call->mask || no_memory(err);
+}
+
+static bool prepare_answer(struct claude_call *call, struct error *err)
+{
+    const struct request *r = &call->request;
+    const struct answer_options options = {
+        .tools = {r->tools, request_n_offered(r)},
+        .stops = r->stops,
+        .n_stops = r->n_stops,
+        .one_call = r->one_call,
+        .own_syntaxes = call->claude->prompt.own_syntaxes,
+    };
+    const struct answer_sink sink = {call, on_text, on_call};
+    return answer_init(&call->answer, &options, &sink) || no_memory(err);
+}
+
+static bool submit(struct claude_call *call, struct error *err)
+{
+    struct claude *c = call->claude;
+    struct token_list tokens = {0};
+    if (!prompt_tokens(&c->prompt, &call->request, &tokens, err))
+        return false;
+    const struct engine_request ask = {
+        .tokens = tokens.ids,
+        .n_tokens = tokens.n,
+        .max_tokens = call->request.max_tokens,
+        .sampling = sampling(c, &call->request),
+        .masked = call->mask,
+        .sink = {call, on_started, on_prefilling, on_token, on_finished, on_failed},
+    };
+    struct error refusal = {0};
+    uint64_t ticket = engine_submit(c->engine, &ask, &refusal);
+    token_list_deinit(&tokens);
+    if (ticket) {
+        call->ticket = ticket;
+        return true;
+    }
+    if (refusal.code == ERROR_TOO_LARGE)
+        refusal.code = ERROR_INPUT; /* 400, and not that of a large body: clients compact on it */
+    if (err)
+        *err = refusal;
+    return false;
+}
+
+static struct claude_call *call_create(struct claude *c, const char *request_id)
+{
+    struct claude_call *call = calloc(1, sizeof *call);
+    if (!call)
+        return NULL;
+    call->claude = c;
+    call->status = 200;
+    call->byte_ms = call->news_ms = clock_now_ms();
+    atomic_init(&call->n_holders, 2);
+    snprintf(call->request_id, sizeof call->request_id, "%s", request_id ? request_id : "");
+    pthread_mutex_init(&call->lock, NULL);
+    pthread_mutex_init(&call->wake_lock, NULL);
+    buf_init(&call->out, EVENTS_MAX_BYTES);
+    pthread_mutex_lock(&c->lock);
+    c->n_live++;
+    pthread_mutex_unlock(&c->lock);
+    return call;
+}
+
+struct claude_call *claude_call_start(struct claude *c, const char *body, size_t n_bytes,
+                                      const char *request_id, void (*wake_owner)(void *context),
+                                      void *context, struct error *err)
+{
+    struct claude_call *call = call_create(c, request_id);
+    if (!call) {
+        no_memory(err);
+        return NULL;
+    }
+    call->wake = wake_owner;
+    call->context = context;
+    bool ok = request_parse(&call->request, body, n_bytes, false, err);
+    if (ok) {
+        events_init(&call->events, &call->out, call->request.stream, call->request.model);
+        ok = prepare_guard(call, err) && prepare_answer(call, err) && submit(call, err);
+    }
+    if (!ok) {
+        call_free(call);
+        return NULL;
+    }
+    atomic_fetch_add(&c->n_calls, 1);
+    return call;
+}
+
+/* ---- the owner ---- */
+
+bool claude_call_is_stream(const struct claude_call *call)
+{
+    return call->request.stream;
+}
+
+size_t claude_call_read(struct claude_call *call, char *dst, size_t max)
+{
+    pthread_mutex_lock(&call->lock);
+    size_t n = call->request.stream || call->is_done ? call->out.len - call->n_read : 0;
+    if (n > max)
+        n = max;
+    if (n)
+        memcpy(dst, call->out.data + call->n_read, n);
+    call->n_read += n;
+    if (call->n_read > call->out.len / 2) { /* moved seldom, and little */
+        buf_consume(&call->out, call->n_read);
+        call->n_read = 0;
+    }
+    pthread_mutex_unlock(&call->lock);
+    return n;
+}
+
+bool claude_call_done(const struct claude_call *call)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)&call->lock;
+    pthread_mutex_lock(lock);
+    bool is_done = call->is_done;
+    pthread_mutex_unlock(lock);
+    return is_done;
+}
+
+int claude_call_status(const struct claude_call *call)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)&call->lock;
+    pthread_mutex_lock(lock);
+    int status = call->status;
+    pthread_mutex_unlock(lock);
+    return status;
+}
+
+/* Signs of life, but not for somebody who still has something to read. */
+static bool add_sign_of_life(struct claude_call *call, int64_t now_ms)
+{
+    const struct claude_options *o = &call->claude->options;
+    if (!call->request.stream || call->is_done || call->out.len > call->n_read)
+        return false;
+    if (call->events.has_started && now_ms - call->news_ms >= o->keep_alive_ms) {
+        events_keep_alive(&call->events);
+        call->news_ms = call->byte_ms = now_ms;
+        return true;
+    }
+    if (now_ms - call->byte_ms < o->ping_ms)
+        return false;
+    events_ping(&call->events);
+    call->byte_ms = now_ms;
+    return true;
+}
+
+void claude_call_tick(struct claude_call *call, int64_t now_ms)
+{
+    pthread_mutex_lock(&call->lock);
+    bool wakes = add_sign_of_life(call, now_ms);
+    pthread_mutex_unlock(&call->lock);
+    if (wakes)
+        wake(call);
+}
+
+void claude_call_end(struct claude_call *call)
+{
+    pthread_mutex_lock(&call->wake_lock);
+    call->has_ended = true;
+    pthread_mutex_unlock(&call->wake_lock);
+    engine_cancel(call->claude->engine, call->ticket);
+    let_go(call);
+}

@@ -1,0 +1,315 @@
+#include "claude/events.h"
+
+#include "claude/json_text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { INPUT_PIECE_BYTES = 64 }; /* of a tool's input in one input_json_delta, at least */
+
+/* ---- errors ---- */
+
+static const struct {
+    enum error_code code;
+    int status;
+    const char *type;
+} error_rows[] = {
+    {ERROR_USAGE, 400, "invalid_request_error"},
+    {ERROR_INPUT, 400, "invalid_request_error"},
+    {ERROR_FORMAT, 400, "invalid_request_error"},
+    {ERROR_UNSUPPORTED, 400, "invalid_request_error"},
+    {ERROR_NOT_FOUND, 404, "not_found_error"},
+    {ERROR_TOO_LARGE, 413, "request_too_large"},
+    {ERROR_BUSY, 529, "overloaded_error"},
+};
+
+static size_t error_row(enum error_code code)
+{
+    size_t i = 0, n = sizeof error_rows / sizeof *error_rows;
+    while (i < n && error_rows[i].code != code)
+        i++;
+    return i;
+}
+
+int events_error_status(enum error_code code)
+{
+    size_t i = error_row(code);
+    return i < sizeof error_rows / sizeof *error_rows ? error_rows[i].status : 500;
+}
+
+static const char *error_type(enum error_code code)
+{
+    size_t i = error_row(code);
+    return i < sizeof error_rows / sizeof *error_rows ? error_rows[i].type : "api_error";
+}
+
+void events_error_body(struct buf *out, const struct error *err, const char *request_id)
+{
+    buf_printf(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":",
+               error_type(err->code));
+    json_text_string(out, err->message, strlen(err->message));
+    buf_puts(out, "},\"request_id\":");
+    if (request_id)
+        json_text_string(out, request_id, strlen(request_id));
+    else
+        buf_puts(out, "null");
+    buf_putc(out, '}');
+}
+
+/* ---- pieces ---- */
+
+void events_init(struct events *e, struct buf *out, bool stream, const char *model)
+{
+    *e = (struct events){.out = out, .stream = stream, .model = model};
+    message_id_make(e->id, "msg_");
+    buf_init(&e->content, EVENTS_MAX_BYTES);
+}
+
+void events_deinit(struct events *e)
+{
+    buf_deinit(&e->content);
+}
+
+bool events_failed(const struct events *e)
+{
+    return buf_failed(e->out) || buf_failed(&e->content);
+}
+
+static void begin_event(struct events *e, const char *type)
+{
+    buf_printf(e->out, "event: %s\ndata: {\"type\":\"%s\"", type, type);
+}
+
+static void end_event(struct events *e)
+{
+    buf_puts(e->out, "}\n\n");
+}
+
+/* Parts of the prompt that an earlier request computed were read from the cache. */
+static void put_usage(struct buf *out, const struct engine_usage *usage, unsigned n_output)
+{
+    buf_printf(out,
+               "\"usage\":{\"input_tokens\":%u,\"cache_creation_input_tokens\":0,"
+               "\"cache_read_input_tokens\":%u,\"output_tokens\":%u}",
+               usage->n_prompt - usage->n_cached, usage->n_cached, n_output);
+}
+
+/* The message's members that are known from the start. */
+static void put_head(struct buf *out, const struct events *e)
+{
+    buf_printf(out, "{\"id\":\"%s\",\"type\":\"message\",\"role\":\"assistant\",\"model\":", e->id);
+    json_text_string(out, e->model, strlen(e->model));
+}
+
+static void put_stop(struct buf *out, const char *reason, const char *sequence, size_t n_sequence)
+{
+    buf_printf(out, "\"stop_reason\":\"%s\",\"stop_sequence\":", reason);
+    if (sequence)
+        json_text_string(out, sequence, n_sequence);
+    else
+        buf_puts(out, "null");
+}
+
+static void put_tool_head(struct buf *out, const char *name)
+{
+    char id[MESSAGE_ID_BYTES];
+    message_id_make(id, "toolu_");
+    buf_printf(out, "{\"type\":\"tool_use\",\"id\":\"%s\",\"name\":", id);
+    json_text_string(out, name, strlen(name));
+    buf_puts(out, ",\"input\":");
+}
+
+/* ---- blocks ---- */
+
+static void put_block_start(struct events *e)
+{
+    begin_event(e, "content_block_start");
+    buf_printf(e->out, ",\"index\":%zu,\"content_block\":", e->n_blocks);
+}
+
+/* The first block is followed by the ping that Anthropic's own streams have. */
+static void end_block_start(struct events *e)
+{
+    end_event(e);
+    if (!e->n_blocks++)
+        events_ping(e);
+}
+
+static void put_delta(struct events *e, const char *type, const char *member, const char *bytes,
+                      size_t n)
+{
+    begin_event(e, "content_block_delta");
+    buf_printf(e->out, ",\"index\":%zu,\"delta\":{\"type\":\"%s\",\"%s\":", e->n_blocks - 1, type,
+               member);
+    json_text_string(e->out, bytes, n);
+    buf_putc(e->out, '}');
+    end_event(e);
+}
+
+static void put_block_stop(struct events *e)
+{
+    begin_event(e, "content_block_stop");
+    buf_printf(e->out, ",\"index\":%zu", e->n_blocks - 1);
+    end_event(e);
+}
+
+static void close_block(struct events *e)
+{
+    if (e->open == EVENTS_TEXT_BLOCK && e->stream)
+        put_block_stop(e);
+    else if (e->open == EVENTS_TEXT_BLOCK)
+        buf_puts(&e->content, "\"}");
+    e->open = EVENTS_NO_BLOCK;
+}
+
+static void begin_text(struct events *e)
+{
+    if (e->open == EVENTS_TEXT_BLOCK)
+        return;
+    e->open = EVENTS_TEXT_BLOCK;
+    if (!e->stream) {
+        buf_puts(&e->content, e->n_blocks++ ? ",{\"type\":\"text\",\"text\":\""
+                                            : "{\"type\":\"text\",\"text\":\"");
+        return;
+    }
+    put_block_start(e);
+    buf_puts(e->out, "{\"type\":\"text\",\"text\":\"\"}");
+    end_block_start(e);
+}
+
+void events_text(struct events *e, const char *bytes, size_t n)
+{
+    begin_text(e);
+    if (e->stream)
+        put_delta(e, "text_delta", "text", bytes, n);
+    else
+        json_text_escape(&e->content, bytes, n);
+}
+
+/* How much of text[n] goes into one delta: some bytes and the rest of the character. */
+static size_t piece_of(const char *text, size_t n)
+{
+    size_t length = n < INPUT_PIECE_BYTES ? n : INPUT_PIECE_BYTES;
+    while (length < n && ((unsigned char)text[length] & 0xc0) == 0x80)
+        length++;
+    return length;
+}
+
+static void stream_tool_use(struct events *e, const char *name, const char *input)
+{
+    size_t n = strlen(input);
+    put_block_start(e);
+    put_tool_head(e->out, name);
+    buf_puts(e->out, "{}}");
+    end_block_start(e);
+    put_delta(e, "input_json_delta", "partial_json", "", 0);
+    for (size_t at = 0; at < n;) {
+        size_t length = piece_of(input + at, n - at);
+        put_delta(e, "input_json_delta", "partial_json", input + at, length);
+        at += length;
+    }
+    put_block_stop(e);
+}
+
+void events_tool_use(struct events *e, const char *name, const json_t *input)
+{
+    /* 15 digits: what a person or a model writes as 0.1 stays 0.1 */
+    char *text = json_dumps(input, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    close_block(e);
+    if (!text) {
+        e->out->failed = true;
+        return;
+    }
+    if (e->stream) {
+        stream_tool_use(e, name, text);
+    } else {
+        if (e->n_blocks++)
+            buf_putc(&e->content, ',');
+        put_tool_head(&e->content, name);
+        buf_puts(&e->content, text);
+        buf_putc(&e->content, '}');
+    }
+    free(text);
+}
+
+/* ---- beginning and end ---- */
+
+void events_start(struct events *e, const struct engine_usage *usage)
+{
+    e->has_started = true;
+    if (!e->stream)
+        return;
+    begin_event(e, "message_start");
+    buf_puts(e->out, ",\"message\":");
+    put_head(e->out, e);
+    buf_puts(e->out, ",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,");
+    put_usage(e->out, usage, 1);
+    buf_putc(e->out, '}');
+    end_event(e);
+}
+
+static void put_whole(struct events *e, const char *stop_reason, const char *stop_sequence,
+                      size_t n_stop_sequence, const struct engine_usage *usage)
+{
+    put_head(e->out, e);
+    buf_puts(e->out, ",\"content\":[");
+    buf_append(e->out, e->content.data ? e->content.data : "", e->content.len);
+    buf_puts(e->out, "],");
+    put_stop(e->out, stop_reason, stop_sequence, n_stop_sequence);
+    buf_putc(e->out, ',');
+    put_usage(e->out, usage, usage->n_generated);
+    buf_putc(e->out, '}');
+}
+
+void events_finish(struct events *e, const char *stop_reason, const char *stop_sequence,
+                   size_t n_stop_sequence, const struct engine_usage *usage)
+{
+    close_block(e);
+    if (!e->stream) {
+        put_whole(e, stop_reason, stop_sequence, n_stop_sequence, usage);
+        return;
+    }
+    begin_event(e, "message_delta");
+    buf_puts(e->out, ",\"delta\":{");
+    put_stop(e->out, stop_reason, stop_sequence, n_stop_sequence);
+    buf_puts(e->out, "},");
+    put_usage(e->out, usage, usage->n_generated);
+    end_event(e);
+    begin_event(e, "message_stop");
+    end_event(e);
+}
+
+void events_fail(struct events *e, const struct error *err, const char *request_id)
+{
+    if (!e->stream) {
+        events_error_body(e->out, err, request_id);
+        return;
+    }
+    buf_puts(e->out, "event: error\ndata: ");
+    events_error_body(e->out, err, request_id);
+    buf_puts(e->out, "\n\n");
+}
+
+void events_ping(struct events *e)
+{
+    if (!e->stream)
+        return;
+    begin_event(e, "ping");
+    end_event(e);
+}
+
+/* Both official SDKs overwrite stop_reason, stop_sequence and output_tokens with each message_delta, so the one
+ * at the end wins. Inside a text block an empty delta says as little. */
+void events_keep_alive(struct events *e)
+{
+    if (!e->stream || !e->has_started)
+        return;
+    if (e->open == EVENTS_TEXT_BLOCK) {
+        put_delta(e, "text_delta", "text", "", 0);
+        return;
+    }
+    begin_event(e, "message_delta");
+    buf_puts(e->out, ",\"delta\":{\"stop_reason\":null,\"stop_sequence\":null},"
+                     "\"usage\":{\"output_tokens\":0}");
+    end_event(e);
+}

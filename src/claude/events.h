@@ -1,0 +1,54 @@
+/* A message as the client reads it: Server-Sent Events in the documented order, or one JSON object at the end.
+ * Knows how the API spells things, and nothing of models. Not thread-safe. */
+#ifndef PENSIEVE_CLAUDE_EVENTS_H
+#define PENSIEVE_CLAUDE_EVENTS_H
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "engine/engine.h"
+#include "claude/message_id.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { EVENTS_MAX_BYTES = 16 << 20 };
+
+enum events_block { EVENTS_NO_BLOCK, EVENTS_TEXT_BLOCK };
+
+struct events {
+    struct buf *out; /* borrowed: where the bytes go */
+    bool stream;
+    const char *model;        /* as the request named it; borrowed */
+    char id[MESSAGE_ID_BYTES];
+    enum events_block open;
+    size_t n_blocks;          /* begun */
+    bool has_started;
+    struct buf content;       /* of a message that is sent whole: its blocks so far */
+};
+
+void events_init(struct events *e, struct buf *out, bool stream, const char *model);
+void events_deinit(struct events *e);
+
+/* message_start. Of the usage, what was generated does not matter yet. */
+void events_start(struct events *e, const struct engine_usage *usage);
+void events_text(struct events *e, const char *bytes, size_t n);
+void events_tool_use(struct events *e, const char *name, const json_t *input);
+/* The ends: message_delta and message_stop, or the whole message. stop_sequence may be NULL. */
+void events_finish(struct events *e, const char *stop_reason, const char *stop_sequence,
+                   size_t n_stop_sequence, const struct engine_usage *usage);
+void events_fail(struct events *e, const struct error *err, const char *request_id);
+
+/* Signs of life, only in streams. keep_alive is what Claude Code counts as news, and changes nothing in any
+ * client's idea of the message. */
+void events_ping(struct events *e);
+void events_keep_alive(struct events *e);
+
+/* The error's body, its status and its type. */
+void events_error_body(struct buf *out, const struct error *err, const char *request_id);
+int events_error_status(enum error_code code);
+
+bool events_failed(const struct events *e);
+
+#endif

@@ -1,0 +1,208 @@
+#include "claude/prompt.h"
+
+#include "claude/tool_call.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT_MAX_BYTES = 128 << 20, PROBE_MAX_BYTES = 1 << 20 };
+
+/* Marks where the given beginning of an answer ends: the template closes the message behind it. */
+static const char TAIL[] = "\x02the answer goes on here\x03";
+
+static const char NAME[] = "probe_tool", CALLED[] = "probe_argument", RESULT[] = "probe_result",
+                  SYSTEM[] = "probe_system", MIDDLE[] = "probe_middle";
+
+/* ---- rendering ---- */
+
+static bool no_memory(struct error *err)
+{
+    return error_set(err, ERROR_NO_MEMORY, "out of memory for the prompt");
+}
+
+/* Takes messages and tools; NULL of either is out of memory. */
+static bool render(const struct chat_template *t, const char *bos, const char *eos,
+                   json_t *messages, json_t *tools, bool is_new, struct buf *out, struct error *err)
+{
+    json_t *context = json_pack("{s:o*, s:o*, s:b, s:s, s:s, s:n}", "messages", messages, "tools",
+                                tools, "add_generation_prompt", is_new, "bos_token", bos,
+                                "eos_token", eos, "documents");
+    bool ok = context && messages && tools;
+    if (!ok)
+        no_memory(err);
+    else
+        ok = chat_template_render(t, context, out, err);
+    json_decref(context);
+    return ok;
+}
+
+static const char *find_last(const char *text, size_t n, const char *what)
+{
+    size_t n_what = strlen(what);
+    for (const char *at = text + n; (at = memrchr(text, what[0], (size_t)(at - text)));)
+        if ((size_t)(text + n - at) >= n_what && !memcmp(at, what, n_what))
+            return at;
+    return NULL;
+}
+
+static bool render_request(const struct prompt *p, const struct request *r, const char *tail,
+                           struct buf *out, struct error *err)
+{
+    return render(p->chat_template, p->bos, p->eos, dialog_messages(r, &p->format, tail),
+                  dialog_tools(r, &p->format), !tail, out, err);
+}
+
+/* Templates that rewrite old answers lose the mark: there the text is put behind the opening of a new
+ * answer. */
+static bool render_behind_opening(const struct prompt *p, const struct request *r, struct buf *out,
+                                  struct error *err)
+{
+    struct request before = *r;
+    while (before.n_messages && before.messages[before.n_messages - 1].role == REQUEST_ASSISTANT)
+        before.n_messages--;
+    if (!render_request(p, &before, NULL, out, err))
+        return false;
+    for (size_t i = before.n_messages; i < r->n_messages; i++)
+        for (size_t k = 0; k < r->messages[i].n_blocks; k++)
+            if (r->messages[i].blocks[k].kind == REQUEST_BLOCK_TEXT)
+                buf_append(out, r->messages[i].blocks[k].text.data,
+                           r->messages[i].blocks[k].text.n);
+    return true;
+}
+
+static bool render_continued(const struct prompt *p, const struct request *r, struct buf *out,
+                             struct error *err)
+{
+    size_t before = out->len;
+    if (!render_request(p, r, TAIL, out, err))
+        return false;
+    const char *end = buf_failed(out) ? NULL : find_last(out->data + before, out->len - before, TAIL);
+    if (!end) {
+        out->len = before;
+        return render_behind_opening(p, r, out, err);
+    }
+    out->len = (size_t)(end - out->data);
+    out->data[out->len] = 0;
+    return true;
+}
+
+bool prompt_render(const struct prompt *p, const struct request *r, struct buf *out,
+                   struct error *err)
+{
+    bool ok = request_is_continued(r) ? render_continued(p, r, out, err)
+                                      : render_request(p, r, NULL, out, err);
+    if (ok && buf_failed(out))
+        return error_set(err, ERROR_TOO_LARGE, "the prompt is larger than %zu bytes", out->max);
+    return ok || error_prefix(err, "the model's chat template");
+}
+
+bool prompt_tokens(const struct prompt *p, const struct request *r, struct token_list *out,
+                   struct error *err)
+{
+    struct buf text;
+    buf_init(&text, PROMPT_MAX_BYTES);
+    bool ok = prompt_render(p, r, &text, err) &&
+              tokenizer_encode(p->tokenizer, text.data ? text.data : "", text.len,
+                               TOKENIZER_SPECIAL, out, err);
+    buf_deinit(&text);
+    return ok;
+}
+
+/* ---- finding out ---- */
+
+static json_t *message(const char *role, const char *content)
+{
+    return json_pack("{s:s, s:s}", "role", role, "content", content);
+}
+
+static json_t *probe_call(void)
+{
+    return json_pack("{s:s, s:s, s:[{s:s, s:s, s:{s:s, s:{s:s}}}]}", "role", "assistant", "content",
+                     "", "tool_calls", "id", "toolu_0", "type", "function", "function", "name",
+                     NAME, "arguments", "a", CALLED);
+}
+
+static json_t *probe_result(void)
+{
+    return json_pack("{s:s, s:s, s:s, s:s}", "role", "tool", "content", RESULT, "tool_call_id",
+                     "toolu_0", "name", NAME);
+}
+
+static json_t *probe_tools(void)
+{
+    return json_pack("[{s:s, s:{s:s, s:s, s:{s:s, s:{s:{s:s}}}}}]", "type", "function", "function",
+                     "name", NAME, "description", "", "parameters", "type", "object", "properties",
+                     "a", "type", "string");
+}
+
+/* Renders without an error, and every one of the words is in it. */
+static bool shows(const struct chat_template *t, const char *bos, const char *eos, json_t *messages,
+                  json_t *tools, const char *const *words)
+{
+    struct buf out;
+    buf_init(&out, PROBE_MAX_BYTES);
+    bool ok = render(t, bos, eos, messages, tools, true, &out, NULL);
+    for (; ok && *words; words++)
+        ok = out.data && strstr(out.data, *words);
+    buf_deinit(&out);
+    return ok;
+}
+
+static unsigned probe_syntaxes(const struct chat_template *t, const char *bos, const char *eos)
+{
+    unsigned found = 0;
+    for (size_t i = 0; i < tool_call_n_syntaxes; i++)
+        if (shows(t, bos, eos,
+                  json_pack("[o, o, o]", message("user", "x"), probe_call(), probe_result()),
+                  json_null(), (const char *[]){tool_call_syntaxes[i].open, NULL}))
+            found |= 1u << i;
+    return found;
+}
+
+struct dialog_format prompt_probe(const struct chat_template *t, const char *bos, const char *eos,
+                                  unsigned *own_syntaxes)
+{
+    struct dialog_format f = {0};
+    f.tools = shows(t, bos, eos, json_pack("[o]", message("user", "x")), probe_tools(),
+                    (const char *[]){NAME, NULL}) &&
+              shows(t, bos, eos,
+                    json_pack("[o, o, o]", message("user", "x"), probe_call(), probe_result()),
+                    json_null(), (const char *[]){NAME, CALLED, RESULT, NULL});
+    f.system =
+        shows(t, bos, eos, json_pack("[o, o]", message("system", SYSTEM), message("user", "x")),
+              json_null(), (const char *[]){SYSTEM, NULL});
+    f.mid_system = f.system && shows(t, bos, eos,
+                                     json_pack("[o, o, o, o, o]", message("system", SYSTEM),
+                                               message("user", "x"), message("system", MIDDLE),
+                                               message("assistant", "x"), message("user", "x")),
+                                     json_null(), (const char *[]){SYSTEM, MIDDLE, NULL});
+    *own_syntaxes = f.tools ? probe_syntaxes(t, bos, eos) : 1u << TOOL_CALL_HERMES;
+    return f;
+}
+
+static char *piece(const struct tokenizer *t, int32_t id)
+{
+    size_t n;
+    const char *bytes = tokenizer_piece(t, id, &n);
+    return strndup(bytes, n);
+}
+
+bool prompt_init(struct prompt *p, const struct tokenizer *tokenizer,
+                 const struct chat_template *chat_template, struct error *err)
+{
+    *p = (struct prompt){tokenizer, chat_template, piece(tokenizer, tokenizer_bos(tokenizer)),
+                         piece(tokenizer, tokenizer_eos(tokenizer)), {0}, 0};
+    if (!p->bos || !p->eos) {
+        prompt_deinit(p);
+        return no_memory(err);
+    }
+    p->format = prompt_probe(chat_template, p->bos, p->eos, &p->own_syntaxes);
+    return true;
+}
+
+void prompt_deinit(struct prompt *p)
+{
+    free(p->bos);
+    free(p->eos);
+    *p = (struct prompt){0};
+}

@@ -1,0 +1,35 @@
+/* From a request to the tokens of its prompt, through the model's own chat template. Finds out by trial what the
+ * template can do. Knows no engine. */
+#ifndef PENSIEVE_CLAUDE_PROMPT_H
+#define PENSIEVE_CLAUDE_PROMPT_H
+
+#include "base/buf.h"
+#include "claude/dialog.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+/* Immutable after prompt_init; any thread may use it. Borrows both. */
+struct prompt {
+    const struct tokenizer *tokenizer;
+    const struct chat_template *chat_template;
+    char *bos, *eos; /* their written forms, "" when the model has none */
+    struct dialog_format format;
+    unsigned own_syntaxes; /* bit i: its calls are written as tool_call_syntaxes[i] */
+};
+
+bool prompt_init(struct prompt *p, const struct tokenizer *tokenizer,
+                 const struct chat_template *chat_template, struct error *err);
+void prompt_deinit(struct prompt *p);
+
+/* Found by rendering small conversations with marked words: what the template can do, and how it writes calls
+ * (where it does not, as dialog.c does). */
+struct dialog_format prompt_probe(const struct chat_template *t, const char *bos, const char *eos,
+                                  unsigned *own_syntaxes);
+
+/* Appends the prompt's text: up to the place where the model is to go on. */
+bool prompt_render(const struct prompt *p, const struct request *r, struct buf *out,
+                   struct error *err);
+bool prompt_tokens(const struct prompt *p, const struct request *r, struct token_list *out,
+                   struct error *err);
+
+#endif

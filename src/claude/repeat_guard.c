@@ -1,0 +1,89 @@
+#include "claude/repeat_guard.h"
+
+#include "claude/tool_call.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_CALLS = 32 }; /* of one answer that are looked at */
+
+static bool is_same_call(const struct request_block *b, const char *name, const json_t *arguments)
+{
+    return b->kind == REQUEST_BLOCK_TOOL_USE && !strcmp(b->name, name) &&
+           json_equal(b->input, arguments);
+}
+
+static bool is_same_result(const struct request_block *a, const struct request_block *b)
+{
+    return a && b && !a->is_error && !b->is_error && a->text.n == b->text.n &&
+           !memcmp(a->text.data, b->text.data, a->text.n);
+}
+
+/* The message calls the same with the same result. */
+static bool does_the_same(const struct request_message *m, const struct request_block *use)
+{
+    for (size_t k = 0; k < m->n_blocks && k < MAX_CALLS; k++)
+        if (is_same_call(&m->blocks[k], use->name, use->input) &&
+            is_same_result(m->blocks[k].result, use->result))
+            return true;
+    return false;
+}
+
+/* How many answers in a row, up to message `last`, made this call with this result; looks for n at most. */
+static uint32_t count_identical(const struct request *r, size_t last,
+                                const struct request_block *use, uint32_t n)
+{
+    uint32_t count = 0;
+    for (size_t i = last + 1; i-- > 0 && count < n;) {
+        if (r->messages[i].role != REQUEST_ASSISTANT)
+            continue;
+        if (!does_the_same(&r->messages[i], use))
+            break;
+        count++;
+    }
+    return count;
+}
+
+bool repeat_guard_init(struct repeat_guard *g, struct request *r, uint32_t n_identical)
+{
+    size_t last = r->n_messages;
+    *g = (struct repeat_guard){0};
+    while (last && r->messages[last - 1].role != REQUEST_ASSISTANT)
+        last--;
+    if (!n_identical || !last || last == r->n_messages)
+        return true; /* nothing was shown after the last answer */
+    const struct request_message *m = &r->messages[--last];
+    g->calls = arena_array(&r->arena, m->n_blocks, sizeof *g->calls);
+    if (m->n_blocks && !g->calls)
+        return false;
+    for (size_t k = 0; k < m->n_blocks && k < MAX_CALLS; k++) {
+        const struct request_block *b = &m->blocks[k];
+        if (b->kind == REQUEST_BLOCK_TOOL_USE &&
+            count_identical(r, last, b, n_identical) >= n_identical)
+            g->calls[g->n_calls++] = b;
+    }
+    return true;
+}
+
+bool repeat_guard_hits(const struct repeat_guard *g, const char *name, const json_t *arguments)
+{
+    for (size_t i = 0; i < g->n_calls; i++)
+        if (is_same_call(g->calls[i], name, arguments))
+            return true;
+    return false;
+}
+
+uint64_t *repeat_guard_mask(const struct tokenizer *t, bool with_end, size_t *n_words)
+{
+    size_t n_vocab = tokenizer_n_vocab(t);
+    *n_words = (n_vocab + 63) / 64;
+    uint64_t *mask = calloc(*n_words ? *n_words : 1, sizeof *mask);
+    for (size_t id = 0; mask && id < n_vocab; id++) {
+        size_t n;
+        const char *bytes = tokenizer_piece(t, (int32_t)id, &n);
+        bool is_end = tokenizer_is_eog(t, (int32_t)id);
+        if (is_end ? with_end : tool_call_opens(bytes, n))
+            mask[id / 64] |= (uint64_t)1 << (id % 64);
+    }
+    return mask;
+}

@@ -1,0 +1,264 @@
+#include "claude/tool_call.h"
+
+#include "base/buf.h"
+
+#include <string.h>
+
+enum {
+    START_MAX_BYTES = 1024, /* a call's beginning with all its white space */
+    CALL_MAX_BYTES = 16 << 20,
+};
+
+const struct tool_call_syntax tool_call_syntaxes[] = {
+    [TOOL_CALL_HERMES] = {"<tool_call>", "</tool_call>"}, /* Qwen, too */
+    {"<tools>", "</tools>"},                              /* what small Qwens make of it */
+    {"[TOOL_CALLS]", NULL},                               /* Mistral */
+};
+const size_t tool_call_n_syntaxes = sizeof tool_call_syntaxes / sizeof *tool_call_syntaxes;
+
+static const char *const argument_keys[] = {"arguments", "parameters", "input"};
+static const char *const fence_languages[] = {"json", "JSON", "jsonc", "tool_call", "tool", ""};
+enum { N_ARGUMENT_KEYS = 3, N_FENCE_LANGUAGES = 6 };
+
+/* ---- how one begins ---- */
+
+struct cursor {
+    const char *bytes;
+    size_t n, at;
+};
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+static void skip_space(struct cursor *c)
+{
+    while (c->at < c->n && is_space(c->bytes[c->at]))
+        c->at++;
+}
+
+/* As much as there is of it must agree. */
+static enum tool_call_start literal(struct cursor *c, const char *text)
+{
+    size_t left = c->n - c->at, length = strlen(text);
+    if (memcmp(c->bytes + c->at, text, left < length ? left : length) != 0)
+        return TOOL_CALL_NO;
+    if (left < length)
+        return TOOL_CALL_MAYBE;
+    c->at += length;
+    return TOOL_CALL_YES;
+}
+
+static enum tool_call_start spaced(struct cursor *c, const char *text)
+{
+    skip_space(c);
+    return literal(c, text);
+}
+
+/* The best of several literals followed by `end`. */
+static enum tool_call_start one_of(struct cursor *c, const char *const *texts, size_t n,
+                                   const char *end)
+{
+    enum tool_call_start best = TOOL_CALL_NO;
+    for (size_t i = 0; i < n && best != TOOL_CALL_YES; i++) {
+        struct cursor trial = *c;
+        enum tool_call_start found = literal(&trial, texts[i]);
+        if (found == TOOL_CALL_YES)
+            found = literal(&trial, end);
+        if (found == TOOL_CALL_YES)
+            *c = trial;
+        if (found > best)
+            best = found;
+    }
+    return best;
+}
+
+static enum tool_call_start fence(struct cursor *c)
+{
+    enum tool_call_start found = literal(c, "```");
+    for (size_t i = 0; found == TOOL_CALL_YES && i < N_FENCE_LANGUAGES; i++) {
+        struct cursor trial = *c;
+        enum tool_call_start language = literal(&trial, fence_languages[i]);
+        if (language == TOOL_CALL_MAYBE)
+            return TOOL_CALL_MAYBE;
+        if (language == TOOL_CALL_NO)
+            continue;
+        while (trial.at < trial.n && is_space(trial.bytes[trial.at]) &&
+               trial.bytes[trial.at] != '\n')
+            trial.at++;
+        enum tool_call_start end = literal(&trial, "\n");
+        if (end != TOOL_CALL_NO) {
+            *c = trial;
+            return end;
+        }
+        if (i + 1 == N_FENCE_LANGUAGES)
+            return TOOL_CALL_NO;
+    }
+    return found;
+}
+
+static enum tool_call_start tool_name(struct cursor *c, const struct tool_call_tools *tools)
+{
+    enum tool_call_start best = TOOL_CALL_NO;
+    for (size_t i = 0; i < tools->n && best != TOOL_CALL_YES; i++) {
+        enum tool_call_start found = one_of(c, &tools->tools[i].name, 1, "\"");
+        if (found > best)
+            best = found;
+    }
+    return best;
+}
+
+/* {"name": "<tool>", "arguments": { */
+static enum tool_call_start call_members(struct cursor *c, const struct tool_call_tools *tools)
+{
+    enum tool_call_start found = spaced(c, "\"name\"");
+    if (found == TOOL_CALL_YES)
+        found = spaced(c, ":");
+    if (found == TOOL_CALL_YES)
+        found = spaced(c, "\"");
+    if (found == TOOL_CALL_YES)
+        found = tool_name(c, tools);
+    if (found == TOOL_CALL_YES)
+        found = spaced(c, ",");
+    if (found == TOOL_CALL_YES)
+        found = spaced(c, "\"");
+    if (found == TOOL_CALL_YES)
+        found = one_of(c, argument_keys, N_ARGUMENT_KEYS, "\"");
+    if (found == TOOL_CALL_YES)
+        found = spaced(c, ":");
+    skip_space(c);
+    if (found != TOOL_CALL_YES)
+        return found;
+    if (c->at == c->n)
+        return TOOL_CALL_MAYBE;
+    return c->bytes[c->at] == '{' || c->bytes[c->at] == '"' ? TOOL_CALL_YES : TOOL_CALL_NO;
+}
+
+enum tool_call_start tool_call_begins(const char *bytes, size_t n, bool marked,
+                                      const struct tool_call_tools *tools, size_t *json_at)
+{
+    struct cursor c = {bytes, n, 0};
+    enum tool_call_start found = TOOL_CALL_YES;
+    skip_space(&c);
+    if (c.at < n && bytes[c.at] == '`')
+        found = fence(&c);
+    skip_space(&c);
+    *json_at = c.at;
+    if (found == TOOL_CALL_YES && c.at < n && bytes[c.at] == '[') {
+        c.at++;
+        skip_space(&c);
+    }
+    if (found == TOOL_CALL_YES)
+        found = literal(&c, "{");
+    if (found == TOOL_CALL_YES && !marked)
+        found = call_members(&c, tools);
+    return found == TOOL_CALL_MAYBE && n > START_MAX_BYTES ? TOOL_CALL_NO : found;
+}
+
+/* ---- what a whole one says ---- */
+
+/* Writes bytes[n] with raw line breaks and tabs in strings escaped, and \' as '. */
+static void mend(struct buf *out, const char *bytes, size_t n)
+{
+    bool in_string = false;
+    for (size_t i = 0; i < n; i++) {
+        char c = bytes[i];
+        if (in_string && c == '\\' && i + 1 < n) {
+            if (bytes[i + 1] != '\'')
+                buf_putc(out, '\\');
+            buf_putc(out, bytes[++i]);
+        } else if (in_string && (c == '\n' || c == '\r' || c == '\t')) {
+            buf_puts(out, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t");
+        } else {
+            in_string ^= c == '"';
+            buf_putc(out, c);
+        }
+    }
+}
+
+static json_t *read_json(const char *bytes, size_t n)
+{
+    struct buf mended;
+    json_t *value = json_loadb(bytes, n, JSON_ALLOW_NUL, NULL);
+    if (value)
+        return value;
+    buf_init(&mended, CALL_MAX_BYTES);
+    mend(&mended, bytes, n);
+    if (!buf_failed(&mended) && mended.len)
+        value = json_loadb(mended.data, mended.len, JSON_ALLOW_NUL, NULL);
+    buf_deinit(&mended);
+    return value;
+}
+
+/* The arguments, owned by the caller; some models write them as a string that holds JSON. */
+static json_t *read_arguments(json_t *call, bool marked)
+{
+    json_t *arguments = NULL;
+    for (size_t i = 0; !arguments && i < N_ARGUMENT_KEYS; i++)
+        arguments = json_object_get(call, argument_keys[i]);
+    if (!arguments)
+        return marked ? json_object() : NULL;
+    if (json_is_object(arguments))
+        return json_incref(arguments);
+    if (!json_is_string(arguments))
+        return NULL;
+    json_t *inner = read_json(json_string_value(arguments), json_string_length(arguments));
+    if (json_is_object(inner))
+        return inner;
+    json_decref(inner);
+    return NULL;
+}
+
+static bool is_tool(const json_t *name, const struct tool_call_tools *tools)
+{
+    for (size_t i = 0; json_is_string(name) && i < tools->n; i++)
+        if (!strcmp(tools->tools[i].name, json_string_value(name)))
+            return true;
+    return false;
+}
+
+static bool append_call(json_t *calls, json_t *value, bool marked,
+                        const struct tool_call_tools *tools)
+{
+    json_t *name = json_object_get(value, "name");
+    json_t *arguments = is_tool(name, tools) ? read_arguments(value, marked) : NULL;
+    return arguments && !json_array_append_new(calls, json_pack("{s:O, s:o}", "name", name,
+                                                                "arguments", arguments));
+}
+
+json_t *tool_call_read(const char *bytes, size_t n, bool marked,
+                       const struct tool_call_tools *tools)
+{
+    json_t *value = read_json(bytes, n), *calls = json_array(), *element;
+    size_t i;
+    bool ok = value && calls;
+    if (ok && json_is_object(value))
+        ok = append_call(calls, value, marked, tools);
+    else if (ok && json_array_size(value))
+        json_array_foreach(value, i, element) ok = ok && append_call(calls, element, marked, tools);
+    else
+        ok = false;
+    json_decref(value);
+    if (ok)
+        return calls;
+    json_decref(calls);
+    return NULL;
+}
+
+bool tool_call_opens(const char *bytes, size_t n)
+{
+    size_t at = 0;
+    while (at < n && is_space(bytes[at]))
+        at++;
+    if (at == n)
+        return n > 0; /* white space alone: a call may follow it */
+    if (strchr("{[`", bytes[at]) && bytes[at])
+        return true;
+    for (size_t i = 0; i < tool_call_n_syntaxes; i++) {
+        struct cursor c = {bytes, n, at};
+        if (literal(&c, tool_call_syntaxes[i].open) != TOOL_CALL_NO)
+            return true;
+    }
+    return false;
+}
