@@ -297,6 +297,17 @@ bool weights_array_string(const struct weights *w, const char *key, size_t i,
     return true;
 }
 
+bool weights_array_strings(const struct weights *w, const char *key, struct weights_string *out,
+                           size_t n)
+{
+    const struct file_meta *meta = meta_find(w, key, true);
+    if (!meta || meta->type != FILE_STRING || n > meta->n_items)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        out[i] = string_at(w, meta->string_at[i]);
+    return true;
+}
+
 bool weights_array_float(const struct weights *w, const char *key, size_t i, float *out)
 {
     struct value v;
@@ -307,4 +318,20 @@ bool weights_array_int(const struct weights *w, const char *key, size_t i, int64
 {
     struct value v;
     return array_item(w, key, i, &v) && value_to_int(&v, out);
+}
+
+bool weights_array_ints(const struct weights *w, const char *key, int64_t *out, size_t n)
+{
+    const struct file_meta *meta = meta_find(w, key, true);
+    if (!meta || meta->type == FILE_STRING || n > meta->n_items)
+        return false;
+    size_t size = file_value_bytes(meta->type);
+    for (size_t i = 0; i < n; i++) {
+        struct value v = load(meta->type, w->data + meta->at + i * size);
+        if (v.kind == WEIGHTS_BOOL)
+            v.kind = WEIGHTS_UINT;
+        if (!value_to_int(&v, &out[i]))
+            return false;
+    }
+    return true;
 }
