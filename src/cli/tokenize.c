@@ -1,5 +1,6 @@
 /* `pensieve tokenize`: shows how a model cuts text into tokens, and turns token ids back into text. */
 #include "base/buf.h"
+#include "cli/commands.h"
 #include "store/store.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
@@ -8,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int cli_tokenize(int argc, char **argv);
 
 enum { TOKENIZE_OK = 0, TOKENIZE_FAILED = 1, TOKENIZE_USAGE = 2, TOKENIZE_MAX_PATH = 8192 };
 #define TOKENIZE_MAX_INPUT ((size_t)1 << 30)
@@ -88,7 +87,8 @@ static void tokenize_print_piece(const char *piece, size_t n_bytes)
     for (size_t i = 0, n; i < n_bytes; i += n) {
         unsigned char c = (unsigned char)piece[i];
         n = unicode_char_bytes(piece + i, n_bytes - i);
-        bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && n == 2 && (unsigned char)piece[i + 1] < 0xa0);
+        bool control = c < 0x20 || c == 0x7f || /* and U+0080 to U+009F: */
+                       (c == 0xc2 && n == 2 && (unsigned char)piece[i + 1] < 0xa0);
         if (c == '\n' || c == '\t' || c == '\r' || c == '\\') {
             printf("\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : c == '\r' ? 'r' : '\\');
             n = 1;

@@ -10,6 +10,7 @@
 enum {
     MAX_MERGES = 1 << 24,
     SHORT_PIECE = 48, /* up to here scanning all pairs for each merge is faster than the heap */
+    BATCH = 64,       /* merges that are read together */
     MAX_SHOWN = 2048, /* bytes of a token as the file writes it; real ones are shorter by far */
 };
 static const uint32_t NO_RANK = UINT32_MAX;
@@ -65,28 +66,89 @@ static int32_t find_whole(const struct tokenizer_vocab *v, size_t guess, const c
     return tokenizer_vocab_find_text(v, whole, n_left + n_right);
 }
 
+/* A merge on its way into the table. */
+struct reading {
+    const char *left, *right;
+    size_t n_left, n_right;
+    uint64_t left_hash, right_hash;
+    int32_t left_id, right_id;
+};
+
+static bool take_apart(const struct bpe *b, const struct weights_string *merge, struct reading *r)
+{
+    const char *gap = merge->len > 2 ? memchr(merge->data + 1, ' ', merge->len - 1) : NULL;
+    if (!gap || gap + 1 == merge->data + merge->len)
+        return false;
+    r->left = merge->data;
+    r->n_left = (size_t)(gap - merge->data);
+    r->right = gap + 1;
+    r->n_right = merge->len - r->n_left - 1;
+    r->left_hash = tokenizer_vocab_hash(b->vocab, r->left, r->n_left);
+    r->right_hash = tokenizer_vocab_hash(b->vocab, r->right, r->n_right);
+    tokenizer_vocab_prefetch(b->vocab, r->left_hash);
+    tokenizer_vocab_prefetch(b->vocab, r->right_hash);
+    return true;
+}
+
+static bool look_up(const struct bpe *b, struct reading *r)
+{
+    const struct tokenizer_vocab *v = b->vocab;
+    r->left_id = tokenizer_vocab_find_hashed(v, r->left_hash, r->left, r->n_left);
+    r->right_id = tokenizer_vocab_find_hashed(v, r->right_hash, r->right, r->n_right);
+    if (r->left_id < 0 || r->right_id < 0 || !tokenizer_vocab_is_text(v, r->left_id) ||
+        !tokenizer_vocab_is_text(v, r->right_id))
+        return false;
+    size_t slot = pair_slot(b, (uint32_t)r->left_id, (uint32_t)r->right_id);
+    __builtin_prefetch(&b->merges[slot], 1);
+    return true;
+}
+
+/* Reads merges[n] of ranks from `rank` on, each step for all of them before the next: most of the time
+ * here is waiting for memory, and this way the waits overlap. False: merge *bad is no pair. */
+static bool read_batch(struct bpe *b, const struct weights_string *merges, size_t n, size_t rank,
+                       size_t *guess, size_t *bad)
+{
+    struct reading batch[BATCH];
+    bool known[BATCH];
+    for (size_t i = 0; i < n; i++) {
+        if (!take_apart(b, &merges[i], &batch[i])) {
+            *bad = rank + i;
+            return false;
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        known[i] = look_up(b, &batch[i]);
+    for (size_t i = 0; i < n; i++) {
+        const struct reading *r = &batch[i];
+        int32_t whole = known[i] ? find_whole(b->vocab, *guess, r->left, r->n_left, r->right,
+                                              r->n_right)
+                                 : -1;
+        if (whole < 0)
+            continue;
+        *guess = (size_t)whole + 1;
+        b->merged[rank + i] = (uint32_t)whole;
+        add_merge(b, (uint32_t)r->left_id, (uint32_t)r->right_id, (uint32_t)(rank + i));
+    }
+    return true;
+}
+
 static bool read_merges(struct bpe *b, const struct weights *w, size_t n, struct error *err)
 {
     const char *key = "tokenizer.ggml.merges";
-    size_t guess = 0;
-    for (size_t rank = 0; rank < n; rank++) {
-        struct weights_string merge;
-        if (!weights_array_string(w, key, rank, &merge))
-            return error_set(err, ERROR_FORMAT, "%s is not an array of strings", key);
-        const char *gap = merge.len > 2 ? memchr(merge.data + 1, ' ', merge.len - 1) : NULL;
-        if (!gap)
-            return error_set(err, ERROR_FORMAT, "%s: item %zu is no pair", key, rank);
-        size_t n_left = (size_t)(gap - merge.data), n_right = merge.len - n_left - 1;
-        int32_t left = tokenizer_vocab_find_text(b->vocab, merge.data, n_left);
-        int32_t right = tokenizer_vocab_find_text(b->vocab, gap + 1, n_right);
-        int32_t whole = find_whole(b->vocab, guess, merge.data, n_left, gap + 1, n_right);
-        if (left < 0 || right < 0 || whole < 0)
-            continue;
-        guess = (size_t)whole + 1;
-        b->merged[rank] = (uint32_t)whole;
-        add_merge(b, (uint32_t)left, (uint32_t)right, (uint32_t)rank);
+    struct weights_string *merges = malloc(n * sizeof *merges);
+    if (!merges)
+        return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu merges", n);
+    size_t guess = 0, bad = 0;
+    bool ok = weights_array_strings(w, key, merges, n);
+    if (!ok)
+        error_set(err, ERROR_FORMAT, "%s is not an array of strings", key);
+    for (size_t i = 0; ok && i < n; i += BATCH) {
+        ok = read_batch(b, merges + i, n - i < BATCH ? n - i : BATCH, i, &guess, &bad);
+        if (!ok)
+            error_set(err, ERROR_FORMAT, "%s: item %zu is no pair", key, bad);
     }
-    return true;
+    free(merges);
+    return ok;
 }
 
 bool bpe_init(struct bpe *b, const struct weights *w, const struct tokenizer_vocab *v,

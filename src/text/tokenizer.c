@@ -118,6 +118,11 @@ static size_t write_bpe_piece(const struct weights_string *token, char *out)
 {
     size_t n = 0, n_char;
     for (size_t i = 0; i < token->len; i += n_char) {
+        if (token->data[i] > ' ' && token->data[i] < 0x7f) { /* the usual case, said shorter */
+            out[n++] = token->data[i];
+            n_char = 1;
+            continue;
+        }
         int byte = unicode_to_byte(token->data + i, token->len - i, &n_char);
         if (byte >= 0) {
             out[n++] = (char)byte;

@@ -13,13 +13,6 @@
 
 enum { MAX_TOKENS = 1 << 24 }; /* far above any real vocabulary; ids fit in 32 bits with room */
 
-uint64_t tokenizer_vocab_mix(uint64_t a, uint64_t b)
-{
-    __extension__ typedef unsigned __int128 wide;
-    wide product = (wide)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
 static uint64_t load64(const char *p)
 {
     uint64_t word;
@@ -35,7 +28,7 @@ static uint64_t load32(const char *p)
 }
 
 /* Multiply and fold, a word at a time; the last two words of a text may overlap. */
-static uint64_t hash(const struct tokenizer_vocab *v, const char *text, size_t n)
+uint64_t tokenizer_vocab_hash(const struct tokenizer_vocab *v, const char *text, size_t n)
 {
     uint64_t h = v->secret[0] ^ n, tail;
     if (n >= 8) {
@@ -54,13 +47,16 @@ static uint64_t hash(const struct tokenizer_vocab *v, const char *text, size_t n
     return tokenizer_vocab_mix(h, v->secret[1] ^ v->secret[0]);
 }
 
-int32_t tokenizer_vocab_find(const struct tokenizer_vocab *v, const char *text, size_t n_bytes)
+void tokenizer_vocab_prefetch(const struct tokenizer_vocab *v, uint64_t hash)
 {
-    if (!n_bytes || n_bytes > v->max_bytes)
-        return -1;
-    uint64_t h = hash(v, text, n_bytes);
-    uint32_t tag = (uint32_t)(h >> 32);
-    for (size_t i = h & (v->n_slots - 1);; i = (i + 1) & (v->n_slots - 1)) {
+    __builtin_prefetch(&v->slots[hash & (v->n_slots - 1)]);
+}
+
+int32_t tokenizer_vocab_find_hashed(const struct tokenizer_vocab *v, uint64_t hash,
+                                    const char *text, size_t n_bytes)
+{
+    uint32_t tag = (uint32_t)(hash >> 32);
+    for (size_t i = hash & (v->n_slots - 1);; i = (i + 1) & (v->n_slots - 1)) {
         const struct tokenizer_slot *slot = &v->slots[i];
         if (!slot->number)
             return -1;
@@ -68,6 +64,13 @@ int32_t tokenizer_vocab_find(const struct tokenizer_vocab *v, const char *text, 
         if (slot->tag == tag && token->len == n_bytes && !memcmp(token->data, text, n_bytes))
             return (int32_t)(slot->number - 1);
     }
+}
+
+int32_t tokenizer_vocab_find(const struct tokenizer_vocab *v, const char *text, size_t n_bytes)
+{
+    if (!n_bytes || n_bytes > v->max_bytes)
+        return -1;
+    return tokenizer_vocab_find_hashed(v, tokenizer_vocab_hash(v, text, n_bytes), text, n_bytes);
 }
 
 bool tokenizer_vocab_is_text(const struct tokenizer_vocab *v, int32_t id)
@@ -94,7 +97,7 @@ static void add(struct tokenizer_vocab *v, uint32_t id)
     const struct weights_string *new = &v->tokens[id];
     if (!new->len)
         return;
-    uint64_t h = hash(v, new->data, new->len);
+    uint64_t h = tokenizer_vocab_hash(v, new->data, new->len);
     uint32_t tag = (uint32_t)(h >> 32);
     for (size_t i = h & (v->n_slots - 1);; i = (i + 1) & (v->n_slots - 1)) {
         struct tokenizer_slot *slot = &v->slots[i];
@@ -117,15 +120,16 @@ static bool read_types(struct tokenizer_vocab *v, const struct weights *w, struc
         return true;
     if (n != v->n)
         return error_set(err, ERROR_FORMAT, "%s has %zu items for %zu tokens", key, n, v->n);
-    v->has_types = true;
-    for (size_t i = 0; i < n; i++) {
-        int64_t type;
-        if (!weights_array_int(w, key, i, &type))
-            return error_set(err, ERROR_FORMAT, "%s is not an array of integers", key);
-        bool known = type >= TOKENIZER_TYPE_NORMAL && type <= TOKENIZER_TYPE_BYTE;
-        v->types[i] = known ? (uint8_t)type : TOKENIZER_TYPE_UNUSED;
+    int64_t *types = malloc(n * sizeof *types);
+    if (!types)
+        return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu tokens", n);
+    v->has_types = weights_array_ints(w, key, types, n);
+    for (size_t i = 0; v->has_types && i < n; i++) {
+        bool known = types[i] >= TOKENIZER_TYPE_NORMAL && types[i] <= TOKENIZER_TYPE_BYTE;
+        v->types[i] = known ? (uint8_t)types[i] : TOKENIZER_TYPE_UNUSED;
     }
-    return true;
+    free(types);
+    return v->has_types || error_set(err, ERROR_FORMAT, "%s is not an array of integers", key);
 }
 
 bool tokenizer_vocab_init(struct tokenizer_vocab *v, const struct weights *w, struct error *err)
@@ -147,9 +151,9 @@ bool tokenizer_vocab_init(struct tokenizer_vocab *v, const struct weights *w, st
     v->slots = calloc(v->n_slots, sizeof *v->slots);
     if (!v->tokens || !v->types || !v->slots)
         return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu tokens", v->n);
+    if (!weights_array_strings(w, key, v->tokens, v->n))
+        return error_set(err, ERROR_FORMAT, "%s is not an array of strings", key);
     for (size_t i = 0; i < v->n; i++) {
-        if (!weights_array_string(w, key, i, &v->tokens[i]))
-            return error_set(err, ERROR_FORMAT, "%s is not an array of strings", key);
         if (v->tokens[i].len > v->max_bytes)
             v->max_bytes = v->tokens[i].len;
         add(v, (uint32_t)i);

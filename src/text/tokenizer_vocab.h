@@ -46,10 +46,21 @@ int32_t tokenizer_vocab_find(const struct tokenizer_vocab *v, const char *text, 
 int32_t tokenizer_vocab_find_text(const struct tokenizer_vocab *v, const char *text,
                                   size_t n_bytes);
 bool tokenizer_vocab_is_text(const struct tokenizer_vocab *v, int32_t id);
+/* The same in steps for who looks up many: the hash of a text, fetching its slot into the cache, and the
+ * text's id by its hash. */
+uint64_t tokenizer_vocab_hash(const struct tokenizer_vocab *v, const char *text, size_t n_bytes);
+void tokenizer_vocab_prefetch(const struct tokenizer_vocab *v, uint64_t hash);
+int32_t tokenizer_vocab_find_hashed(const struct tokenizer_vocab *v, uint64_t hash,
+                                    const char *text, size_t n_bytes);
 /* The id of "<0xXX>", or -1. */
 int32_t tokenizer_vocab_find_byte(const struct tokenizer_vocab *v, uint8_t byte);
 
 /* Mixes two words into one in which every bit depends on all of both. */
-uint64_t tokenizer_vocab_mix(uint64_t a, uint64_t b);
+static inline uint64_t tokenizer_vocab_mix(uint64_t a, uint64_t b)
+{
+    __extension__ typedef unsigned __int128 wide;
+    wide product = (wide)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
 
 #endif
