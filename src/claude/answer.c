@@ -15,6 +15,7 @@ enum {
 enum {
     CANDIDATE_MAX_BYTES = 8 << 20,
     SPACE_MAX_BYTES = 256, /* white space held at the start of a line */
+    NO_TICKS = 255,        /* the line began with something else */
     ARENA_MAX_BYTES = 1 << 20,
 };
 
@@ -85,6 +86,16 @@ static void begin_line(struct answer *a)
 {
     a->line_start = true;
     a->line_word = SIZE_MAX;
+    a->n_ticks = 0;
+}
+
+/* Follows code blocks in the text, so that the end of one is not taken for the beginning of another. */
+static void count_ticks(struct answer *a, char c)
+{
+    if (c == '`' && a->n_ticks < 3)
+        a->in_fence ^= ++a->n_ticks == 3;
+    else if (a->n_ticks || !is_space(c))
+        a->n_ticks = NO_TICKS;
 }
 
 static void begin_candidate(struct answer *a, size_t at, size_t n_marker, int syntax)
@@ -113,12 +124,13 @@ static void text_byte(struct answer *a)
 {
     char c = a->in.data[a->at];
     bool is_bare = a->line_start && a->line_word == SIZE_MAX && a->refused != a->at &&
-                   (c == '{' || c == '[' || c == '`');
+                   (c == '{' || c == '[' || (c == '`' && !a->in_fence));
     if (is_bare) {
         begin_candidate(a, a->at, 0, -1);
         return;
     }
     a->at++;
+    count_ticks(a, c);
     int opener = matcher_byte(&a->openers, c);
     size_t pending = matcher_pending(&a->openers);
     if (opener >= 0) {
@@ -309,7 +321,7 @@ void answer_reset(struct answer *a)
     a->mode = IN_TEXT;
     a->refused = SIZE_MAX;
     a->syntax = a->stop = -1;
-    a->scanning = a->closed = a->has_text = a->has_ended = a->failed = false;
+    a->scanning = a->closed = a->in_fence = a->has_text = a->has_ended = a->failed = false;
     a->n_calls = 0;
     begin_line(a);
 }

@@ -43,6 +43,8 @@ struct answer {
     uint8_t mode;       /* an enum of answer.c */
     bool line_start;    /* only white space (and what may be a marker) since the line began */
     size_t line_word;   /* where that marker begins, or SIZE_MAX */
+    uint8_t n_ticks;    /* backticks that the line began with so far, or NO_TICKS of answer.c */
+    bool in_fence;      /* a code block was begun: the next fence is its end */
     size_t candidate;   /* where it begins */
     size_t payload;     /* where its JSON may begin: behind the marker */
     size_t refused;     /* a bare candidate here turned out to be none; SIZE_MAX: nowhere */
