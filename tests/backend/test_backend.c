@@ -45,9 +45,10 @@ static void product(const struct weights_tensor *w, const float *x, uint32_t n_r
     be->ops->destroy(be);
 }
 
-/* Within the error that int8 activations may make: half a step of each element's block. */
+/* Within the error that int8 activations may make, half a step of each element's block, divided by
+ * `precision`. */
 static void assert_product(const struct weights_tensor *w, const float *x, uint32_t n_rows,
-                           const float *bias, const float *y)
+                           const float *bias, double precision, const float *y)
 {
     const size_t n_in = w->shape[0], n_out = w->shape[1];
     float *row = malloc(n_in * sizeof *row);
@@ -85,9 +86,9 @@ static void linear_is_the_product_of_the_decoded_weights(void **state)
     for (int i = 0; i < N_TYPES; i++) {
         struct weights_tensor w = fixture_tensor(types[i], N_IN, N_OUT);
         product(&w, x, 2, NULL, 2, NULL, y);
-        assert_product(&w, x, 2, NULL, y);
+        assert_product(&w, x, 2, NULL, 1, y);
         product(&w, x, ROWS, bias, 2, NULL, y);
-        assert_product(&w, x, ROWS, bias, y);
+        assert_product(&w, x, ROWS, bias, 1, y);
         free((void *)w.data);
     }
 }
@@ -159,34 +160,64 @@ static void several_outputs_are_one_pass(void **state)
 
 /* ---- the rest ---- */
 
-static void select_and_logits_take_the_rows_that_want_them(void **state)
+static void select_keeps_the_rows_that_want_logits(void **state)
 {
     (void)state;
-    enum { N_IN = 64, N_VOCAB = 99, ROWS = 10, WANTED = 4 }; /* rows 0, 3, 6, 9 */
+    enum { WIDTH = 64, ROWS = 10, WANTED = 4 }; /* rows 0, 3, 6, 9 */
     struct backend *be = fixture_backend(2, NULL);
-    struct backend_activation *x = fixture_activation(be, N_IN);
-    struct backend_activation *h = fixture_activation(be, N_IN);
-    struct weights_tensor w = fixture_tensor(QUANT_Q8_0, N_IN, N_VOCAB);
-    float logits[WANTED * N_VOCAB], expected[WANTED * N_VOCAB], chosen[WANTED * N_IN];
+    struct backend_activation *x = fixture_activation(be, WIDTH);
+    struct backend_activation *h = fixture_activation(be, WIDTH);
     struct batch batch;
     batch_init(&batch, ROWS);
-    fixture_fill(x->data, ROWS * N_IN);
+    fixture_fill(x->data, ROWS * WIDTH);
     be->ops->begin(be, &batch.batch);
     assert_int_equal(be->ops->select(be, x, h), WANTED);
     for (size_t i = 0; i < WANTED; i++)
-        memcpy(chosen + i * N_IN, x->data + 3 * i * N_IN, sizeof chosen / WANTED);
-    fixture_assert_same(chosen, h->data, WANTED * N_IN, "selected rows");
-    be->ops->logits(be, h, &w, logits);
+        fixture_assert_same(x->data + 3 * i * WIDTH, h->data + i * WIDTH, WIDTH, "selected rows");
     be->ops->end(be);
-    product(&w, chosen, WANTED, NULL, 1, NULL, expected);
-    fixture_assert_same(expected, logits, WANTED * N_VOCAB, "logits");
 
     for (int i = 0; i < ROWS; i++)
         batch.rows[i].wants_logits = false;
     be->ops->begin(be, &batch.batch);
     assert_int_equal(be->ops->select(be, x, h), 0);
     be->ops->end(be);
-    free((void *)w.data);
+    be->ops->destroy(be);
+}
+
+/* Logits of the first n_rows rows of x. */
+static void compute_logits(struct backend *be, struct backend_activation *in,
+                           const struct weights_tensor *w, const float *x, uint32_t n_rows,
+                           float *logits)
+{
+    struct batch batch;
+    batch_init(&batch, n_rows);
+    memcpy(in->data, x, (size_t)n_rows * w->shape[0] * sizeof *x);
+    be->ops->begin(be, &batch.batch);
+    be->ops->logits(be, in, w, logits);
+    be->ops->end(be);
+}
+
+/* A hundred times as exact as int8, and the same bits for each row alone. */
+static void logits_are_exact_and_the_same_alone(void **state)
+{
+    (void)state;
+    enum { N_IN = 768, N_VOCAB = 101, ROWS = 270 };
+    static const uint32_t sizes[] = {1, 2, 3, 7, 20, ROWS};
+    static float x[ROWS * N_IN], alone[ROWS * N_VOCAB], y[ROWS * N_VOCAB];
+    fixture_fill(x, ROWS * N_IN);
+    struct backend *be = fixture_backend(3, NULL);
+    struct backend_activation *in = fixture_activation(be, N_IN);
+    for (int i = 0; i < N_TYPES; i++) {
+        struct weights_tensor w = fixture_tensor(types[i], N_IN, N_VOCAB);
+        for (size_t t = 0; t < ROWS; t++)
+            compute_logits(be, in, &w, x + t * N_IN, 1, alone + t * N_VOCAB);
+        assert_product(&w, x, 5, NULL, 100, alone);
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+            compute_logits(be, in, &w, x, sizes[s], y);
+            fixture_assert_same(alone, y, sizes[s] * N_VOCAB, quant_traits(types[i])->name);
+        }
+        free((void *)w.data);
+    }
     be->ops->destroy(be);
 }
 
@@ -358,7 +389,8 @@ int main(void)
         cmocka_unit_test(linear_is_the_product_of_the_decoded_weights),
         cmocka_unit_test(a_row_is_the_same_alone_and_in_any_batch),
         cmocka_unit_test(several_outputs_are_one_pass),
-        cmocka_unit_test(select_and_logits_take_the_rows_that_want_them),
+        cmocka_unit_test(select_keeps_the_rows_that_want_logits),
+        cmocka_unit_test(logits_are_exact_and_the_same_alone),
         cmocka_unit_test(embed_decodes_the_rows_of_the_table),
         cmocka_unit_test(row_operations_are_their_formulas),
         cmocka_unit_test(rope_is_exact_at_far_positions),

@@ -1,6 +1,10 @@
-/* Matrix products: the activations are quantized once for all outputs, then rows of weights are dealt to
- * the threads. Few tokens stream the weights row by row; many unpack a panel of rows once and multiply it
- * with every tile of tokens. Both give the same bits (kernels.h). */
+/* Matrix products: the activations are quantized once for all outputs, then rows of weights are
+ * dealt to the threads. Few tokens stream the weights row by row; many unpack a panel of rows once
+ * and multiply it with every tile of tokens. Both give the same bits (kernels.h).
+ *
+ * Logits are worth more than int8: there a token has two planes, its quantized activations and
+ * those of what quantization left over, and its result is the sum of both. It costs little, as few
+ * rows want logits, and takes a quarter off the distance from exact activations (in nats). */
 #include "backend/cpu/state.h"
 
 #include <assert.h>
@@ -12,8 +16,8 @@ enum {
     TASK_BYTES = 32 << 10,     /* of weights streamed by one task */
     PANEL_BYTES = 256 << 10,   /* of unpacked weights that one task keeps in cache */
     TASKS_PER_THREAD = 8,      /* at least, so that a late thread costs little */
-    QUANTIZE_ROW_FLOATS = 4,   /* work of quantizing one float, in those of cpu_run_rows */
     MAX_OUTPUTS = 8,
+    STAGE_ROWS = 64, /* weight rows whose planes are added at once */
 };
 
 static size_t n_blocks_of(size_t width)
@@ -42,18 +46,17 @@ void cpu_linear_deinit(struct cpu *cpu)
         cpu_memory_unmap(cpu->threads[i].panels, cpu->threads[i].n_panel_bytes);
 }
 
-static bool reserve_panels(struct cpu *cpu, size_t n_bytes, struct error *err)
+/* Room for unpacked weights, and for what quantization leaves of one row, by thread. */
+static bool reserve_threads(struct cpu *cpu, size_t width, struct error *err)
 {
+    size_t n_bytes = panel_bytes(width) > PANEL_BYTES ? panel_bytes(width) : PANEL_BYTES;
     for (uint32_t i = 0; i < pool_n_threads(cpu->pool); i++) {
         struct cpu_thread *t = &cpu->threads[i];
-        if (t->n_panel_bytes >= n_bytes)
-            continue;
         cpu_memory_unmap(t->panels, t->n_panel_bytes);
-        t->n_panel_bytes = 0;
+        t->n_panel_bytes = n_bytes;
         t->panels = cpu_memory_map(n_bytes, "unpacked weights", err);
         if (!t->panels)
             return false;
-        t->n_panel_bytes = n_bytes;
     }
     return true;
 }
@@ -65,8 +68,7 @@ bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err)
         return true;
     const size_t n = n_places_of(width) * CPU_N_TILES * KERNELS_TILE_TOKENS;
     const size_t n_words = 4 + 2 * CPU_N_CORRECTIONS; /* d, s, two sums, corrections */
-    size_t n_panels = panel_bytes(width) > PANEL_BYTES ? panel_bytes(width) : PANEL_BYTES;
-    if (!reserve_panels(cpu, n_panels, err))
+    if (!reserve_threads(cpu, width, err))
         return false;
     cpu_memory_unmap(x->memory, x->n_bytes);
     x->max_width = 0;
@@ -115,7 +117,8 @@ struct linear_job {
     struct cpu *cpu;
     const float *x; /* [n_tokens][width] */
     size_t width, n_blocks, n_places;
-    uint32_t n_tokens;
+    uint32_t n_tokens; /* that are quantized: n_planes of each row of x */
+    uint32_t n_planes;
     bool few;
     uint32_t n_outputs;
     struct linear_output outputs[MAX_OUTPUTS];
@@ -150,43 +153,71 @@ static void correct(const struct cpu_quantized *x, size_t first, size_t n)
     }
 }
 
-/* One token in natural order; the room behind its last block becomes zeros. */
-static void quantize_row(const struct linear_job *job, uint32_t token)
+/* What the places of `out` leave of x. */
+static void leave(const float *x, size_t n_blocks, const struct kernels_blocks *out, float *left)
 {
-    const struct cpu_quantized *x = &job->cpu->quantized;
-    const size_t first = token * job->n_places, n_tail = job->n_places - job->n_blocks;
-    struct kernels_blocks out = blocks_at(&x->blocks, first, 1, KERNELS_STRANDS);
-    job->cpu->kernels.quantize(job->x + token * job->width, job->n_blocks, &out);
-    memset(out.q + job->n_blocks * KERNELS_BLOCK, 0, n_tail * KERNELS_BLOCK);
-    memset(out.d + job->n_blocks, 0, n_tail * sizeof *out.d);
-    memset(out.s + job->n_blocks, 0, n_tail * sizeof *out.s);
-    for (int h = 0; h < 2; h++)
-        memset(out.half[h] + job->n_blocks, 0, n_tail * sizeof *out.half[h]);
-    correct(x, first, job->n_places);
+    for (size_t b = 0; b < n_blocks; b++) {
+        size_t p = b % KERNELS_STRANDS * out->strand + b / KERNELS_STRANDS * out->step;
+        for (size_t i = 0; i < KERNELS_BLOCK; i++)
+            left[b * KERNELS_BLOCK + i] =
+                x[b * KERNELS_BLOCK + i] - out->d[p] * (float)out->q[p * KERNELS_BLOCK + i];
+    }
 }
 
-static void quantize_tile(const struct linear_job *job, uint32_t tile)
+/* The planes of row `row` of x: plane i to the places from first + i * stride on. */
+static void quantize_planes(const struct linear_job *job, uint32_t row, size_t first,
+                            size_t stride, size_t strand, size_t step, uint32_t thread)
+{
+    const struct kernels *k = &job->cpu->kernels;
+    const float *x = job->x + row * job->width;
+    float *left = job->cpu->threads[thread].panels; /* not in use now, and larger than a row */
+    struct kernels_blocks out = blocks_at(&job->cpu->quantized.blocks, first, strand, step);
+    k->quantize(x, job->n_blocks, &out);
+    for (uint32_t plane = 1; plane < job->n_planes; plane++) {
+        leave(x, job->n_blocks, &out, left);
+        out = blocks_at(&job->cpu->quantized.blocks, first + plane * stride, strand, step);
+        k->quantize(left, job->n_blocks, &out);
+        x = left;
+    }
+}
+
+/* The planes of one row in natural order; the room behind its last block becomes zeros. */
+static void quantize_row(const struct linear_job *job, uint32_t row, uint32_t thread)
+{
+    const struct cpu_quantized *x = &job->cpu->quantized;
+    const size_t first = (size_t)row * job->n_planes * job->n_places;
+    const size_t n_tail = job->n_places - job->n_blocks;
+    quantize_planes(job, row, first, job->n_places, 1, KERNELS_STRANDS, thread);
+    for (uint32_t i = 0; i < job->n_planes; i++) {
+        struct kernels_blocks tail =
+            blocks_at(&x->blocks, first + i * job->n_places + job->n_blocks, 1, KERNELS_STRANDS);
+        memset(tail.q, 0, n_tail * KERNELS_BLOCK);
+        memset(tail.d, 0, n_tail * sizeof *tail.d);
+        memset(tail.s, 0, n_tail * sizeof *tail.s);
+        for (int h = 0; h < 2; h++)
+            memset(tail.half[h], 0, n_tail * sizeof *tail.half[h]);
+    }
+    correct(x, first, job->n_planes * job->n_places);
+}
+
+/* A tile, whose tokens are planes of T / n_planes rows. */
+static void quantize_tile(const struct linear_job *job, uint32_t tile, uint32_t thread)
 {
     enum { T = KERNELS_TILE_TOKENS };
-    const struct cpu_quantized *x = &job->cpu->quantized;
     const size_t first = (size_t)tile * T * job->n_places;
     const size_t room = job->n_places / KERNELS_STRANDS;
-    for (uint32_t t = 0; t < T && tile * T + t < job->n_tokens; t++) {
-        struct kernels_blocks out = blocks_at(&x->blocks, first + t, room * T, T);
-        job->cpu->kernels.quantize(job->x + (tile * T + t) * job->width, job->n_blocks, &out);
-    }
-    correct(x, first, T * job->n_places);
+    for (uint32_t t = 0; t < T && tile * T + t < job->n_tokens; t += job->n_planes)
+        quantize_planes(job, (tile * T + t) / job->n_planes, first + t, 1, room * T, T, thread);
+    correct(&job->cpu->quantized, first, T * job->n_places);
 }
 
-static void quantize_rows(const struct cpu_row_job *rows, uint32_t first, uint32_t n)
+static void quantize_task(void *context, uint32_t i, uint32_t thread)
 {
-    const struct linear_job *job = rows->context;
-    for (uint32_t i = first; i < first + n; i++) {
-        if (job->few)
-            quantize_row(job, i);
-        else
-            quantize_tile(job, i);
-    }
+    const struct linear_job *job = context;
+    if (job->few)
+        quantize_row(job, i, thread);
+    else
+        quantize_tile(job, i, thread);
 }
 
 /* Which correction an output needs, marked as used. */
@@ -222,12 +253,13 @@ static void quantize(struct linear_job *job)
     }
     if (!any)
         return;
-    size_t n_floats = job->width * QUANTIZE_ROW_FLOATS;
-    if (job->few)
-        cpu_run_rows(job->cpu, job->n_tokens, n_floats, quantize_rows, job);
-    else
-        cpu_run_rows(job->cpu, (job->n_tokens + KERNELS_TILE_TOKENS - 1) / KERNELS_TILE_TOKENS,
-                     n_floats * KERNELS_TILE_TOKENS, quantize_rows, job);
+    if (job->few) {
+        for (uint32_t i = 0; i < job->n_tokens / job->n_planes; i++)
+            quantize_task(job, i, 0);
+    } else {
+        pool_run(job->cpu->pool, (job->n_tokens + KERNELS_TILE_TOKENS - 1) / KERNELS_TILE_TOKENS,
+                 quantize_task, job);
+    }
 }
 
 /* ---- products ---- */
@@ -237,38 +269,74 @@ static void add_bias(const struct linear_job *job, const struct linear_output *o
 {
     if (!out->bias)
         return;
-    for (size_t t = 0; t < job->n_tokens; t++)
+    for (size_t t = 0; t < job->n_tokens / job->n_planes; t++)
         job->cpu->kernels.add(out->y + t * out->n_out + first, out->bias + first, n);
 }
 
 static void stream_floats(const struct linear_job *job, const struct linear_output *out,
                           size_t first, size_t n)
 {
-    for (uint32_t t = 0; t < job->n_tokens; t += KERNELS_FEW_TOKENS) {
-        uint32_t n_tokens = job->n_tokens - t;
+    const uint32_t n_rows = job->n_tokens / job->n_planes;
+    for (uint32_t t = 0; t < n_rows; t += KERNELS_FEW_TOKENS) {
         out->type->float_rows(out->w + first * out->row_bytes, out->row_bytes, n, job->width,
                               job->x + t * job->width, job->width,
-                              n_tokens < KERNELS_FEW_TOKENS ? n_tokens : KERNELS_FEW_TOKENS,
+                              n_rows - t < KERNELS_FEW_TOKENS ? n_rows - t : KERNELS_FEW_TOKENS,
                               out->y + t * out->n_out + first, out->n_out);
+    }
+}
+
+/* Where results of n weight rows for token t go: to y, or first to the stage when there are planes
+ * to add. */
+static float *results_at(const struct linear_job *job, const struct linear_output *out,
+                         size_t first, size_t t, float *stage, size_t stage_stride, size_t *stride)
+{
+    *stride = job->n_planes > 1 ? stage_stride : out->n_out;
+    return job->n_planes > 1 ? stage : out->y + t * out->n_out + first;
+}
+
+/* Adds the planes of n_tokens staged tokens from t on. */
+static void add_planes(const struct linear_job *job, const struct linear_output *out, size_t first,
+                       size_t n, size_t t, size_t n_tokens, const float *stage, size_t stride)
+{
+    if (job->n_planes == 1)
+        return;
+    for (size_t i = 0; i < n_tokens; i += job->n_planes) {
+        float *y = out->y + (t + i) / job->n_planes * out->n_out + first;
+        memcpy(y, stage + i * stride, n * sizeof *y);
+        for (size_t plane = 1; plane < job->n_planes; plane++)
+            job->cpu->kernels.add(y, stage + (i + plane) * stride, n);
+    }
+}
+
+static void stream_tokens(const struct linear_job *job, const struct linear_output *out,
+                          size_t first, size_t n, uint32_t t, uint32_t n_tokens)
+{
+    const struct kernels_blocks *x = &job->cpu->quantized.blocks;
+    struct kernels_row_x rows[KERNELS_FEW_TOKENS];
+    float stage[KERNELS_FEW_TOKENS * STAGE_ROWS];
+    for (uint32_t i = 0; i < n_tokens; i++) {
+        size_t p = (t + i) * job->n_places;
+        rows[i] = (struct kernels_row_x){x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
+                                         {out->correction->c[0] + p, out->correction->c[1] + p}};
+    }
+    const size_t chunk = job->n_planes > 1 ? STAGE_ROWS : n;
+    for (size_t i = 0; i < n; i += chunk) {
+        const size_t n_here = n - i < chunk ? n - i : chunk;
+        size_t stride;
+        float *y = results_at(job, out, first + i, t, stage, STAGE_ROWS, &stride);
+        out->type->rows(out->w + (first + i) * out->row_bytes, out->row_bytes, n_here,
+                        job->n_blocks, rows, n_tokens, y, stride);
+        add_planes(job, out, first + i, n_here, t, n_tokens, stage, STAGE_ROWS);
     }
 }
 
 static void stream_rows(const struct linear_job *job, const struct linear_output *out, size_t first,
                         size_t n)
 {
-    const struct kernels_blocks *x = &job->cpu->quantized.blocks;
-    for (uint32_t t = 0; t < job->n_tokens; t += KERNELS_FEW_TOKENS) {
-        struct kernels_row_x rows[KERNELS_FEW_TOKENS];
-        uint32_t n_tokens = 0;
-        for (; n_tokens < KERNELS_FEW_TOKENS && t + n_tokens < job->n_tokens; n_tokens++) {
-            size_t p = (t + n_tokens) * job->n_places;
-            rows[n_tokens] = (struct kernels_row_x){
-                x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
-                {out->correction->c[0] + p, out->correction->c[1] + p}};
-        }
-        out->type->rows(out->w + first * out->row_bytes, out->row_bytes, n, job->n_blocks, rows,
-                        n_tokens, out->y + t * out->n_out + first, out->n_out);
-    }
+    for (uint32_t t = 0; t < job->n_tokens; t += KERNELS_FEW_TOKENS)
+        stream_tokens(job, out, first, n, t,
+                      job->n_tokens - t < KERNELS_FEW_TOKENS ? job->n_tokens - t
+                                                             : KERNELS_FEW_TOKENS);
 }
 
 static struct kernels_panel panel_at(const struct linear_job *job, void *memory, size_t i)
@@ -295,12 +363,16 @@ static void multiply_panels(const struct linear_job *job, const struct linear_ou
         const struct kernels_tile_x tile = {
             x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
             {out->correction->c[0] + p, out->correction->c[1] + p}};
+        const size_t n_tokens = job->n_tokens - t < T ? job->n_tokens - t : T;
         for (size_t i = 0; i < n_panels; i++) {
-            struct kernels_panel panel = panel_at(job, memory, i);
-            job->cpu->kernels.panel[out->type->form](
-                &panel, n - i * R < R ? n - i * R : R, job->n_blocks, &tile,
-                job->n_tokens - t < T ? job->n_tokens - t : T,
-                out->y + t * out->n_out + first + i * R, out->n_out);
+            const struct kernels_panel panel = panel_at(job, memory, i);
+            const size_t row = first + i * R, n_here = n - i * R < R ? n - i * R : R;
+            float stage[T * R];
+            size_t stride;
+            float *y = results_at(job, out, row, t, stage, R, &stride);
+            job->cpu->kernels.panel[out->type->form](&panel, n_here, job->n_blocks, &tile, n_tokens,
+                                                     y, stride);
+            add_planes(job, out, row, n_here, t, n_tokens, stage, R);
         }
     }
 }
@@ -370,25 +442,28 @@ static void add_output(struct linear_job *job, const struct weights_tensor *w, c
     };
 }
 
-static void job_init(struct linear_job *job, struct cpu *cpu, const struct backend_activation *x)
+static void job_init(struct linear_job *job, struct cpu *cpu, const float *x, uint32_t width,
+                     uint32_t n_rows, uint32_t n_planes)
 {
     *job = (struct linear_job){
         .cpu = cpu,
-        .x = x->data,
-        .width = x->width,
-        .n_blocks = n_blocks_of(x->width),
-        .n_places = n_places_of(x->width),
-        .n_tokens = cpu->n_rows,
-        .few = cpu->n_rows <= FEW_ROWS,
+        .x = x,
+        .width = width,
+        .n_blocks = n_blocks_of(width),
+        .n_places = n_places_of(width),
+        .n_tokens = n_rows * n_planes,
+        .n_planes = n_planes,
+        .few = n_rows * n_planes <= FEW_ROWS,
     };
 }
 
 void cpu_linear(struct backend *be, const struct backend_activation *x,
                 const struct backend_linear *outputs, uint32_t n)
 {
+    struct cpu *cpu = (struct cpu *)be;
     struct linear_job job;
     for (uint32_t i = 0; i < n;) {
-        job_init(&job, (struct cpu *)be, x);
+        job_init(&job, cpu, x->data, x->width, cpu->n_rows, 1);
         for (; i < n && job.n_outputs < MAX_OUTPUTS; i++) {
             const struct backend_linear *out = &outputs[i];
             assert(out->y->width == out->w->shape[1] && out->y != x);
@@ -401,8 +476,15 @@ void cpu_linear(struct backend *be, const struct backend_activation *x,
 void cpu_logits(struct backend *be, const struct backend_activation *x,
                 const struct weights_tensor *w, float *logits)
 {
-    struct linear_job job;
-    job_init(&job, (struct cpu *)be, x);
-    add_output(&job, w, NULL, logits);
-    run(&job);
+    enum { PLANES = 2, MAX_ROWS = BACKEND_MAX_ROWS / PLANES };
+    _Static_assert(KERNELS_TILE_TOKENS % PLANES == 0 && KERNELS_FEW_TOKENS % PLANES == 0,
+                   "a row's planes are not parted");
+    struct cpu *cpu = (struct cpu *)be;
+    for (uint32_t row = 0; row < cpu->n_rows; row += MAX_ROWS) {
+        struct linear_job job;
+        uint32_t n = cpu->n_rows - row < MAX_ROWS ? cpu->n_rows - row : MAX_ROWS;
+        job_init(&job, cpu, x->data + (size_t)row * x->width, x->width, n, PLANES);
+        add_output(&job, w, NULL, logits + row * w->shape[1]);
+        run(&job);
+    }
 }
