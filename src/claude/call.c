@@ -40,6 +40,7 @@ struct claude_call {
     int64_t byte_ms, news_ms; /* when there was something new; without pings */
     bool is_done;
     int status;
+    struct engine_usage usage; /* so far */
 };
 
 /* ---- life ---- */
@@ -99,8 +100,8 @@ static void on_started(void *context, uint32_t n_cached, uint32_t n_to_compute)
 {
     struct claude_call *call = context;
     size_t n_before = begin(call);
-    const struct engine_usage usage = {n_cached + n_to_compute, n_cached, 0};
-    events_start(&call->events, &usage);
+    call->usage = (struct engine_usage){n_cached + n_to_compute, n_cached, 0};
+    events_start(&call->events, &call->usage);
     publish(call, n_before);
 }
 
@@ -157,6 +158,7 @@ static enum engine_verdict restart(struct claude_call *call)
 {
     call->wants_restart = false;
     call->is_restarted = true;
+    call->usage.n_generated = 0;
     memcpy(call->mask, call->claude->mask_start, call->claude->n_mask_words * sizeof *call->mask);
     answer_reset(&call->answer);
     return ENGINE_RESTART;
@@ -182,6 +184,7 @@ static enum engine_verdict on_token(void *context, int32_t id, const char *bytes
     if (!n_bytes)
         bytes = marker_of(call, id, &n_bytes);
     size_t n_before = begin(call);
+    call->usage.n_generated++;
     enum engine_verdict v = verdict(call, answer_feed(&call->answer, bytes, n_bytes));
     publish(call, n_before);
     return v;
@@ -233,6 +236,7 @@ static void on_finished(void *context, enum engine_finish reason, const struct e
 {
     struct claude_call *call = context;
     size_t n_before = begin(call);
+    call->usage = *usage;
     finish(call, reason, usage);
     call->is_done = true;
     publish(call, n_before);
@@ -407,6 +411,14 @@ int claude_call_status(const struct claude_call *call)
     int status = call->status;
     pthread_mutex_unlock(lock);
     return status;
+}
+
+void claude_call_usage(const struct claude_call *call, struct engine_usage *out)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)&call->lock;
+    pthread_mutex_lock(lock);
+    *out = call->usage;
+    pthread_mutex_unlock(lock);
 }
 
 /* Signs of life, but not for somebody who still has something to read. */

@@ -55,6 +55,8 @@ size_t claude_call_read(struct claude_call *call, char *dst, size_t max);
 bool claude_call_done(const struct claude_call *call);
 /* Once done, the status of a non-stream answer: 200, or that of the error its bytes describe. */
 int claude_call_status(const struct claude_call *call);
+/* What it took so far: all 0 before it started, the whole once done. */
+void claude_call_usage(const struct claude_call *call, struct engine_usage *out);
 /* Lets time pass: adds a ping or the neutral message_delta when the stream was silent too long. */
 void claude_call_tick(struct claude_call *call, int64_t now_ms);
 /* Ends the call, cancelling what still runs. No wake comes after it returns. */

@@ -396,19 +396,30 @@ enum MHD_Result exchange_handle(void *server, struct MHD_Connection *connection,
 
 /* ---- its end ---- */
 
+static void copy_printable(char *out, const char *text, size_t size)
+{
+    size_t n = 0;
+    for (; text[n] && n + 1 < size; n++)
+        out[n] = text[n] < 0x20 || text[n] >= 0x7f ? '?' : text[n];
+    out[n] = 0;
+}
+
+/* One line per request, for people. */
 static void log_line(struct exchange *x, enum MHD_RequestTerminationCode code)
 {
-    long long ms = (long long)(clock_now_ms() - x->started_ms);
-    char path[sizeof x->path];
-    for (size_t i = 0; i < sizeof path; i++) {
-        unsigned char c = (unsigned char)x->path[i];
-        path[i] = c && (c < 0x20 || c >= 0x7f) ? '?' : (char)c;
+    char path[sizeof x->path], tokens[96] = "";
+    copy_printable(path, x->path, sizeof path);
+    if (x->call) {
+        struct engine_usage u;
+        claude_call_usage(x->call, &u);
+        snprintf(tokens, sizeof tokens, ", %u tokens in (%u cached), %u out", u.n_prompt,
+                 u.n_cached, u.n_generated);
     }
-    if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
-        log_info("%s %s %d %lld ms %s", x->method, path, x->status, ms, x->request_id);
-    else
-        log_info("%s %s %d %lld ms %s (the connection closed)", x->method, path, x->status, ms,
-                 x->request_id);
+    /* 499, as nginx says it: the client left before there was an answer */
+    log_info("%s %s %d, %lld ms%s%s (%s)", x->method, path, x->status ? x->status : 499,
+             (long long)(clock_now_ms() - x->started_ms), tokens,
+             code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "" : ", the connection closed",
+             x->request_id);
 }
 
 void exchange_completed(void *server, struct MHD_Connection *connection, void **exchange,
@@ -424,9 +435,9 @@ void exchange_completed(void *server, struct MHD_Connection *connection, void **
     x->peer->exchange = NULL;
     x->peer->since_ms = clock_now_ms();
     pthread_mutex_unlock(&s->lock);
+    log_line(x, code);
     if (x->call)
         claude_call_end(x->call);
-    log_line(x, code);
     drop_body(x);
     buf_deinit(&x->answer);
     free(x);

@@ -287,7 +287,8 @@ class WithModel(unittest.TestCase):
                 code, seconds, err = s.stop(number)
                 self.assertEqual(code, 0)
                 self.assertLess(seconds, 3)
-                self.assertRegex(err, r"POST /v1/messages 200 \d+ ms")
+                line = r"POST /v1/messages 200, \d+ ms, \d+ tokens in \(\d+ cached\), \d+ out"
+                self.assertRegex(err, line)
 
     def test_serve_stops_in_the_middle_of_answers(self):
         with Serving() as s:

@@ -187,6 +187,12 @@ int claude_call_status(const struct claude_call *call)
     return call->status;
 }
 
+void claude_call_usage(const struct claude_call *call, struct engine_usage *out)
+{
+    *out = (struct engine_usage){
+        .n_prompt = 7, .n_cached = 3, .n_generated = (uint32_t)call->n_events};
+}
+
 void claude_call_tick(struct claude_call *call, int64_t now_ms)
 {
     (void)now_ms;
