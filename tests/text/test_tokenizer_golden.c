@@ -1,0 +1,205 @@
+/* The real vocabularies against llama.cpp: the same ids for a few thousand texts, and the same bytes back. */
+#include "test_tokenizer_cases.h"
+
+#include "base/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { SKIPPED = 77 };
+
+static struct tokenizer_cases cases;
+static struct weights *weights;
+static struct tokenizer *tokenizer;
+static const char *model; /* "qwen2" or "smollm" */
+
+/* PENSIEVE_TEST_MODELS, else the store's folder. */
+static void model_path(char *path, size_t n, const char *file)
+{
+    const char *dir = getenv("PENSIEVE_TEST_MODELS"), *home = getenv("PENSIEVE_HOME");
+    const char *data = getenv("XDG_DATA_HOME"), *user = getenv("HOME");
+    if (dir && *dir)
+        snprintf(path, n, "%s/%s", dir, file);
+    else if (home && *home)
+        snprintf(path, n, "%s/models/%s", home, file);
+    else if (data && *data)
+        snprintf(path, n, "%s/pensieve/models/%s", data, file);
+    else
+        snprintf(path, n, "%s/.local/share/pensieve/models/%s", user ? user : "", file);
+}
+
+/* Compares one case with a line of ids. */
+static bool same_as_line(const struct token_list *list, char *line)
+{
+    char *p = line;
+    for (size_t i = 0; i < list->n; i++) {
+        char *end;
+        if (strtol(p, &end, 10) != list->ids[i] || end == p)
+            return false;
+        p = end;
+    }
+    return *p == '\n';
+}
+
+static void qwen2_ids_are_those_of_the_reference(void **state)
+{
+    (void)state;
+    FILE *golden = tokenizer_cases_open("qwen2.ids");
+    char *line = NULL;
+    size_t cap = 0, n_wrong = 0;
+    for (size_t i = 0; i < cases.n; i++) {
+        const struct tokenizer_case *one = &cases.items[i];
+        struct token_list list =
+            tokenizer_cases_encode(tokenizer, one, one->plain ? 0 : TOKENIZER_SPECIAL);
+        assert_true(getline(&line, &cap, golden) > 0);
+        bool right = same_as_line(&list, line);
+        if (!right && n_wrong < 10)
+            print_error("case %zu, expected: %s", i, line);
+        n_wrong += !right;
+        assert_true(tokenizer_cases_round_trip(tokenizer, one, &list, 0));
+        token_list_deinit(&list);
+    }
+    assert_true(getline(&line, &cap, golden) < 0);
+    free(line);
+    fclose(golden);
+    assert_int_equal(n_wrong, 0);
+}
+
+static void smollm_ids_are_those_of_the_reference(void **state)
+{
+    (void)state;
+    FILE *golden = tokenizer_cases_open("smollm.crc");
+    assert_int_equal(
+        tokenizer_cases_compare_crc(&cases, tokenizer, TOKENIZER_SPECIAL, golden, 1, "smollm"), 0);
+    assert_int_equal(fgetc(golden), EOF);
+    fclose(golden);
+}
+
+static void special_tokens_are_known(void **state)
+{
+    (void)state;
+    bool qwen = !strcmp(model, "qwen2");
+    assert_int_equal(tokenizer_n_vocab(tokenizer), qwen ? 151936 : 49152);
+    assert_int_equal(tokenizer_eos(tokenizer), qwen ? 151645 : 2);
+    assert_int_equal(tokenizer_bos(tokenizer), qwen ? 151643 : 1);
+    int32_t end = tokenizer_find(tokenizer, "<|im_end|>");
+    int32_t text = tokenizer_find(tokenizer, "<|endoftext|>");
+    int32_t start = tokenizer_find(tokenizer, "<|im_start|>");
+    assert_int_equal(end, qwen ? 151645 : 2);
+    assert_true(tokenizer_is_eog(tokenizer, end) && tokenizer_is_control(tokenizer, end));
+    assert_true(tokenizer_is_eog(tokenizer, text) && tokenizer_is_control(tokenizer, text));
+    assert_true(!tokenizer_is_eog(tokenizer, start) && tokenizer_is_control(tokenizer, start));
+    int32_t word = tokenizer_find(tokenizer, " the");
+    assert_true(word >= 0);
+    assert_false(tokenizer_is_eog(tokenizer, word) || tokenizer_is_control(tokenizer, word));
+    if (qwen) {
+        int32_t call = tokenizer_find(tokenizer, "<tool_call>");
+        assert_int_equal(call, 151657);
+        assert_false(tokenizer_is_control(tokenizer, call));
+        assert_true(tokenizer_is_control(tokenizer, 151700)); /* fills the matrix up */
+    }
+}
+
+/* Neither model wants a beginning-of-sequence token. */
+static void no_bos_is_put_where_none_is_wanted(void **state)
+{
+    (void)state;
+    struct token_list list = {0};
+    struct error err;
+    assert_true(tokenizer_encode(tokenizer, "a", 1, TOKENIZER_BOS, &list, &err));
+    assert_int_equal(list.n, 1);
+    token_list_deinit(&list);
+}
+
+static void every_piece_is_found_by_its_bytes(void **state)
+{
+    (void)state;
+    size_t n_other = 0;
+    for (int32_t id = 0; (size_t)id < tokenizer_n_vocab(tokenizer); id++) {
+        size_t n, m;
+        const char *piece = tokenizer_piece(tokenizer, id, &n);
+        char text[1024];
+        assert_true(n > 0 && n < sizeof text);
+        memcpy(text, piece, n);
+        text[n] = 0;
+        if (memchr(piece, 0, n))
+            continue;
+        int32_t found = tokenizer_find(tokenizer, text);
+        assert_true(found >= 0);
+        const char *other = tokenizer_piece(tokenizer, found, &m);
+        assert_true(n == m && !memcmp(piece, other, n));
+        n_other += found != id;
+    }
+    assert_int_equal(n_other, 0);
+}
+
+/* Generous limits, for slow and busy machines: they catch a quadratic step, not a slow day. */
+static void creation_and_long_texts_take_no_time(void **state)
+{
+    (void)state;
+    struct error err;
+    int64_t begin_ms = clock_now_ms();
+    struct tokenizer *again = tokenizer_create(weights, &err);
+    int64_t create_ms = clock_now_ms() - begin_ms;
+    assert_non_null(again);
+    tokenizer_destroy(again);
+    size_t n = 1 << 20;
+    char *text = malloc(n);
+    assert_non_null(text);
+    const char *const fills[] = {"a", " ", "<", "\n", "\xff", "ab", "<|im_", "\xe4\xbd\xa0", "a\t"};
+    int64_t longest_ms = 0;
+    for (size_t f = 0; f < sizeof fills / sizeof *fills; f++) {
+        struct token_list list = {0};
+        for (size_t i = 0; i < n; i++)
+            text[i] = fills[f][i % strlen(fills[f])];
+        begin_ms = clock_now_ms();
+        assert_true(tokenizer_encode(tokenizer, text, n, TOKENIZER_SPECIAL, &list, &err));
+        int64_t ms = clock_now_ms() - begin_ms;
+        longest_ms = ms > longest_ms ? ms : longest_ms;
+        token_list_deinit(&list);
+    }
+    free(text);
+    print_message("created in %lld ms; a megabyte in at most %lld ms\n", (long long)create_ms,
+                  (long long)longest_ms);
+    assert_true(create_ms < 1000);
+    assert_true(longest_ms < 10000);
+}
+
+int main(int argc, char **argv)
+{
+    char path[4096];
+    struct error err;
+    model = argc > 1 ? argv[1] : "qwen2";
+    bool qwen = !strcmp(model, "qwen2");
+    model_path(path, sizeof path, qwen ? "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+                                       : "SmolLM2-135M-Instruct.Q4_1.gguf");
+    if (access(path, R_OK)) {
+        printf("SKIPPED: the model %s is not there\n", path);
+        return SKIPPED;
+    }
+    tokenizer_cases_init(&cases);
+    weights = weights_open(path, &err);
+    tokenizer = weights ? tokenizer_create(weights, &err) : NULL;
+    if (!tokenizer) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        qwen ? (struct CMUnitTest)cmocka_unit_test(qwen2_ids_are_those_of_the_reference)
+             : (struct CMUnitTest)cmocka_unit_test(smollm_ids_are_those_of_the_reference),
+        cmocka_unit_test(special_tokens_are_known),
+        cmocka_unit_test(no_bos_is_put_where_none_is_wanted),
+        cmocka_unit_test(every_piece_is_found_by_its_bytes),
+        cmocka_unit_test(creation_and_long_texts_take_no_time),
+    };
+    int failed = cmocka_run_group_tests_name(model, tests, NULL, NULL);
+    tokenizer_destroy(tokenizer);
+    weights_close(weights);
+    tokenizer_cases_deinit(&cases);
+    return failed;
+}
