@@ -89,7 +89,8 @@ static void begin_line(struct answer *a)
     a->n_ticks = 0;
 }
 
-/* Follows code blocks in the text, so that the end of one is not taken for the beginning of another. */
+/* Follows code blocks in the text, so that the end of one is not taken for the beginning of
+ * another. */
 static void count_ticks(struct answer *a, char c)
 {
     if (c == '`' && a->n_ticks < 3)
@@ -113,7 +114,8 @@ static void text_in_line_start(struct answer *a, char c, size_t pending)
 {
     if (a->line_word == SIZE_MAX && !is_space(c))
         a->line_word = a->at - 1;
-    if (a->line_word == SIZE_MAX ? a->at - a->from > SPACE_MAX_BYTES : pending != a->at - a->line_word) {
+    if (a->line_word == SIZE_MAX ? a->at - a->from > SPACE_MAX_BYTES
+                                 : pending != a->at - a->line_word) {
         a->line_start = a->line_word == SIZE_MAX;
         a->line_word = SIZE_MAX;
         release_until(a, a->at - pending);

@@ -1,5 +1,5 @@
-/* One message on its way: the engine's thread puts the answer's bytes in, the connection's owner takes them
- * out. It is freed when both are done with it. */
+/* One message on its way: the engine's thread puts the answer's bytes in, the connection's owner
+ * takes them out. It is freed when both are done with it. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "claude/answer.h"
@@ -36,7 +36,7 @@ struct claude_call {
     pthread_mutex_t lock; /* for what follows */
     struct events events;
     struct buf out;
-    size_t n_read; /* of out, taken already */
+    size_t n_read;            /* of out, taken already */
     int64_t byte_ms, news_ms; /* when there was something new; without pings */
     bool is_done;
     int status;
@@ -116,7 +116,8 @@ static void on_text(void *context, const char *bytes, size_t n)
     events_text(&call->events, bytes, n);
 }
 
-/* A pointless repetition is not handed on. If the client has heard nothing yet, the answer begins anew. */
+/* A pointless repetition is not handed on. If the client has heard nothing yet, the answer begins
+ * anew. */
 static void refuse_repeat(struct claude_call *call, const char *name)
 {
     call->wants_restart = !call->is_restarted && !call->events.n_blocks && call->mask;

@@ -1,7 +1,7 @@
-/* The Anthropic domain, whole: from the body of an HTTP request to the bytes of its answer. A `struct claude`
- * is a loaded model that speaks the Messages API; a *call* is one POST /v1/messages on its way. The bytes
- * of a call's answer (SSE events, or one JSON object) are made on the engine's thread and read by whoever
- * owns the connection. Knows no sockets and no kernels. */
+/* The Anthropic domain, whole: from the body of an HTTP request to the bytes of its answer. A
+ * `struct claude` is a loaded model that speaks the Messages API; a *call* is one POST /v1/messages
+ * on its way. The bytes of a call's answer (SSE events, or one JSON object) are made on the
+ * engine's thread and read by whoever owns the connection. Knows no sockets and no kernels. */
 #ifndef PENSIEVE_CLAUDE_CLAUDE_H
 #define PENSIEVE_CLAUDE_CLAUDE_H
 
@@ -23,11 +23,11 @@ struct claude_options {
     const char *display_name; /* for GET /v1/models */
     int64_t created_at;       /* seconds since 1970, of the model file */
     struct engine_sampling sampling; /* where a request names none */
-    bool has_seed;            /* sampling.seed holds; otherwise each request draws its own */
-    uint32_t repeat_guard;    /* identical calls with identical results after which the next is not handed
-                                 on; 0: off */
-    uint32_t keep_alive_ms;   /* silence after which a neutral message_delta is sent; 0: 60000 */
-    uint32_t ping_ms;         /* silence after which a ping is sent; 0: 10000 */
+    bool has_seed;                   /* sampling.seed holds; otherwise each request draws its own */
+    uint32_t repeat_guard;  /* identical calls with identical results after which the next is not
+                               handed  on; 0: off */
+    uint32_t keep_alive_ms; /* silence after which a neutral message_delta is sent; 0: 60000 */
+    uint32_t ping_ms;       /* silence after which a ping is sent; 0: 10000 */
 };
 
 /* Everything is borrowed and must outlive the claude. */
@@ -41,9 +41,9 @@ void claude_destroy(struct claude *c);
 int claude_error_status(enum error_code code);
 void claude_error_body(struct buf *out, const struct error *err, const char *request_id);
 
-/* POST /v1/messages. Parses, validates (every error names the field), renders, tokenizes and submits.
- * `wake` is called from any thread whenever there is more to read or the call is done; it must not block
- * and may come before this function returns. NULL on refusal, with the error. */
+/* POST /v1/messages. Parses, validates (every error names the field), renders, tokenizes and
+ * submits. `wake` is called from any thread whenever there is more to read or the call is done; it
+ * must not block and may come before this function returns. NULL on refusal, with the error. */
 struct claude_call *claude_call_start(struct claude *c, const char *body, size_t n_bytes,
                                       const char *request_id, void (*wake)(void *context),
                                       void *context, struct error *err);

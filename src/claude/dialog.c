@@ -161,8 +161,8 @@ static void add_result(struct dialog *d, const struct request_block *b)
     d->role = "tool";
     buf_puts(&d->text, label);
     buf_append(&d->text, b->text.data, b->text.n);
-    json_t *message = json_pack("{s:s, s:s, s:s}", "role", "tool", "tool_call_id", b->id, "name",
-                                b->use->name);
+    json_t *message =
+        json_pack("{s:s, s:s, s:s}", "role", "tool", "tool_call_id", b->id, "name", b->use->name);
     set_text(d, message, "content", &d->text);
     d->role = NULL;
     push(d, message);
@@ -232,8 +232,8 @@ static void add_tools_text(struct dialog *d, const struct request *r)
     buf_deinit(&text);
 }
 
-/* What the API promises and a mask will one day enforce is asked for at the end, where it leaves the
- * prefix that other requests share as it is. */
+/* What the API promises and a mask will one day enforce is asked for at the end, where it leaves
+ * the prefix that other requests share as it is. */
 static void add_wishes(struct dialog *d, const struct request *r)
 {
     struct buf text;

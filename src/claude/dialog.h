@@ -1,6 +1,6 @@
-/* A request's conversation in the form that chat templates read: an array of {role, content, …}. Where a template
- * lacks something (tools, a system role, a system message in the middle), it is said in text that
- * every template carries. Knows no tokens. */
+/* A request's conversation in the form that chat templates read: an array of {role, content, …}.
+ * Where a template lacks something (tools, a system role, a system message in the middle), it is
+ * said in text that every template carries. Knows no tokens. */
 #ifndef PENSIEVE_CLAUDE_DIALOG_H
 #define PENSIEVE_CLAUDE_DIALOG_H
 
@@ -16,13 +16,14 @@ struct dialog_format {
     bool mid_system; /* also after the first message */
 };
 
-/* The messages, in order, neighbours of one role joined. `tail` is appended to the last assistant message, whose
- * text then is the beginning of the answer; NULL: the answer begins anew. NULL: out of memory. */
+/* The messages, in order, neighbours of one role joined. `tail` is appended to the last assistant
+ * message, whose text then is the beginning of the answer; NULL: the answer begins anew. NULL: out
+ * of memory. */
 json_t *dialog_messages(const struct request *r, const struct dialog_format *format,
                         const char *tail);
 
-/* The offered tools as [{type, function: {name, description, parameters}}], or JSON null when there are
- * none or the template has no place for them. NULL: out of memory. */
+/* The offered tools as [{type, function: {name, description, parameters}}], or JSON null when there
+ * are none or the template has no place for them. NULL: out of memory. */
 json_t *dialog_tools(const struct request *r, const struct dialog_format *format);
 
 #endif

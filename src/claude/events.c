@@ -14,12 +14,9 @@ static const struct {
     int status;
     const char *type;
 } error_rows[] = {
-    {ERROR_USAGE, 400, "invalid_request_error"},
-    {ERROR_INPUT, 400, "invalid_request_error"},
-    {ERROR_FORMAT, 400, "invalid_request_error"},
-    {ERROR_UNSUPPORTED, 400, "invalid_request_error"},
-    {ERROR_NOT_FOUND, 404, "not_found_error"},
-    {ERROR_TOO_LARGE, 413, "request_too_large"},
+    {ERROR_USAGE, 400, "invalid_request_error"},  {ERROR_INPUT, 400, "invalid_request_error"},
+    {ERROR_FORMAT, 400, "invalid_request_error"}, {ERROR_UNSUPPORTED, 400, "invalid_request_error"},
+    {ERROR_NOT_FOUND, 404, "not_found_error"},    {ERROR_TOO_LARGE, 413, "request_too_large"},
     {ERROR_BUSY, 529, "overloaded_error"},
 };
 
@@ -45,8 +42,8 @@ static const char *error_type(enum error_code code)
 
 void events_error_body(struct buf *out, const struct error *err, const char *request_id)
 {
-    buf_printf(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":",
-               error_type(err->code));
+    buf_printf(
+        out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", error_type(err->code));
     json_text_string(out, err->message, strlen(err->message));
     buf_puts(out, "},\"request_id\":");
     if (request_id)
@@ -298,8 +295,8 @@ void events_ping(struct events *e)
     end_event(e);
 }
 
-/* Both official SDKs overwrite stop_reason, stop_sequence and output_tokens with each message_delta, so the one
- * at the end wins. Inside a text block an empty delta says as little. */
+/* Both official SDKs overwrite stop_reason, stop_sequence and output_tokens with each
+ * message_delta, so the one at the end wins. Inside a text block an empty delta says as little. */
 void events_keep_alive(struct events *e)
 {
     if (!e->stream || !e->has_started)

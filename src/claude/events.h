@@ -1,5 +1,5 @@
-/* A message as the client reads it: Server-Sent Events in the documented order, or one JSON object at the end.
- * Knows how the API spells things, and nothing of models. Not thread-safe. */
+/* A message as the client reads it: Server-Sent Events in the documented order, or one JSON object
+ * at the end. Knows how the API spells things, and nothing of models. Not thread-safe. */
 #ifndef PENSIEVE_CLAUDE_EVENTS_H
 #define PENSIEVE_CLAUDE_EVENTS_H
 
@@ -20,12 +20,12 @@ enum events_block { EVENTS_NO_BLOCK, EVENTS_TEXT_BLOCK };
 struct events {
     struct buf *out; /* borrowed: where the bytes go */
     bool stream;
-    const char *model;        /* as the request named it; borrowed */
+    const char *model; /* as the request named it; borrowed */
     char id[MESSAGE_ID_BYTES];
     enum events_block open;
-    size_t n_blocks;          /* begun */
+    size_t n_blocks; /* begun */
     bool has_started;
-    struct buf content;       /* of a message that is sent whole: its blocks so far */
+    struct buf content; /* of a message that is sent whole: its blocks so far */
 };
 
 void events_init(struct events *e, struct buf *out, bool stream, const char *model);
@@ -40,8 +40,8 @@ void events_finish(struct events *e, const char *stop_reason, const char *stop_s
                    size_t n_stop_sequence, const struct engine_usage *usage);
 void events_fail(struct events *e, const struct error *err, const char *request_id);
 
-/* Signs of life, only in streams. keep_alive is what Claude Code counts as news, and changes nothing in any
- * client's idea of the message. */
+/* Signs of life, only in streams. keep_alive is what Claude Code counts as news, and changes
+ * nothing in any client's idea of the message. */
 void events_ping(struct events *e);
 void events_keep_alive(struct events *e);
 

@@ -2,8 +2,8 @@
 
 #include <stdint.h>
 
-/* Length of the well-formed sequence at bytes[0..n), 0 if it is wrong, -1 if it is right so far but cut
- * (Unicode 15, table 3-7). */
+/* Length of the well-formed sequence at bytes[0..n), 0 if it is wrong, -1 if it is right so far but
+ * cut (Unicode 15, table 3-7). */
 static int sequence_length(const uint8_t *bytes, size_t n)
 {
     uint8_t c = bytes[0], least = 0x80, most = 0xbf;

@@ -1,5 +1,5 @@
-/* Any bytes as the inside of a JSON string. A model may write broken UTF-8, which JSON libraries refuse to
- * hold: here each wrong byte becomes U+FFFD. */
+/* Any bytes as the inside of a JSON string. A model may write broken UTF-8, which JSON libraries
+ * refuse to hold: here each wrong byte becomes U+FFFD. */
 #ifndef PENSIEVE_CLAUDE_JSON_TEXT_H
 #define PENSIEVE_CLAUDE_JSON_TEXT_H
 
@@ -12,7 +12,8 @@ void json_text_escape(struct buf *out, const char *bytes, size_t n);
 /* With them. */
 void json_text_string(struct buf *out, const char *bytes, size_t n);
 
-/* How many bytes at the end of bytes[n] begin a UTF-8 sequence that more bytes could complete: 0 to 3. */
+/* How many bytes at the end of bytes[n] begin a UTF-8 sequence that more bytes could complete: 0
+ * to 3. */
 size_t json_text_unfinished(const char *bytes, size_t n);
 
 #endif

@@ -24,9 +24,9 @@ static bool no_memory(struct error *err)
 static bool render(const struct chat_template *t, const char *bos, const char *eos,
                    json_t *messages, json_t *tools, bool is_new, struct buf *out, struct error *err)
 {
-    json_t *context = json_pack("{s:o*, s:o*, s:b, s:s, s:s, s:n}", "messages", messages, "tools",
-                                tools, "add_generation_prompt", is_new, "bos_token", bos,
-                                "eos_token", eos, "documents");
+    json_t *context =
+        json_pack("{s:o*, s:o*, s:b, s:s, s:s, s:n}", "messages", messages, "tools", tools,
+                  "add_generation_prompt", is_new, "bos_token", bos, "eos_token", eos, "documents");
     bool ok = context && messages && tools;
     if (!ok)
         no_memory(err);
@@ -52,8 +52,8 @@ static bool render_request(const struct prompt *p, const struct request *r, cons
                   dialog_tools(r, &p->format), !tail, out, err);
 }
 
-/* Templates that rewrite old answers lose the mark: there the text is put behind the opening of a new
- * answer. */
+/* Templates that rewrite old answers lose the mark: there the text is put behind the opening of a
+ * new answer. */
 static bool render_behind_opening(const struct prompt *p, const struct request *r, struct buf *out,
                                   struct error *err)
 {
@@ -76,7 +76,8 @@ static bool render_continued(const struct prompt *p, const struct request *r, st
     size_t before = out->len;
     if (!render_request(p, r, TAIL, out, err))
         return false;
-    const char *end = buf_failed(out) ? NULL : find_last(out->data + before, out->len - before, TAIL);
+    const char *end =
+        buf_failed(out) ? NULL : find_last(out->data + before, out->len - before, TAIL);
     if (!end) {
         out->len = before;
         return render_behind_opening(p, r, out, err);
@@ -190,8 +191,12 @@ static char *piece(const struct tokenizer *t, int32_t id)
 bool prompt_init(struct prompt *p, const struct tokenizer *tokenizer,
                  const struct chat_template *chat_template, struct error *err)
 {
-    *p = (struct prompt){tokenizer, chat_template, piece(tokenizer, tokenizer_bos(tokenizer)),
-                         piece(tokenizer, tokenizer_eos(tokenizer)), {0}, 0};
+    *p = (struct prompt){tokenizer,
+                         chat_template,
+                         piece(tokenizer, tokenizer_bos(tokenizer)),
+                         piece(tokenizer, tokenizer_eos(tokenizer)),
+                         {0},
+                         0};
     if (!p->bos || !p->eos) {
         prompt_deinit(p);
         return no_memory(err);

@@ -1,5 +1,5 @@
-/* From a request to the tokens of its prompt, through the model's own chat template. Finds out by trial what the
- * template can do. Knows no engine. */
+/* From a request to the tokens of its prompt, through the model's own chat template. Finds out by
+ * trial what the template can do. Knows no engine. */
 #ifndef PENSIEVE_CLAUDE_PROMPT_H
 #define PENSIEVE_CLAUDE_PROMPT_H
 
@@ -21,8 +21,8 @@ bool prompt_init(struct prompt *p, const struct tokenizer *tokenizer,
                  const struct chat_template *chat_template, struct error *err);
 void prompt_deinit(struct prompt *p);
 
-/* Found by rendering small conversations with marked words: what the template can do, and how it writes calls
- * (where it does not, as dialog.c does). */
+/* Found by rendering small conversations with marked words: what the template can do, and how it
+ * writes calls (where it does not, as dialog.c does). */
 struct dialog_format prompt_probe(const struct chat_template *t, const char *bos, const char *eos,
                                   unsigned *own_syntaxes);
 

@@ -29,7 +29,8 @@ static bool does_the_same(const struct request_message *m, const struct request_
     return false;
 }
 
-/* How many answers in a row, up to message `last`, made this call with this result; looks for n at most. */
+/* How many answers in a row, up to message `last`, made this call with this result; looks for n at
+ * most. */
 static uint32_t count_identical(const struct request *r, size_t last,
                                 const struct request_block *use, uint32_t n)
 {

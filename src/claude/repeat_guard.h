@@ -1,5 +1,6 @@
-/* Small models like to repeat the very call that has just succeeded. This knows the calls of a conversation
- * whose next repetition would be pointless, and the tokens that open a call. Knows no engine. */
+/* Small models like to repeat the very call that has just succeeded. This knows the calls of a
+ * conversation whose next repetition would be pointless, and the tokens that open a call. Knows no
+ * engine. */
 #ifndef PENSIEVE_CLAUDE_REPEAT_GUARD_H
 #define PENSIEVE_CLAUDE_REPEAT_GUARD_H
 
@@ -9,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The calls of the last turn that n_identical turns in a row have made with the same arguments, with the same
- * result and without an error, and whose result is what the model was shown last. */
+/* The calls of the last turn that n_identical turns in a row have made with the same arguments,
+ * with the same result and without an error, and whose result is what the model was shown last. */
 struct repeat_guard {
     const struct request_block **calls; /* [n_calls], in the request's arena */
     size_t n_calls;
@@ -20,8 +21,8 @@ struct repeat_guard {
 bool repeat_guard_init(struct repeat_guard *g, struct request *r, uint32_t n_identical);
 bool repeat_guard_hits(const struct repeat_guard *g, const char *name, const json_t *arguments);
 
-/* A bitset over the vocabulary, n_words 64-bit words; the caller frees. Tokens that may open a call; with_end: and
- * those that end an answer. NULL: out of memory. */
+/* A bitset over the vocabulary, n_words 64-bit words; the caller frees. Tokens that may open a
+ * call; with_end: and those that end an answer. NULL: out of memory. */
 uint64_t *repeat_guard_mask(const struct tokenizer *t, bool with_end, size_t *n_words);
 
 #endif

@@ -113,8 +113,8 @@ bool request_text_from(struct request *r, struct buf *b, struct request_text *ou
 
 /* ---- the body's size ---- */
 
-/* Counts what the JSON parser would have to build, before it does: a few bytes of body can cost a hundred of
- * memory, and nesting costs stack. */
+/* Counts what the JSON parser would have to build, before it does: a few bytes of body can cost a
+ * hundred of memory, and nesting costs stack. */
 static bool check_shape(const char *body, size_t n, struct error *err)
 {
     size_t depth = 0, n_values = 0;

@@ -1,5 +1,5 @@
-/* A Messages request as this server understands it: parsed from a JSON body, checked, every error naming its
- * field as Anthropic does. Knows no template, no tokens and no sockets. */
+/* A Messages request as this server understands it: parsed from a JSON body, checked, every error
+ * naming its field as Anthropic does. Knows no template, no tokens and no sockets. */
 #ifndef PENSIEVE_CLAUDE_REQUEST_H
 #define PENSIEVE_CLAUDE_REQUEST_H
 
@@ -37,9 +37,9 @@ enum request_block_kind {
 
 struct request_block {
     enum request_block_kind kind;
-    struct request_text text; /* of text and thinking, or what a tool gave */
-    const char *id, *name;    /* tool_use */
-    json_t *input;            /* tool_use: an object */
+    struct request_text text;           /* of text and thinking, or what a tool gave */
+    const char *id, *name;              /* tool_use */
+    json_t *input;                      /* tool_use: an object */
     const struct request_block *use;    /* tool_result: the call it answers */
     const struct request_block *result; /* tool_use: its first result, or NULL */
     bool is_error;
@@ -56,14 +56,19 @@ struct request_tool {
     json_t *schema;                 /* an object */
 };
 
-enum request_choice { REQUEST_CHOICE_AUTO, REQUEST_CHOICE_ANY, REQUEST_CHOICE_TOOL, REQUEST_CHOICE_NONE };
+enum request_choice {
+    REQUEST_CHOICE_AUTO,
+    REQUEST_CHOICE_ANY,
+    REQUEST_CHOICE_TOOL,
+    REQUEST_CHOICE_NONE
+};
 
 struct request {
     struct arena arena;
     json_t *root; /* the body; strings point into it */
     json_t *uses; /* ids of tool_use blocks to their addresses, for the parser */
     const char *model;
-    struct request_message system; /* no blocks: none */
+    struct request_message system;    /* no blocks: none */
     struct request_message *messages; /* [n_messages], as sent: neighbours may have the same role */
     size_t n_messages;
     struct request_tool *tools; /* [n_tools] */
@@ -81,8 +86,8 @@ struct request {
     json_t *answer_schema; /* output_config.format, or NULL */
 };
 
-/* `counts_only`: for count_tokens, where max_tokens may be missing. On failure nothing is held; r may be
- * deinited all the same. */
+/* `counts_only`: for count_tokens, where max_tokens may be missing. On failure nothing is held; r
+ * may be deinited all the same. */
 bool request_parse(struct request *r, const char *body, size_t n_bytes, bool counts_only,
                    struct error *err);
 void request_deinit(struct request *r);

@@ -1,5 +1,5 @@
-/* Messages and their content blocks. Text is kept as it came, except for what must never reach a prompt: the
- * line that Claude Code changes with each session, and cache_control. */
+/* Messages and their content blocks. Text is kept as it came, except for what must never reach a
+ * prompt: the line that Claude Code changes with each session, and cache_control. */
 #include "claude/request_parse.h"
 
 #include <stdlib.h>
@@ -18,7 +18,8 @@ struct message_parse {
 
 /* ---- text ---- */
 
-/* The billing line holds a number of its own for each session, which would end every shared prefix. */
+/* The billing line holds a number of its own for each session, which would end every shared prefix.
+ */
 static struct request_text without_billing(struct request_text text)
 {
     size_t n = sizeof BILLING - 1;
@@ -119,7 +120,8 @@ bool request_content_text(struct request *r, json_t *content, const char *path, 
         return true;
     }
     if (!json_is_array(content))
-        return request_refuse(err, path, NULL, "Input should be a valid string or a list of blocks");
+        return request_refuse(err, path, NULL,
+                              "Input should be a valid string or a list of blocks");
     buf_init(&text, TEXT_MAX_BYTES);
     if (!append_content(r, content, path, in_result, &text, err)) {
         buf_deinit(&text);
@@ -252,8 +254,11 @@ static bool parse_tool_result(struct message_parse *p, json_t *block)
                                 &b->text, p->err);
 }
 
-enum { BY_USER = 1 << REQUEST_USER, BY_ASSISTANT = 1 << REQUEST_ASSISTANT,
-       BY_SYSTEM = 1 << REQUEST_SYSTEM };
+enum {
+    BY_USER = 1 << REQUEST_USER,
+    BY_ASSISTANT = 1 << REQUEST_ASSISTANT,
+    BY_SYSTEM = 1 << REQUEST_SYSTEM
+};
 
 static const struct {
     const char *type;
@@ -286,9 +291,8 @@ static bool parse_block(struct message_parse *p, json_t *block)
         if (strcmp(block_rows[i].type, type))
             continue;
         if (!(block_rows[i].roles & 1u << p->message->role))
-            return request_refuse(p->err, p->path, "type",
-                                  "`%s` blocks cannot be in `%s` messages", type,
-                                  role_name(p->message->role));
+            return request_refuse(p->err, p->path, "type", "`%s` blocks cannot be in `%s` messages",
+                                  type, role_name(p->message->role));
         return block_rows[i].parse(p, block);
     }
     return request_refuse(p->err, p->path, "type",
@@ -322,7 +326,8 @@ static bool parse_content(struct request *r, struct request_message *m, json_t *
     if (json_is_array(content))
         return !json_array_size(content) || parse_blocks(&p, content, path);
     if (!json_is_string(content))
-        return request_refuse(err, path, NULL, "Input should be a valid string or a list of blocks");
+        return request_refuse(err, path, NULL,
+                              "Input should be a valid string or a list of blocks");
     struct request_text text = {json_string_value(content), json_string_length(content)};
     if (m->role == REQUEST_SYSTEM)
         text = without_billing(text);

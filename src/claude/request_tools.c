@@ -1,5 +1,5 @@
-/* Tools and the choice among them: the client's own, and Anthropic's typed client tools, whose schemas only
- * their documentation tells. Tools that run in a cloud are refused by name. */
+/* Tools and the choice among them: the client's own, and Anthropic's typed client tools, whose
+ * schemas only their documentation tells. Tools that run in a cloud are refused by name. */
 #include "claude/request_parse.h"
 
 #include <string.h>
@@ -30,8 +30,7 @@ static const struct typed_tool typed_tools[] = {
      "\"insert_line\":{\"type\":\"integer\",\"description\":\"For insert: the line before it.\"},"
      "\"insert_text\":{\"type\":\"string\",\"description\":\"For insert: the text.\"}},"
      "\"required\":[\"command\",\"path\"]}"},
-    {"memory_",
-     "Keeps files of notes under /memories between conversations.",
+    {"memory_", "Keeps files of notes under /memories between conversations.",
      "{\"type\":\"object\",\"properties\":{"
      "\"command\":{\"type\":\"string\",\"enum\":[\"view\",\"create\",\"str_replace\",\"insert\","
      "\"delete\",\"rename\"]},"
@@ -69,8 +68,8 @@ static bool parse_typed(struct request_tool *tool, const char *type, const char 
                                   "'%.64s' is a server tool that runs in Anthropic's cloud; this "
                                   "server has none",
                                   type);
-    return request_refuse(err, path, "type", "a tool of type '%.64s' is not supported by this server",
-                          type);
+    return request_refuse(err, path, "type",
+                          "a tool of type '%.64s' is not supported by this server", type);
 }
 
 /* $schema says nothing to a model, and costs tokens in each tool. */
@@ -128,8 +127,8 @@ static bool parse_tool(struct request *r, json_t *value, const char *path, struc
                !take_schema(tool, json_object_get(value, "input_schema"), path, err)) {
         return false;
     }
-    bool ok = request_string(value, path, "name", &tool->name, err) &&
-              check_name(tool->name, path, err);
+    bool ok =
+        request_string(value, path, "name", &tool->name, err) && check_name(tool->name, path, err);
     if (ok && request_find_tool(r, tool->name))
         ok = request_refuse(err, "tools", NULL, "Tool names must be unique: %.64s", tool->name);
     if (ok)

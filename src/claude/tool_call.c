@@ -223,8 +223,8 @@ static bool append_call(json_t *calls, json_t *value, bool marked,
 {
     json_t *name = json_object_get(value, "name");
     json_t *arguments = is_tool(name, tools) ? read_arguments(value, marked) : NULL;
-    return arguments && !json_array_append_new(calls, json_pack("{s:O, s:o}", "name", name,
-                                                                "arguments", arguments));
+    return arguments && !json_array_append_new(
+                            calls, json_pack("{s:O, s:o}", "name", name, "arguments", arguments));
 }
 
 json_t *tool_call_read(const char *bytes, size_t n, bool marked,

@@ -1,6 +1,6 @@
-/* Tool calls as models write them: how one begins, and what a whole one says. A call is a JSON object
- * {"name": …, "arguments": {…}}, or an array of such, bare, in a code fence, or between the markers that
- * the model was taught. Knows neither streams nor events. */
+/* Tool calls as models write them: how one begins, and what a whole one says. A call is a JSON
+ * object with a name and arguments, or an array of such, bare, in a code fence, or between the
+ * markers that the model was taught. Knows neither streams nor events. */
 #ifndef PENSIEVE_CLAUDE_TOOL_CALL_H
 #define PENSIEVE_CLAUDE_TOOL_CALL_H
 
@@ -30,14 +30,15 @@ enum tool_call_start {
     TOOL_CALL_YES,   /* if complete and valid, it is one */
 };
 
-/* Looks at the beginning bytes[n] of a candidate. With markers before it (`marked`) any JSON will do; without,
- * the first member must be the name of a tool and the second its arguments. YES tells where the JSON begins. */
+/* Looks at the beginning bytes[n] of a candidate. With markers before it (`marked`) any JSON will
+ * do; without, the first member must be the name of a tool and the second its arguments. YES tells
+ * where the JSON begins. */
 enum tool_call_start tool_call_begins(const char *bytes, size_t n, bool marked,
                                       const struct tool_call_tools *tools, size_t *json_at);
 
-/* Reads a complete JSON text bytes[n]. An array of {"name", "arguments"}, the arguments an object, or NULL
- * when anything in it is not a call of one of the tools. Raw line breaks and tabs inside strings and \'
- * are read as what they mean. */
+/* Reads a complete JSON text bytes[n]. An array of {"name", "arguments"}, the arguments an object,
+ * or NULL when anything in it is not a call of one of the tools. Raw line breaks and tabs inside
+ * strings and \' are read as what they mean. */
 json_t *tool_call_read(const char *bytes, size_t n, bool marked,
                        const struct tool_call_tools *tools);
 

@@ -1,5 +1,5 @@
-/* The reader of answers: the same text and calls however the bytes are cut, calls in each form that models
- * write, and nothing held back longer than it must be. */
+/* The reader of answers: the same text and calls however the bytes are cut, calls in each form that
+ * models write, and nothing held back longer than it must be. */
 #include "claude/answer.h"
 
 #include <setjmp.h>
@@ -259,8 +259,14 @@ static void test_stop_sequences(void **state)
     check_stop((const char *[]){"\xc3\xa9!", NULL}, "caf\xc3\xa9 \xc3\xa9! no", "caf\xc3\xa9 ", 0);
     check_stop((const char *[]){"Obs", "Observation", NULL}, "x Observation", "x ", 0);
     /* it ends text, not the arguments of a call */
-    check_stop((const char *[]){"ls", NULL}, "a" "\n" BASH, "a<Bash {\"command\":\"ls\"}>", -1);
-    check_stop((const char *[]){"STOP", NULL}, "STOP" "\n" WRITE, "", 0);
+    check_stop((const char *[]){"ls", NULL},
+               "a"
+               "\n" BASH,
+               "a<Bash {\"command\":\"ls\"}>", -1);
+    check_stop((const char *[]){"STOP", NULL},
+               "STOP"
+               "\n" WRITE,
+               "", 0);
 }
 
 static void test_utf8_is_whole(void **state)
@@ -307,7 +313,8 @@ static void test_held_no_longer_than_needed(void **state)
     check_held("{\"a", "{\"a");
     check_held("{\"name\": \"Wr", "");
     check_held("{\"name\": \"Wx", "{\"name\": \"Wx");
-    check_held("{\"name\": \"Write\", \"arguments\": {\"a\": x", "{\"name\": \"Write\", \"arguments\": {\"a\": x");
+    check_held("{\"name\": \"Write\", \"arguments\": {\"a\": x",
+               "{\"name\": \"Write\", \"arguments\": {\"a\": x");
     check_held("```", "");
     check_held("```p", "```p");
     check_held("```json\n{\"nam", "");
@@ -415,8 +422,8 @@ static void test_ends_with_call(void **state)
 
 static void test_token_opens(void **state)
 {
-    static const char *const openers[] = {"{", " {", "{\"", "[", "\n[{", "`", "```", "<", "<tool_call>",
-                                          " ", "\n\n", " <to", "[TOOL"};
+    static const char *const openers[] = {"{", " {",          "{\"", "[",    "\n[{", "`",    "```",
+                                          "<", "<tool_call>", " ",   "\n\n", " <to", "[TOOL"};
     static const char *const others[] = {"", "a", "<a", "</", " x", "(", "\"", "Done"};
     (void)state;
     for (size_t i = 0; i < sizeof openers / sizeof *openers; i++)
@@ -429,9 +436,31 @@ static void test_token_opens(void **state)
 static void test_random_bytes(void **state)
 {
     static const char *const parts[] = {
-        WRITE, BASH, "<tool_call>", "</tool_call>", "{", "}", "[", "]", "\n", " ", "\"", "```", "json",
-        "a", "\xc3", "\xa9", "\\", ",", "{\"name\": \"", "Write", "\", \"arguments\": ", "STOP", "ST",
-        "<tools>", "[TOOL_CALLS]",
+        WRITE,
+        BASH,
+        "<tool_call>",
+        "</tool_call>",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\n",
+        " ",
+        "\"",
+        "```",
+        "json",
+        "a",
+        "\xc3",
+        "\xa9",
+        "\\",
+        ",",
+        "{\"name\": \"",
+        "Write",
+        "\", \"arguments\": ",
+        "STOP",
+        "ST",
+        "<tools>",
+        "[TOOL_CALLS]",
     };
     static const struct request_text stop = {"STOP", 4};
     struct answer_options options = all_tools;
@@ -459,15 +488,15 @@ static void test_random_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_text),      cmocka_unit_test(test_marked_call),
-        cmocka_unit_test(test_marked_text),     cmocka_unit_test(test_bare_call),
-        cmocka_unit_test(test_fenced_call),     cmocka_unit_test(test_bare_text),
-        cmocka_unit_test(test_mended_call),     cmocka_unit_test(test_without_tools),
-        cmocka_unit_test(test_one_call),        cmocka_unit_test(test_stop_sequences),
-        cmocka_unit_test(test_utf8_is_whole),   cmocka_unit_test(test_held_no_longer_than_needed),
-        cmocka_unit_test(test_bounded),         cmocka_unit_test(test_unwanted_call),
+        cmocka_unit_test(test_plain_text),       cmocka_unit_test(test_marked_call),
+        cmocka_unit_test(test_marked_text),      cmocka_unit_test(test_bare_call),
+        cmocka_unit_test(test_fenced_call),      cmocka_unit_test(test_bare_text),
+        cmocka_unit_test(test_mended_call),      cmocka_unit_test(test_without_tools),
+        cmocka_unit_test(test_one_call),         cmocka_unit_test(test_stop_sequences),
+        cmocka_unit_test(test_utf8_is_whole),    cmocka_unit_test(test_held_no_longer_than_needed),
+        cmocka_unit_test(test_bounded),          cmocka_unit_test(test_unwanted_call),
         cmocka_unit_test(test_where_calls_open), cmocka_unit_test(test_ends_with_call),
-        cmocka_unit_test(test_token_opens),     cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_token_opens),      cmocka_unit_test(test_random_bytes),
     };
     srand(4);
     return cmocka_run_group_tests(tests, NULL, NULL);

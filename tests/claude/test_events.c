@@ -1,5 +1,5 @@
-/* The bytes of answers: the documented order of events, JSON that any client reads, signs of life that change
- * nothing. */
+/* The bytes of answers: the documented order of events, JSON that any client reads, signs of life
+ * that change nothing. */
 #include "claude/events.h"
 #include "claude/json_text.h"
 
@@ -110,10 +110,11 @@ static void test_tool_stream(void **state)
     (void)state;
     begin(&e, &out, true);
     buf_init(&input, 1 << 16);
-    json_t *arguments = json_pack("{s:s, s:f, s:i}", "text",
-                                  "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80 and so on, longer than a "
-                                  "single piece of the input can be \xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80",
-                                  "number", 0.1, "n", 3);
+    json_t *arguments = json_pack(
+        "{s:s, s:f, s:i}", "text",
+        "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80 and so on, longer than a "
+        "single piece of the input can be \xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80",
+        "number", 0.1, "n", 3);
     events_start(&e, &usage);
     events_text(&e, "Now", 3);
     size_t n_before = out.len;
@@ -183,9 +184,10 @@ static void test_whole(void **state)
     assert_int_equal(json_array_size(content), 4);
     assert_string_equal(json_string_value(json_object_get(json_array_get(content, 0), "text")),
                         "One\n\"two\"");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(content, 2), "name")), "B");
-    assert_true(json_is_true(
-        json_object_get(json_object_get(json_array_get(content, 2), "input"), "a")));
+    assert_string_equal(json_string_value(json_object_get(json_array_get(content, 2), "name")),
+                        "B");
+    assert_true(
+        json_is_true(json_object_get(json_object_get(json_array_get(content, 2), "input"), "a")));
     json_t *counts = json_object_get(message, "usage");
     assert_int_equal(json_integer_value(json_object_get(counts, "input_tokens")), 8);
     assert_int_equal(json_integer_value(json_object_get(counts, "cache_read_input_tokens")), 12);
@@ -225,10 +227,14 @@ static void test_errors(void **state)
         int status;
         const char *type;
     } rows[] = {
-        {ERROR_INPUT, 400, "invalid_request_error"}, {ERROR_UNSUPPORTED, 400, "invalid_request_error"},
-        {ERROR_NOT_FOUND, 404, "not_found_error"},   {ERROR_TOO_LARGE, 413, "request_too_large"},
-        {ERROR_BUSY, 529, "overloaded_error"},       {ERROR_NO_MEMORY, 500, "api_error"},
-        {ERROR_INTERNAL, 500, "api_error"},          {ERROR_CANCELLED, 500, "api_error"},
+        {ERROR_INPUT, 400, "invalid_request_error"},
+        {ERROR_UNSUPPORTED, 400, "invalid_request_error"},
+        {ERROR_NOT_FOUND, 404, "not_found_error"},
+        {ERROR_TOO_LARGE, 413, "request_too_large"},
+        {ERROR_BUSY, 529, "overloaded_error"},
+        {ERROR_NO_MEMORY, 500, "api_error"},
+        {ERROR_INTERNAL, 500, "api_error"},
+        {ERROR_CANCELLED, 500, "api_error"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -270,7 +276,8 @@ static void test_ceiling(void **state)
     end(&e, &out);
 }
 
-/* Any bytes at all become a string that a strict parser reads; well-formed ones come back the same. */
+/* Any bytes at all become a string that a strict parser reads; well-formed ones come back the same.
+ */
 static void test_any_bytes(void **state)
 {
     (void)state;
@@ -280,8 +287,10 @@ static void test_any_bytes(void **state)
         struct buf out;
         buf_init(&out, 1 << 10);
         for (size_t i = 0; i < n; i++)
-            bytes[i] = (char)(rand() % 3 ? "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xed\xa0\xf4\x90\xc0"[rand() % 14]
-                                         : rand());
+            bytes[i] =
+                (char)(rand() % 3
+                           ? "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xed\xa0\xf4\x90\xc0"[rand() % 14]
+                           : rand());
         json_text_string(&out, bytes, n);
         json_t *value = json_loadb(out.data, out.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
         assert_non_null(value);
@@ -318,7 +327,8 @@ static void test_ids_differ(void **state)
         message_id_make(a, "toolu_");
         message_id_make(b, "toolu_");
         assert_int_equal(strlen(a), 30);
-        assert_int_equal(strspn(a + 6, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"), 24);
+        assert_int_equal(
+            strspn(a + 6, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"), 24);
         assert_string_not_equal(a, b);
     }
 }
@@ -326,11 +336,11 @@ static void test_ids_differ(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text_stream), cmocka_unit_test(test_empty_stream),
-        cmocka_unit_test(test_tool_stream), cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_text_stream),   cmocka_unit_test(test_empty_stream),
+        cmocka_unit_test(test_tool_stream),   cmocka_unit_test(test_whole),
         cmocka_unit_test(test_signs_of_life), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_ceiling),     cmocka_unit_test(test_any_bytes),
-        cmocka_unit_test(test_unfinished),  cmocka_unit_test(test_ids_differ),
+        cmocka_unit_test(test_ceiling),       cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_unfinished),    cmocka_unit_test(test_ids_differ),
     };
     srand(7);
     return cmocka_run_group_tests(tests, NULL, NULL);

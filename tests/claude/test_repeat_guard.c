@@ -54,20 +54,24 @@ static void test_first_repeat(void **state)
 static void test_only_what_was_just_shown(void **state)
 {
     (void)state;
-    assert_false(hits(USER("q") "," CALL("1", A) "," RESULT("1", "no", ",\"is_error\":true"), 1, "Write", A));
-    assert_false(hits(USER("q") "," CALL("1", A) "," RESULT("1", "ok", "") ",{\"role\":\"assistant\","
-                      "\"content\":\"Done\"}," USER("again"), 1, "Write", A));
-    assert_false(hits(USER("q") "," CALL("1", A) "," RESULT("1", "ok", "") "," CALL("2", B) ","
-                      RESULT("2", "ok", ""), 1, "Write", A));
+    assert_false(hits(USER("q") "," CALL("1", A) "," RESULT("1", "no", ",\"is_error\":true"), 1,
+                      "Write", A));
+    assert_false(hits(
+        USER("q") "," CALL("1", A) "," RESULT("1", "ok", "") ",{\"role\":\"assistant\","
+                                                             "\"content\":\"Done\"}," USER("again"),
+        1, "Write", A));
+    assert_false(hits(USER("q") "," CALL("1", A) "," RESULT("1", "ok", "") "," CALL(
+                          "2", B) "," RESULT("2", "ok", ""),
+                      1, "Write", A));
     assert_false(hits(USER("q") "," CALL("1", A) "," USER("never mind"), 1, "Write", A));
 }
 
 static void test_several(void **state)
 {
-    static const char thrice[] = USER("q") "," CALL("1", A) "," RESULT("1", "ok", "") "," CALL("2", A) ","
-        RESULT("2", "ok", "") "," CALL("3", A_TURNED) "," RESULT("3", "ok", "");
-    static const char changed[] = USER("q") "," CALL("1", A) "," RESULT("1", "ok", "") "," CALL("2", A) ","
-        RESULT("2", "other", "") "," CALL("3", A) "," RESULT("3", "ok", "");
+    static const char thrice[] = USER("q") "," CALL("1", A) "," RESULT("1", "ok", "") "," CALL(
+        "2", A) "," RESULT("2", "ok", "") "," CALL("3", A_TURNED) "," RESULT("3", "ok", "");
+    static const char changed[] = USER("q") "," CALL("1", A) "," RESULT("1", "ok", "") "," CALL(
+        "2", A) "," RESULT("2", "other", "") "," CALL("3", A) "," RESULT("3", "ok", "");
     (void)state;
     assert_true(hits(thrice, 1, "Write", A));
     assert_true(hits(thrice, 3, "Write", A));
@@ -80,7 +84,8 @@ static void test_several(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_repeat), cmocka_unit_test(test_only_what_was_just_shown),
+        cmocka_unit_test(test_first_repeat),
+        cmocka_unit_test(test_only_what_was_just_shown),
         cmocka_unit_test(test_several),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

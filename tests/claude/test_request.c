@@ -67,10 +67,13 @@ static void test_all_members(void **state)
 {
     struct request r;
     (void)state;
-    parse(&r, WITH("\"stream\":true,\"temperature\":0.5,\"top_p\":0.9,\"top_k\":40,"
-                   "\"stop_sequences\":[\"a\",\"\\n\"],\"system\":\"be brief\",\"metadata\":{\"user_id\":\"u\"},"
-                   "\"thinking\":{\"type\":\"adaptive\"},\"context_management\":{\"edits\":[]},"
-                   "\"output_config\":{\"effort\":\"high\"},\"service_tier\":\"auto\",\"unknown\":[1]"));
+    parse(
+        &r,
+        WITH("\"stream\":true,\"temperature\":0.5,\"top_p\":0.9,\"top_k\":40,"
+             "\"stop_sequences\":[\"a\",\"\\n\"],\"system\":\"be "
+             "brief\",\"metadata\":{\"user_id\":\"u\"},"
+             "\"thinking\":{\"type\":\"adaptive\"},\"context_management\":{\"edits\":[]},"
+             "\"output_config\":{\"effort\":\"high\"},\"service_tier\":\"auto\",\"unknown\":[1]"));
     assert_true(r.stream);
     assert_true(r.has_temperature && r.temperature == 0.5);
     assert_true(r.has_top_p && r.top_p == 0.9);
@@ -95,8 +98,10 @@ static void test_refusals(void **state)
         {"{\"model\":\"m\"," HI "}", "max_tokens: Field required"},
         {"{\"model\":\"m\",\"max_tokens\":0," HI "}",
          "max_tokens: Input should be greater than or equal to 1"},
-        {"{\"model\":\"m\",\"max_tokens\":\"5\"," HI "}", "max_tokens: Input should be a valid integer"},
-        {"{\"model\":\"m\",\"max_tokens\":1.5," HI "}", "max_tokens: Input should be a valid integer"},
+        {"{\"model\":\"m\",\"max_tokens\":\"5\"," HI "}",
+         "max_tokens: Input should be a valid integer"},
+        {"{\"model\":\"m\",\"max_tokens\":1.5," HI "}",
+         "max_tokens: Input should be a valid integer"},
         {"{\"model\":\"m\",\"max_tokens\":1}", "messages: Field required"},
         {HEAD "\"messages\":[]}", "messages: at least one message is required"},
         {HEAD "\"messages\":\"hi\"}", "messages: Input should be a valid list"},
@@ -115,14 +120,17 @@ static void test_refusals(void **state)
         {BLOCKS("{\"type\":\"nonsense\"}"),
          "messages.0.content.0.type: a block of type 'nonsense' is not supported by this server"},
         {BLOCKS("{\"type\":\"image\",\"source\":{}}"),
-         "messages.0.content.0.type: 'image' blocks are not supported: the loaded model reads text alone"},
+         "messages.0.content.0.type: 'image' blocks are not supported: the loaded model reads text "
+         "alone"},
         {BLOCKS("{\"type\":\"tool_use\",\"id\":\"a\",\"name\":\"b\",\"input\":{}}"),
          "messages.0.content.0.type: `tool_use` blocks cannot be in `user` messages"},
         {BLOCKS("{\"type\":\"document\",\"source\":{\"type\":\"base64\",\"data\":\"\"}}"),
-         "messages.0.content.0.source.type: a document of source 'base64' is not supported: this server reads "
+         "messages.0.content.0.source.type: a document of source 'base64' is not supported: this "
+         "server reads "
          "documents of source 'text' or 'content'"},
         {BLOCKS("{\"type\":\"tool_result\",\"tool_use_id\":\"t1\"}"),
-         "messages.0.content.0: unexpected `tool_use_id` found in `tool_result` blocks: t1. Each `tool_result` "
+         "messages.0.content.0: unexpected `tool_use_id` found in `tool_result` blocks: t1. Each "
+         "`tool_result` "
          "block must have a corresponding `tool_use` block in the previous message."},
         {WITH("\"stream\":1"), "stream: Input should be a valid boolean"},
         {WITH("\"temperature\":-1"), "temperature: Input should be greater than or equal to 0"},
@@ -143,7 +151,8 @@ static void test_refusals(void **state)
          "tools.0.input_schema.type: Input should be 'object'"},
         {WITH("\"tools\":[" TOOL("a") "," TOOL("a") "]"), "tools: Tool names must be unique: a"},
         {WITH("\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\"}]"),
-         "tools.0.type: 'web_search_20250305' is a server tool that runs in Anthropic's cloud; this server has "
+         "tools.0.type: 'web_search_20250305' is a server tool that runs in Anthropic's cloud; "
+         "this server has "
          "none"},
         {WITH("\"tools\":[{\"type\":\"computer_20250124\",\"name\":\"computer\"}]"),
          "tools.0.type: a tool of type 'computer_20250124' is not supported by this server"},
@@ -166,7 +175,8 @@ static void test_refusals(void **state)
 
 static void test_not_json(void **state)
 {
-    static const char *const bodies[] = {"", "x", "{", "{\"model\":}", "{} x", "{\"model\":\"\xff\"}"};
+    static const char *const bodies[] = {
+        "", "x", "{", "{\"model\":}", "{} x", "{\"model\":\"\xff\"}"};
     (void)state;
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         struct request r;
@@ -199,8 +209,8 @@ static void test_bounds(void **state)
     free(wide);
     char *large = repeat("{\"x\":\"", "0123456789abcdef", 1 << 21, "\"}");
     char message[96];
-    snprintf(message, sizeof message, "the request body has %zu bytes, more than the maximum of 33554432",
-             strlen(large));
+    snprintf(message, sizeof message,
+             "the request body has %zu bytes, more than the maximum of 33554432", strlen(large));
     refused(large, ERROR_TOO_LARGE, message);
     free(large);
     char *stops = repeat(HEAD HI ",\"stop_sequences\":[\"a\"", ",\"a\"", 64, "]}");
@@ -210,12 +220,16 @@ static void test_bounds(void **state)
     refused(stop, ERROR_INPUT, "stop_sequences.0: String should have at most 1024 bytes");
     free(stop);
     char *name = repeat(HEAD HI ",\"tools\":[{\"input_schema\":{},\"name\":\"", "a", 129, "\"}]}");
-    refused(name, ERROR_INPUT, "tools.0.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'");
+    refused(name, ERROR_INPUT,
+            "tools.0.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'");
     free(name);
     /* many results must not take many times as long */
-    char *results = repeat(HEAD "\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t\","
-                                "\"name\":\"n\",\"input\":{}}]},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}",
-                           ",{\"type\":\"tool_result\",\"tool_use_id\":\"t\"}", 100000, "]}]}");
+    char *results = repeat(
+        HEAD
+        "\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t\","
+        "\"name\":\"n\",\"input\":{}}]},{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+        "\"text\":\"x\"}",
+        ",{\"type\":\"tool_result\",\"tool_use_id\":\"t\"}", 100000, "]}]}");
     accepted(results);
     free(results);
 }
@@ -224,13 +238,19 @@ static void test_blocks(void **state)
 {
     struct request r;
     (void)state;
-    parse(&r, BLOCKS("{\"type\":\"text\",\"text\":\"a\\u0000b\",\"cache_control\":{\"type\":\"ephemeral\"}},"
-                     "{\"type\":\"document\",\"title\":\"T\",\"source\":{\"type\":\"text\",\"media_type\":\"text/plain\","
-                     "\"data\":\"body\"}},"
-                     "{\"type\":\"document\",\"source\":{\"type\":\"content\",\"content\":[{\"type\":\"text\",\"text\":\"x\"},"
-                     "{\"type\":\"text\",\"text\":\"y\"}]}},"
-                     "{\"type\":\"search_result\",\"source\":\"s\",\"title\":\"t\",\"content\":[{\"type\":\"text\","
-                     "\"text\":\"found\"}]}"));
+    parse(
+        &r,
+        BLOCKS(
+            "{\"type\":\"text\",\"text\":\"a\\u0000b\",\"cache_control\":{\"type\":\"ephemeral\"}},"
+            "{\"type\":\"document\",\"title\":\"T\",\"source\":{\"type\":\"text\",\"media_type\":"
+            "\"text/plain\","
+            "\"data\":\"body\"}},"
+            "{\"type\":\"document\",\"source\":{\"type\":\"content\",\"content\":[{\"type\":"
+            "\"text\",\"text\":\"x\"},"
+            "{\"type\":\"text\",\"text\":\"y\"}]}},"
+            "{\"type\":\"search_result\",\"source\":\"s\",\"title\":\"t\",\"content\":[{\"type\":"
+            "\"text\","
+            "\"text\":\"found\"}]}"));
     assert_int_equal(r.messages[0].n_blocks, 4);
     assert_int_equal(r.messages[0].blocks[0].text.n, 3);
     assert_memory_equal(r.messages[0].blocks[0].text.data, "a\0b", 3);
@@ -246,12 +266,16 @@ static void test_tool_results(void **state)
 {
     struct request r;
     (void)state;
-    parse(&r, HEAD "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":["
-                   "{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"s\"},"
-                   "{\"type\":\"redacted_thinking\",\"data\":\"d\"}," USE "]},"
-                   "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t1\",\"is_error\":true,"
-                   "\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image\",\"source\":{}},"
-                   "{\"type\":\"tool_reference\",\"tool_name\":\"X\"}]},{\"type\":\"text\",\"text\":\"more\"}]}]}");
+    parse(
+        &r, HEAD
+        "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":["
+        "{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"s\"},"
+        "{\"type\":\"redacted_thinking\",\"data\":\"d\"}," USE "]},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t1\",\"is_"
+        "error\":true,"
+        "\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image\",\"source\":{}},"
+        "{\"type\":\"tool_reference\",\"tool_name\":\"X\"}]},{\"type\":\"text\",\"text\":\"more\"}]"
+        "}]}");
     assert_int_equal(r.messages[1].n_blocks, 2);
     assert_int_equal(r.messages[1].blocks[0].kind, REQUEST_BLOCK_THINKING);
     const struct request_block *use = &r.messages[1].blocks[1], *result = &r.messages[2].blocks[0];
@@ -263,23 +287,31 @@ static void test_tool_results(void **state)
     check_text(&r, 2, 0, "a\n[image]\nTool found: X");
     check_text(&r, 2, 1, "more");
     request_deinit(&r);
-    accepted(HEAD "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":[" USE "]},"
-                  "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t1\"}]}]}");
+    accepted(
+        HEAD
+        "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":"
+        "[" USE "]},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t1\"}]}]}");
 }
 
 static void test_system(void **state)
 {
     struct request r;
     (void)state;
-    parse(&r, WITH("\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: cc_version=1.abc;\"},"
-                   "{\"type\":\"text\",\"text\":\"You are\",\"cache_control\":{\"type\":\"ephemeral\"}},"
-                   "{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: y\\nand on\"}]"));
+    parse(
+        &r,
+        WITH("\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: "
+             "cc_version=1.abc;\"},"
+             "{\"type\":\"text\",\"text\":\"You are\",\"cache_control\":{\"type\":\"ephemeral\"}},"
+             "{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: y\\nand on\"}]"));
     assert_int_equal(r.system.n_blocks, 2);
     assert_string_equal(r.system.blocks[0].text.data, "You are");
     assert_string_equal(r.system.blocks[1].text.data, "and on");
     request_deinit(&r);
-    parse(&r, HEAD "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"system\",\"content\":\"s\"},"
-                   "{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"r\"}]}");
+    parse(&r, HEAD
+          "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"system\",\"content\":"
+          "\"s\"},"
+          "{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"r\"}]}");
     assert_int_equal(r.messages[1].role, REQUEST_SYSTEM);
     assert_int_equal(r.n_messages, 4);
     request_deinit(&r);
@@ -289,7 +321,9 @@ static void test_continuation(void **state)
 {
     struct request r;
     (void)state;
-#define LAST(content) HEAD "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":" content "}]}"
+#define LAST(content)                                                                              \
+    HEAD "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","            \
+         "\"content\":" content "}]}"
     parse(&r, LAST("\"The\""));
     assert_true(request_is_continued(&r));
     request_deinit(&r);
@@ -298,8 +332,9 @@ static void test_continuation(void **state)
     request_deinit(&r);
     refused(LAST("\"The \""), ERROR_INPUT,
             "messages: final assistant content cannot end with trailing whitespace");
-    refused(LAST("[" USE "]"), ERROR_INPUT,
-            "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: t1");
+    refused(
+        LAST("[" USE "]"), ERROR_INPUT,
+        "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: t1");
     refused(LAST("[{\"type\":\"thinking\",\"thinking\":\"x\"}]"), ERROR_INPUT,
             "messages.1: the final block of a final assistant message cannot be `thinking`");
 }
@@ -308,12 +343,14 @@ static void test_tools(void **state)
 {
     struct request r;
     (void)state;
-    parse(&r, WITH("\"tools\":[{\"name\":\"Read\",\"description\":\"reads\",\"input_schema\":{\"$schema\":\"x\","
+    parse(&r, WITH("\"tools\":[{\"name\":\"Read\",\"description\":\"reads\",\"input_schema\":{\"$"
+                   "schema\":\"x\","
                    "\"type\":\"object\"},\"cache_control\":{\"type\":\"ephemeral\"}},"
                    "{\"type\":\"custom\",\"name\":\"mcp__a__b-c\",\"input_schema\":{}},"
                    "{\"type\":\"bash_20250124\",\"name\":\"bash\"},"
                    "{\"type\":\"text_editor_20250728\",\"name\":\"str_replace_based_edit_tool\"}],"
-                   "\"tool_choice\":{\"type\":\"tool\",\"name\":\"bash\",\"disable_parallel_tool_use\":true}"));
+                   "\"tool_choice\":{\"type\":\"tool\",\"name\":\"bash\",\"disable_parallel_tool_"
+                   "use\":true}"));
     assert_int_equal(r.n_tools, 4);
     assert_string_equal(r.tools[0].description, "reads");
     assert_null(json_object_get(r.tools[0].schema, "$schema"));
@@ -344,7 +381,8 @@ static void test_answer_schema(void **state)
 {
     struct request r;
     (void)state;
-    parse(&r, WITH("\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\"}}}"));
+    parse(&r, WITH("\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":{\"type\":"
+                   "\"object\"}}}"));
     assert_non_null(r.answer_schema);
     request_deinit(&r);
 }
@@ -352,9 +390,9 @@ static void test_answer_schema(void **state)
 /* Each cut of a good body is refused or taken, and leaves nothing behind. */
 static void test_every_cut(void **state)
 {
-    static const char body[] =
-        HEAD "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"\\u00e9\"}]}],\"tools\":["
-        TOOL("a") "," TOOL("b") "],\"tool_choice\":{\"type\":\"any\"}}";
+    static const char body[] = HEAD
+        "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"\\u00e9\"}]}],"
+        "\"tools\":[" TOOL("a") "," TOOL("b") "],\"tool_choice\":{\"type\":\"any\"}}";
     (void)state;
     for (size_t n = 0; n < sizeof body - 1; n++) {
         struct request r;
@@ -368,13 +406,19 @@ static void test_every_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_smallest),       cmocka_unit_test(test_all_members),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_not_json),
-        cmocka_unit_test(test_bounds),         cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_tool_results),   cmocka_unit_test(test_system),
-        cmocka_unit_test(test_continuation),   cmocka_unit_test(test_tools),
+        cmocka_unit_test(test_smallest),
+        cmocka_unit_test(test_all_members),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_not_json),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_tool_results),
+        cmocka_unit_test(test_system),
+        cmocka_unit_test(test_continuation),
+        cmocka_unit_test(test_tools),
         cmocka_unit_test(test_counting_needs_no_max_tokens),
-        cmocka_unit_test(test_answer_schema),  cmocka_unit_test(test_every_cut),
+        cmocka_unit_test(test_answer_schema),
+        cmocka_unit_test(test_every_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,101 @@
+/* Any bytes as the body of a request, and any bytes as a model's answer to it: refused or taken,
+ * within bounds, and the answer means the same however it is cut. The body ends at the first zero.
+ */
+#include "claude/answer.h"
+#include "claude/dialog.h"
+#include "claude/repeat_guard.h"
+#include "claude/request.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char default_body[] =
+    "{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],"
+    "\"stop_sequences\":[\"END\",\"\\n\\n\"],\"tools\":[{\"name\":\"Write\",\"input_schema\":{}},"
+    "{\"name\":\"Bash\",\"input_schema\":{}}]}";
+
+static void on_text(void *context, const char *bytes, size_t n)
+{
+    if (!n)
+        abort();
+    buf_append(context, bytes, n);
+}
+
+static bool on_call(void *context, const char *name, const json_t *arguments, bool marked)
+{
+    char *text = json_dumps(arguments, JSON_COMPACT);
+    if (!json_is_object(arguments) || !text)
+        abort();
+    buf_printf(context, "<%s %s %d>", name, text, marked);
+    free(text);
+    return true;
+}
+
+static void answer(const struct request *r, const char *bytes, size_t n, size_t step,
+                   struct buf *told)
+{
+    const struct answer_options options = {
+        .tools = {r->tools, request_n_offered(r)},
+        .stops = r->stops,
+        .n_stops = r->n_stops,
+        .one_call = r->one_call,
+        .own_syntaxes = 1,
+    };
+    const struct answer_sink sink = {told, on_text, on_call};
+    struct answer a;
+    buf_init(told, 1 << 24);
+    if (!answer_init(&a, &options, &sink))
+        abort();
+    for (size_t at = 0; at < n; at += step)
+        if (!answer_feed(&a, bytes + at, n - at < step ? n - at : step))
+            break;
+    answer_finish(&a);
+    answer_deinit(&a);
+}
+
+static void answer_both_ways(const struct request *r, const char *bytes, size_t n)
+{
+    struct buf whole, cut;
+    answer(r, bytes, n, n ? n : 1, &whole);
+    answer(r, bytes, n, 1, &cut);
+    if (whole.len != cut.len || (whole.len && memcmp(whole.data, cut.data, whole.len) != 0))
+        abort();
+    buf_deinit(&whole);
+    buf_deinit(&cut);
+}
+
+static void use(struct request *r)
+{
+    static const struct dialog_format formats[] = {{true, true, true}, {false, false, false}};
+    struct repeat_guard guard;
+    repeat_guard_init(&guard, r, 2);
+    for (size_t i = 0; i < 2; i++) {
+        json_decref(dialog_messages(r, &formats[i], request_is_continued(r) ? "tail" : NULL));
+        json_decref(dialog_tools(r, &formats[i]));
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct request r;
+    struct error err = {0};
+    const char *bytes = (const char *)data;
+    const char *split = memchr(bytes, 0, size);
+    size_t n_body = split ? (size_t)(split - bytes) : size;
+    if (request_parse(&r, bytes, n_body, false, &err)) {
+        use(&r);
+        if (split)
+            answer_both_ways(&r, split + 1, size - n_body - 1);
+        request_deinit(&r);
+    } else if (err.code == ERROR_NONE || !err.message[0]) {
+        abort();
+    }
+    if (!request_parse(&r, default_body, sizeof default_body - 1, false, &err))
+        abort();
+    answer_both_ways(&r, bytes, size);
+    request_deinit(&r);
+    return 0;
+}

@@ -1,0 +1,25 @@
+/* A model's tokenizer and chat template without the model, for the tests of prompts and calls: a
+ * byte vocabulary and templates in the shapes of real ones. */
+#ifndef PENSIEVE_TESTS_CLAUDE_SPEAKER_H
+#define PENSIEVE_TESTS_CLAUDE_SPEAKER_H
+
+#include "support/tiny_model.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+#include "weights/weights.h"
+
+/* With tools and every role, as Qwen's; without tools, as SmolLM's; and one that refuses whatever
+ * is not a strict turn of user and model, and rewrites old answers, as Gemma's. */
+extern const char speaker_full[], speaker_plain[], speaker_rigid[];
+
+struct speaker {
+    struct tiny_model file;
+    struct weights *weights;
+    struct tokenizer *tokenizer;
+    struct chat_template *chat_template;
+};
+
+void speaker_open(struct speaker *s, const char *source);
+void speaker_close(struct speaker *s);
+
+#endif

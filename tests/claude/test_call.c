@@ -1,0 +1,544 @@
+/* One message from its body to its last byte, over a real tokenizer and template. The engine alone
+ * is played by the test, which hands out tokens and obeys the verdicts. */
+#include "base/clock.h"
+#include "claude/claude.h"
+#include "speaker.h"
+
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { N_CTX = 4096 };
+
+/* ---- the engine's part ---- */
+
+static struct {
+    struct engine_request ask;
+    uint32_t n_tokens, n_cancelled;
+    struct error refusal;
+} engine;
+
+uint64_t engine_submit(struct engine *e, const struct engine_request *request, struct error *err)
+{
+    (void)e;
+    if (engine.refusal.code) {
+        *err = engine.refusal;
+        return 0;
+    }
+    engine.ask = *request;
+    engine.n_tokens = (uint32_t)request->n_tokens;
+    return 7;
+}
+
+void engine_cancel(struct engine *e, uint64_t ticket)
+{
+    (void)e;
+    assert_int_equal(ticket, 7);
+    engine.n_cancelled++;
+}
+
+uint32_t engine_n_ctx(const struct engine *e)
+{
+    (void)e;
+    return N_CTX;
+}
+
+static void start(uint32_t n_cached)
+{
+    engine.ask.sink.started(engine.ask.sink.context, n_cached, engine.n_tokens - n_cached);
+    engine.ask.sink.prefilling(engine.ask.sink.context, engine.n_tokens, engine.n_tokens);
+}
+
+/* Hands out the bytes of text, one token each, until the sink wants something else than more. */
+static enum engine_verdict say(const char *text)
+{
+    enum engine_verdict v = ENGINE_CONTINUE;
+    for (; *text && (v == ENGINE_CONTINUE || v == ENGINE_CONTINUE_MASKED); text++)
+        v = engine.ask.sink.token(engine.ask.sink.context, (unsigned char)*text, text, 1, 0);
+    return v;
+}
+
+static void finish(enum engine_finish reason, uint32_t n_cached, uint32_t n_generated)
+{
+    const struct engine_usage usage = {engine.n_tokens, n_cached, n_generated};
+    engine.ask.sink.finished(engine.ask.sink.context, reason, &usage);
+}
+
+static void fail_with(enum error_code code)
+{
+    struct error err;
+    error_set(&err, code, "it broke");
+    engine.ask.sink.failed(engine.ask.sink.context, &err);
+}
+
+/* ---- the server's part ---- */
+
+struct world {
+    struct speaker speaker;
+    struct claude *claude;
+    int n_wakes;
+    struct buf got;
+};
+
+static void on_wake(void *context)
+{
+    ((struct world *)context)->n_wakes++;
+}
+
+static void world_begin(struct world *w, uint32_t repeat_guard)
+{
+    struct error err = {0};
+    *w = (struct world){0};
+    memset(&engine, 0, sizeof engine);
+    speaker_open(&w->speaker, speaker_full);
+    const struct claude_options options = {
+        .model_id = "the-model",
+        .display_name = "The Model",
+        .created_at = 86400,
+        .sampling = {.temperature = 0.25f, .top_p = 0.5f, .top_k = 3, .seed = 5},
+        .has_seed = true,
+        .repeat_guard = repeat_guard,
+    };
+    w->claude = claude_create(NULL, w->speaker.tokenizer, w->speaker.chat_template, &options, &err);
+    if (!w->claude)
+        fail_msg("%s", err.message);
+    buf_init(&w->got, 1 << 24);
+    buf_puts(&w->got, "");
+}
+
+static void world_end(struct world *w)
+{
+    claude_destroy(w->claude);
+    speaker_close(&w->speaker);
+    buf_deinit(&w->got);
+}
+
+static struct claude_call *begin(struct world *w, const char *body)
+{
+    struct error err = {0};
+    struct claude_call *call =
+        claude_call_start(w->claude, body, strlen(body), "req_1", on_wake, w, &err);
+    if (!call)
+        fail_msg("%s", err.message);
+    return call;
+}
+
+static const char *read_all(struct world *w, struct claude_call *call)
+{
+    char bytes[7];
+    size_t n;
+    buf_clear(&w->got);
+    buf_puts(&w->got, "");
+    while ((n = claude_call_read(call, bytes, sizeof bytes)) > 0)
+        buf_append(&w->got, bytes, n);
+    return w->got.data;
+}
+
+/* The names of the events, in order. */
+static const char *read_names(struct world *w, struct claude_call *call)
+{
+    static char names[4096];
+    names[0] = 0;
+    for (const char *at = read_all(w, call); (at = strstr(at, "event: ")); at++)
+        strncat(strncat(names, *names ? " " : "", 2), at + 7, strcspn(at + 7, "\n"));
+    return names;
+}
+
+static json_t *read_message(struct world *w, struct claude_call *call)
+{
+    json_t *message = json_loads(read_all(w, call), 0, NULL);
+    assert_non_null(message);
+    return message;
+}
+
+#define TOOLS                                                                                      \
+    "\"tools\":[{\"name\":\"Write\",\"input_schema\":{\"type\":\"object\"}},"                      \
+    "{\"name\":\"Bash\",\"input_schema\":{\"type\":\"object\"}}],"
+#define ASK "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}"
+#define BODY "{\"model\":\"claude-x\",\"max_tokens\":100," ASK
+#define STREAM "{\"model\":\"claude-x\",\"max_tokens\":100,\"stream\":true,"
+#define WRITE "{\"name\": \"Write\", \"arguments\": {\"path\": \"a\"}}"
+
+static void test_stream(void **state)
+{
+    struct world w;
+    (void)state;
+    world_begin(&w, 1);
+    struct claude_call *call = begin(&w, STREAM ASK);
+    assert_true(claude_call_is_stream(call));
+    assert_string_equal(read_all(&w, call), "");
+    start(2);
+    assert_int_equal(w.n_wakes, 1);
+    assert_string_equal(read_names(&w, call), "message_start");
+    assert_int_equal(say("Hi"), ENGINE_CONTINUE);
+    assert_string_equal(read_names(&w, call),
+                        "content_block_start ping content_block_delta content_block_delta");
+    assert_false(claude_call_done(call));
+    finish(ENGINE_FINISH_EOG, 2, 3);
+    assert_true(claude_call_done(call));
+    assert_string_equal(read_names(&w, call), "content_block_stop message_delta message_stop");
+    assert_int_equal(w.n_wakes, 4);
+    claude_call_end(call);
+    world_end(&w);
+}
+
+static void check_whole(const char *body, const char *said, enum engine_finish reason,
+                        const char *stop_reason, const char *content)
+{
+    struct world w;
+    world_begin(&w, 1);
+    struct claude_call *call = begin(&w, body);
+    start(2);
+    if (say(said) == ENGINE_STOP)
+        reason = ENGINE_FINISH_STOPPED;
+    assert_string_equal(read_all(&w, call), "");
+    assert_int_equal(w.n_wakes, 0);
+    finish(reason, 2, 9);
+    assert_int_equal(w.n_wakes, 1);
+    assert_int_equal(claude_call_status(call), 200);
+    json_t *message = read_message(&w, call);
+    assert_string_equal(json_string_value(json_object_get(message, "stop_reason")), stop_reason);
+    assert_string_equal(json_string_value(json_object_get(message, "model")), "claude-x");
+    json_t *block;
+    size_t i;
+    char shown[1024] = "";
+    json_array_foreach(json_object_get(message, "content"), i, block)
+    {
+        const char *text = json_string_value(json_object_get(block, "text"));
+        const char *name = json_string_value(json_object_get(block, "name"));
+        snprintf(shown + strlen(shown), sizeof shown - strlen(shown), "[%s]", text ? text : name);
+    }
+    assert_string_equal(shown, content);
+    json_t *usage = json_object_get(message, "usage");
+    assert_int_equal(json_integer_value(json_object_get(usage, "input_tokens")),
+                     engine.n_tokens - 2);
+    assert_int_equal(json_integer_value(json_object_get(usage, "cache_read_input_tokens")), 2);
+    assert_int_equal(json_integer_value(json_object_get(usage, "output_tokens")), 9);
+    json_decref(message);
+    claude_call_end(call);
+    world_end(&w);
+}
+
+static void test_whole(void **state)
+{
+    (void)state;
+    check_whole(BODY, "Hello", ENGINE_FINISH_EOG, "end_turn", "[Hello]");
+    check_whole(BODY, "", ENGINE_FINISH_EOG, "end_turn", "");
+    check_whole(BODY, "Hello", ENGINE_FINISH_LENGTH, "max_tokens", "[Hello]");
+    check_whole(BODY, "Hello", ENGINE_FINISH_CONTEXT, "model_context_window_exceeded", "[Hello]");
+    check_whole("{\"model\":\"claude-x\",\"max_tokens\":100,\"stop_sequences\":[\"ll\"]," ASK,
+                "Hello", ENGINE_FINISH_EOG, "stop_sequence", "[He]");
+    check_whole("{\"model\":\"claude-x\",\"max_tokens\":100," TOOLS ASK, "Now\n" WRITE "\n" WRITE,
+                ENGINE_FINISH_EOG, "tool_use", "[Now][Write]");
+    check_whole("{\"model\":\"claude-x\",\"max_tokens\":100," TOOLS ASK,
+                "<tool_call>" WRITE "</tool_call><tool_call>" WRITE "</tool_call>",
+                ENGINE_FINISH_EOG, "tool_use", "[Write][Write]");
+    check_whole("{\"model\":\"claude-x\",\"max_tokens\":100," TOOLS ASK,
+                "<tool_call>" WRITE "</too", ENGINE_FINISH_LENGTH, "tool_use", "[Write]");
+    check_whole("{\"model\":\"claude-x\",\"max_tokens\":100," TOOLS ASK, "{\"name\": \"Wri",
+                ENGINE_FINISH_LENGTH, "max_tokens", "[{\"name\": \"Wri]");
+    /* without tools it is text */
+    check_whole(BODY, "[1]", ENGINE_FINISH_EOG, "end_turn", "[[1]]");
+}
+
+static void test_sampling(void **state)
+{
+    struct world w;
+    (void)state;
+    world_begin(&w, 1);
+    struct claude_call *call = begin(&w, BODY);
+    assert_true(engine.ask.sampling.temperature == 0.25f);
+    assert_true(engine.ask.sampling.top_p == 0.5f);
+    assert_int_equal(engine.ask.sampling.top_k, 3);
+    assert_int_equal(engine.ask.sampling.seed, 5);
+    assert_int_equal(engine.ask.max_tokens, 100);
+    assert_null(engine.ask.masked);
+    fail_with(ERROR_CANCELLED);
+    claude_call_end(call);
+    call = begin(
+        &w, "{\"model\":\"m\",\"max_tokens\":1,\"temperature\":0,\"top_p\":1,\"top_k\":9," ASK);
+    assert_true(engine.ask.sampling.temperature == 0);
+    assert_true(engine.ask.sampling.top_p == 1);
+    assert_int_equal(engine.ask.sampling.top_k, 9);
+    fail_with(ERROR_CANCELLED);
+    claude_call_end(call);
+    world_end(&w);
+}
+
+static void test_refusals(void **state)
+{
+    struct world w;
+    struct error err = {0};
+    (void)state;
+    world_begin(&w, 1);
+    assert_null(claude_call_start(w.claude, "{}", 2, "req_1", on_wake, &w, &err));
+    assert_string_equal(err.message, "model: Field required");
+    error_set(&engine.refusal, ERROR_TOO_LARGE, "prompt is too long: 5 tokens > 4 maximum");
+    assert_null(claude_call_start(w.claude, BODY, strlen(BODY), "req_1", on_wake, &w, &err));
+    assert_string_equal(err.message, "prompt is too long: 5 tokens > 4 maximum");
+    assert_int_equal(claude_error_status(err.code), 400);
+    error_set(&engine.refusal, ERROR_BUSY, "full");
+    assert_null(claude_call_start(w.claude, BODY, strlen(BODY), "req_1", on_wake, &w, &err));
+    assert_int_equal(claude_error_status(err.code), 529);
+    assert_int_equal(w.n_wakes, 0);
+    world_end(&w);
+}
+
+static void test_failures(void **state)
+{
+    struct world w;
+    (void)state;
+    world_begin(&w, 1);
+    struct claude_call *call = begin(&w, BODY);
+    start(0);
+    say("some");
+    fail_with(ERROR_INTERNAL);
+    assert_true(claude_call_done(call));
+    assert_int_equal(claude_call_status(call), 500);
+    assert_string_equal(
+        read_all(&w, call),
+        "{\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"it broke\"},"
+        "\"request_id\":\"req_1\"}");
+    claude_call_end(call);
+    call = begin(&w, STREAM ASK);
+    start(0);
+    say("s");
+    fail_with(ERROR_INTERNAL);
+    assert_string_equal(read_names(&w, call),
+                        "message_start content_block_start ping content_block_delta error");
+    claude_call_end(call);
+    world_end(&w);
+}
+
+static void test_end_before_the_engine(void **state)
+{
+    struct world w;
+    (void)state;
+    world_begin(&w, 1);
+    struct claude_call *call = begin(&w, STREAM ASK);
+    start(0);
+    int n_wakes = w.n_wakes;
+    claude_call_end(call);
+    assert_int_equal(engine.n_cancelled, 1);
+    say("not heard");
+    fail_with(ERROR_CANCELLED);
+    assert_int_equal(w.n_wakes, n_wakes);
+    world_end(&w);
+}
+
+static void test_signs_of_life(void **state)
+{
+    struct world w;
+    (void)state;
+    world_begin(&w, 1);
+    struct claude_call *call = begin(&w, STREAM ASK);
+    int64_t now = clock_now_ms();
+    claude_call_tick(call, now);
+    assert_string_equal(read_names(&w, call), "");
+    for (int64_t ms = 1000; ms <= 100000; ms += 1000) /* it waits in the queue */
+        claude_call_tick(call, now + ms);
+    assert_string_equal(read_names(&w, call), "ping"); /* nobody reads: no more of them */
+    for (int64_t ms = 101000; ms <= 131000; ms += 1000) {
+        claude_call_tick(call, now + ms);
+        buf_append(&w.got, "", 0);
+        const char *names = read_names(&w, call);
+        assert_true(!*names || !strcmp(names, "ping"));
+    }
+    start(0);
+    read_all(&w, call);
+    now = clock_now_ms();
+    char all[2048] = "";
+    for (int64_t ms = 1000; ms <= 125000; ms += 1000) {
+        claude_call_tick(call, now + ms);
+        const char *names = read_names(&w, call);
+        if (*names)
+            strcat(strcat(all, names), " ");
+    }
+    assert_string_equal(
+        all, "ping ping ping ping ping message_delta ping ping ping ping ping message_delta ");
+    finish(ENGINE_FINISH_EOG, 0, 1);
+    read_all(&w, call);
+    claude_call_tick(call, now + 1000000);
+    assert_string_equal(read_all(&w, call), "");
+    claude_call_end(call);
+    /* one that is answered whole has none */
+    call = begin(&w, BODY);
+    claude_call_tick(call, now + 1000000);
+    finish(ENGINE_FINISH_EOG, 0, 1);
+    assert_int_equal(read_all(&w, call)[0], '{');
+    claude_call_end(call);
+    world_end(&w);
+}
+
+/* ---- the repeat guard ---- */
+
+#define REPEAT                                                                                     \
+    TOOLS "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","           \
+          "\"content\":[{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"Write\",\"input\":"         \
+          "{\"path\":\"a\"}}]},{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\","         \
+          "\"tool_use_id\":\"t\",\"content\":\"ok\"}]}]}"
+
+static bool is_masked(int id)
+{
+    return engine.ask.masked[id / 64] >> (id % 64) & 1;
+}
+
+static void test_repeat_is_taken_back(void **state)
+{
+    struct world w;
+    struct claude_stats stats;
+    (void)state;
+    world_begin(&w, 1);
+    struct claude_call *call = begin(&w, STREAM REPEAT);
+    start(0);
+    assert_int_equal(say("```json\n" WRITE), ENGINE_RESTART);
+    assert_string_equal(read_names(&w, call),
+                        "message_start"); /* of the repetition nothing is seen */
+    assert_true(is_masked('{') && is_masked('[') && is_masked('`') && is_masked(' ') &&
+                is_masked('\n') && is_masked('<') && is_masked(TINY_END));
+    assert_false(is_masked('D'));
+    assert_int_equal(say("D"), ENGINE_CONTINUE);
+    assert_int_equal(say("one.\n"), ENGINE_CONTINUE_MASKED);
+    assert_true(is_masked('{') && !is_masked(TINY_END)); /* it may end here */
+    assert_int_equal(say("x"), ENGINE_CONTINUE);
+    finish(ENGINE_FINISH_EOG, 0, 8);
+    assert_non_null(strstr(read_all(&w, call), "\"stop_reason\":\"end_turn\""));
+    assert_null(strstr(w.got.data, "tool_use"));
+    claude_call_end(call);
+    claude_stats(w.claude, &stats);
+    assert_int_equal(stats.n_repeats_guarded, 1);
+    assert_int_equal(stats.n_tool_calls, 0);
+    assert_int_equal(stats.n_calls, 1);
+    world_end(&w);
+}
+
+static void test_repeat_after_text_is_dropped(void **state)
+{
+    struct world w;
+    (void)state;
+    world_begin(&w, 1);
+    struct claude_call *call = begin(&w, STREAM REPEAT);
+    start(0);
+    assert_int_equal(say("Again:\n" WRITE), ENGINE_STOP);
+    finish(ENGINE_FINISH_STOPPED, 0, 8);
+    assert_non_null(strstr(read_all(&w, call), "\"stop_reason\":\"end_turn\""));
+    assert_null(strstr(w.got.data, "tool_use"));
+    claude_call_end(call);
+    world_end(&w);
+}
+
+static void test_second_repeat_ends_the_answer(void **state)
+{
+    struct world w;
+    (void)state;
+    world_begin(&w, 1);
+    struct claude_call *call = begin(&w, STREAM REPEAT);
+    start(0);
+    assert_int_equal(say(WRITE), ENGINE_RESTART);
+    assert_int_equal(say(WRITE), ENGINE_STOP); /* the engine obeyed no mask: still no loop */
+    finish(ENGINE_FINISH_STOPPED, 0, 8);
+    assert_string_equal(read_names(&w, call), "message_start message_delta message_stop");
+    claude_call_end(call);
+    world_end(&w);
+}
+
+static void test_other_calls_pass(void **state)
+{
+    struct world w;
+    struct claude_stats stats;
+    (void)state;
+    world_begin(&w, 1);
+    struct claude_call *call = begin(&w, STREAM REPEAT);
+    start(0);
+    assert_int_equal(say("{\"name\": \"Write\", \"arguments\": {\"path\": \"b\"}}"), ENGINE_STOP);
+    finish(ENGINE_FINISH_STOPPED, 0, 8);
+    assert_non_null(strstr(read_all(&w, call), "\"stop_reason\":\"tool_use\""));
+    claude_call_end(call);
+    claude_stats(w.claude, &stats);
+    assert_int_equal(stats.n_tool_calls, 1);
+    assert_int_equal(stats.n_calls_without_markers, 1);
+    assert_int_equal(stats.n_repeats_guarded, 0);
+    world_end(&w);
+    /* and with the guard off, repetitions as well */
+    world_begin(&w, 0);
+    call = begin(&w, STREAM REPEAT);
+    start(0);
+    assert_int_equal(say(WRITE), ENGINE_STOP);
+    finish(ENGINE_FINISH_STOPPED, 0, 8);
+    assert_non_null(strstr(read_all(&w, call), "\"stop_reason\":\"tool_use\""));
+    claude_call_end(call);
+    world_end(&w);
+}
+
+/* ---- the other paths ---- */
+
+static void test_count_tokens(void **state)
+{
+    static const char *const bodies[] = {BODY, STREAM REPEAT};
+    struct world w;
+    struct error err = {0};
+    (void)state;
+    world_begin(&w, 1);
+    for (size_t i = 0; i < 2; i++) {
+        char expected[64];
+        struct claude_call *call = begin(&w, bodies[i]);
+        snprintf(expected, sizeof expected, "{\"input_tokens\":%u}", engine.n_tokens);
+        buf_clear(&w.got);
+        assert_true(claude_count_tokens(w.claude, bodies[i], strlen(bodies[i]), &w.got, &err));
+        assert_string_equal(w.got.data, expected);
+        fail_with(ERROR_CANCELLED);
+        claude_call_end(call);
+    }
+    assert_true(claude_count_tokens(w.claude, "{\"model\":\"m\"," ASK,
+                                    strlen("{\"model\":\"m\"," ASK), &w.got, &err));
+    assert_false(claude_count_tokens(w.claude, "{}", 2, &w.got, &err));
+    world_end(&w);
+}
+
+static void test_models(void **state)
+{
+    struct world w;
+    struct error err = {0};
+    (void)state;
+    world_begin(&w, 1);
+    assert_true(claude_models(w.claude, &w.got));
+    assert_string_equal(
+        w.got.data,
+        "{\"data\":[{\"type\":\"model\",\"id\":\"the-model\",\"display_name\":\"The Model\","
+        "\"created_at\":\"1970-01-02T00:00:00Z\",\"max_input_tokens\":4095,\"max_tokens\":4096}],"
+        "\"has_more\":false,\"first_id\":\"the-model\",\"last_id\":\"the-model\"}");
+    buf_clear(&w.got);
+    assert_true(claude_model(w.claude, "claude-\"x\"", &w.got, &err));
+    json_t *model = json_loads(w.got.data, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(model, "id")), "claude-\"x\"");
+    json_decref(model);
+    assert_false(claude_model(w.claude, "", &w.got, &err));
+    assert_int_equal(claude_error_status(err.code), 404);
+    world_end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_end_before_the_engine),
+        cmocka_unit_test(test_signs_of_life),
+        cmocka_unit_test(test_repeat_is_taken_back),
+        cmocka_unit_test(test_repeat_after_text_is_dropped),
+        cmocka_unit_test(test_second_repeat_ends_the_answer),
+        cmocka_unit_test(test_other_calls_pass),
+        cmocka_unit_test(test_count_tokens),
+        cmocka_unit_test(test_models),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,194 @@
+/* Prompts through chat templates: what a template can do is found out, what it lacks is said
+ * otherwise, and nothing volatile gets in. */
+#include "claude/prompt.h"
+#include "speaker.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define HEAD "{\"model\":\"m\",\"max_tokens\":9,"
+#define TOOLS                                                                                      \
+    "\"tools\":[{\"name\":\"Read\",\"description\":\"reads\",\"input_schema\":{\"type\":"          \
+    "\"object\"}}]"
+
+static void render(struct prompt *p, const char *body, struct buf *out)
+{
+    struct request r;
+    struct error err = {0};
+    buf_init(out, 1 << 20);
+    if (!request_parse(&r, body, strlen(body), false, &err) || !prompt_render(p, &r, out, &err))
+        fail_msg("%s", err.message);
+    request_deinit(&r);
+}
+
+static void check(const char *source, const char *body, const char *expected)
+{
+    struct speaker s;
+    struct prompt p;
+    struct buf out;
+    struct error err = {0};
+    speaker_open(&s, source);
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    render(&p, body, &out);
+    assert_string_equal(out.data, expected);
+    buf_deinit(&out);
+    prompt_deinit(&p);
+    speaker_close(&s);
+}
+
+static void check_format(const char *source, bool tools, bool system, bool mid_system)
+{
+    struct speaker s;
+    unsigned own;
+    speaker_open(&s, source);
+    struct dialog_format f = prompt_probe(s.chat_template, "", "<|end|>", &own);
+    assert_int_equal(f.tools, tools);
+    assert_int_equal(f.system, system);
+    assert_int_equal(f.mid_system, mid_system);
+    assert_int_equal(own, 1); /* <tool_call>, its own or the one it is taught */
+    speaker_close(&s);
+}
+
+static void test_probe(void **state)
+{
+    (void)state;
+    check_format(speaker_full, true, true, true);
+    check_format(speaker_plain, false, true, true);
+    check_format(speaker_rigid, false, false, false);
+}
+
+#define CONVERSATION                                                                               \
+    "\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: cch=1;\"},{\"type\":"   \
+    "\"text\",\"text\":\"Sys\",\"cache_control\":{\"type\":\"ephemeral\"}}],\"messages\":["        \
+    "{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"system\",\"content\":\"note\"},"            \
+    "{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"Read\"," \
+    "\"input\":{\"p\":\"a\"}}]},{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\","        \
+    "\"tool_use_id\":\"t1\",\"content\":\"data\"}]}]"
+
+static void test_with_everything(void **state)
+{
+    (void)state;
+    check(
+        speaker_full, HEAD TOOLS "," CONVERSATION "}",
+        "<|start|>system\nSys\n\nTools:\n{\"type\": \"function\", \"function\": {\"name\": "
+        "\"Read\", "
+        "\"description\": \"reads\", \"parameters\": {\"type\": \"object\"}}}<|end|>\n"
+        "<|start|>user\nq<|end|>\n<|start|>system\nnote<|end|>\n<|start|>assistant\n<tool_call>\n"
+        "{\"name\": \"Read\", \"arguments\": {\"p\": \"a\"}}\n</tool_call><|end|>\n<|start|>user\n"
+        "<tool_response>\ndata\n</tool_response><|end|>\n<|start|>assistant\n");
+}
+
+static void test_without_system_role(void **state)
+{
+    (void)state;
+    check(speaker_rigid, HEAD CONVERSATION "}",
+          "<|start|>user\nSys\n\nq\n\nnote<|end|>\n<|start|>assistant\n66 "
+          "bytes<|end|>\n<|start|>user\n"
+          "<tool_response>\ndata\n</tool_response><|end|>\n<|start|>assistant\n");
+}
+
+static void test_tools_without_a_place(void **state)
+{
+    struct speaker s;
+    struct prompt p;
+    struct buf out;
+    struct error err = {0};
+    (void)state;
+    speaker_open(&s, speaker_plain);
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    render(&p, HEAD TOOLS ",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", &out);
+    assert_memory_equal(out.data, "<|start|>system\n# Tools\n", 24);
+    assert_non_null(strstr(out.data, "\"name\": \"Read\""));
+    assert_non_null(strstr(out.data, "<tool_call>"));
+    buf_deinit(&out);
+    prompt_deinit(&p);
+    speaker_close(&s);
+}
+
+#define PREFILL(text)                                                                              \
+    HEAD "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","            \
+         "\"content\":\"" text "\"}]}"
+
+static void test_continued(void **state)
+{
+    (void)state;
+    check(speaker_full, PREFILL("The answer"),
+          "<|start|>user\nq<|end|>\n<|start|>assistant\nThe answer");
+    check(speaker_plain, PREFILL("{"), "<|start|>user\nq<|end|>\n<|start|>assistant\n{");
+    /* this one shows old answers otherwise: then it goes behind the opening of a new one */
+    check(speaker_rigid, PREFILL("The"), "<|start|>user\nq<|end|>\n<|start|>assistant\nThe");
+}
+
+/* What changes from request to request, and means nothing to the model, leaves the prompt as it is.
+ */
+static void test_nothing_volatile(void **state)
+{
+    struct speaker s;
+    struct prompt p;
+    struct buf a, b;
+    struct error err = {0};
+    (void)state;
+    speaker_open(&s, speaker_full);
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    render(&p,
+           HEAD "\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: "
+                "a\"},{\"type\":\"text\",\"text\":\"S\"}],"
+                "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"}]}"
+                "],\"metadata\":{\"user_id\":\"1\"}}",
+           &a);
+    render(&p,
+           HEAD "\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: "
+                "b\"},{\"type\":\"text\",\"text\":\"S\","
+                "\"cache_control\":{\"type\":\"ephemeral\"}}],\"messages\":[{\"role\":\"user\","
+                "\"content\":[{\"type\":\"text\","
+                "\"text\":\"q\",\"cache_control\":{\"type\":\"ephemeral\",\"ttl\":\"1h\"}}]}],"
+                "\"metadata\":{\"user_id\":\"2\"}}",
+           &b);
+    assert_string_equal(a.data, b.data);
+    buf_deinit(&a);
+    buf_deinit(&b);
+    prompt_deinit(&p);
+    speaker_close(&s);
+}
+
+static void test_refusing_template(void **state)
+{
+    static const char body[] = HEAD "\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"},{"
+                                    "\"role\":\"user\",\"content\":\"b\"}]}";
+    struct speaker s;
+    struct prompt p;
+    struct buf out;
+    struct request r;
+    struct error err = {0};
+    (void)state;
+    speaker_open(&s, speaker_rigid);
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    buf_init(&out, 1 << 20);
+    assert_true(request_parse(&r, body, sizeof body - 1, false, &err));
+    assert_false(prompt_render(&p, &r, &out, &err));
+    assert_int_equal(err.code, ERROR_INPUT);
+    assert_non_null(strstr(err.message, "roles must alternate"));
+    request_deinit(&r);
+    buf_deinit(&out);
+    prompt_deinit(&p);
+    speaker_close(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_with_everything),
+        cmocka_unit_test(test_without_system_role),
+        cmocka_unit_test(test_tools_without_a_place),
+        cmocka_unit_test(test_continued),
+        cmocka_unit_test(test_nothing_volatile),
+        cmocka_unit_test(test_refusing_template),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
