@@ -59,10 +59,10 @@ def text_answer(server, clients, folder):
 
 def written_file(server, clients, folder, number):
     """Another name and content each time, so that no run can live on the work of the one before."""
-    name, content = f"note{number}.txt", f"The magic word is xyzzy{number * 37}."
+    name, content = f"note{number}.txt", f"The magic word is xyzzy{number * 37}"
     code, result, seconds = claude(
         server, clients, folder,
-        f"Create the file {name} with exactly this content: {content} Use the Write tool, then say done.",
+        f"Use the Write tool to create the file {name}. Its content is this one line:\n\n{content}",
         "--tools", "Bash,Read,Write,Edit", "--allowedTools", "Bash,Read,Write,Edit",
         "--permission-mode", "acceptEdits")
     path = folder / "work" / name
@@ -83,7 +83,7 @@ def with_folder(test):
 def run(server, clients):
     print("network: " + ("loopback alone" if os.environ.get(INSIDE) else "the machine's"), flush=True)
     passed = [with_folder(lambda f: text_answer(server, clients, f))]
-    passed += [with_folder(lambda f, n=n: written_file(server, clients, f, n)) for n in range(1, N_RUNS + 1)]
+    passed += with_folder(lambda f: [written_file(server, clients, f, n) for n in range(1, N_RUNS + 1)])
     print(f"{sum(passed)} of {len(passed)} turns passed", flush=True)
     return 0 if all(passed) else 1
 

@@ -55,7 +55,9 @@ class Stream(unittest.TestCase):
         self.assertTrue(message["id"].startswith("msg_"))
         self.assertEqual((message["type"], message["role"], message["content"]), ("message", "assistant", []))
         self.assertIsNone(message["stop_reason"])
-        self.assertGreater(message["usage"]["input_tokens"], 5)
+        usage = message["usage"]
+        self.assertGreater(usage["input_tokens"] + (usage.get("cache_creation_input_tokens") or 0) +
+                           (usage.get("cache_read_input_tokens") or 0), 20)
         self.assertEqual(events[1][1]["content_block"], {"type": "text", "text": ""})
         for _, data in events:
             if data["type"].startswith("content_block"):
