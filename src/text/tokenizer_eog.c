@@ -25,7 +25,7 @@ static const char *const known[] = {
     "<EOT>",
     "[EOT]",
     "[EOS]",
-    "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", /* DeepSeek */
+    "<｜end▁of▁sentence｜>", /* DeepSeek; U+FF5C and U+2581 */
     "<end_of_utterance>",
     /* What follows a file in the training of code models: nothing of the answer comes after it. */
     "<|fim_pad|>", "<fim-pad>", "<fim_pad>",

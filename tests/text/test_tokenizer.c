@@ -335,8 +335,7 @@ static void wrong_files_are_refused(void **state)
 static struct made make_spm(bool no_prefix)
 {
     static const char *const tokens[] = {"<unk>", "<s>",  "</s>", "<0x0A>", "<0xE4>", "a", "b",
-                                         "c",     "\xe2\x96\x81", "ab", "bc", "\xe2\x96\x81" "a",
-                                         "<turn>"};
+                                         "c",     "▁",    "ab",   "bc",     "▁a",     "<turn>"};
     static const int32_t types[] = {UNKNOWN, CONTROL, CONTROL, BYTE,   BYTE,   NORMAL, NORMAL,
                                     NORMAL,  NORMAL,  NORMAL,  NORMAL, NORMAL, USER};
     static const int32_t scores[] = {0, 0, 0, 0, 0, -10, -11, -12, -13, -2, -1, -3, 0};
