@@ -1,15 +1,16 @@
-/* Where a model computes: one table of operations over a batch of rows, and the KV pages they read and
- * write. A backend is used by one thread at a time (the engine's); it may have workers of its own.
+/* Where a model computes: one table of operations over a batch of rows, and the KV pages they read
+ * and write. A backend is used by one thread at a time (the engine's); it may have workers of its
+ * own.
  *
  * The nouns. A *batch* is n_rows rows, each one token at one absolute position of one sequence. A
- * *sequence* is a list of KV pages: page i holds the keys and values of positions [i * P, (i + 1) * P) in
- * every layer, P = BACKEND_PAGE_TOKENS. An *activation* is a matrix [n_rows_max][width] of floats that lives
- * where the backend computes. Rows of one sequence stand in ascending order of position in a batch,
- * without a gap, and a row attends to every position of its sequence up to its own, also to rows of this
- * very batch.
+ * *sequence* is a list of KV pages: page i holds the keys and values of positions [i * P, (i + 1)
+ * * P) in every layer, P = BACKEND_PAGE_TOKENS. An *activation* is a matrix [n_rows_max][width] of
+ * floats that lives where the backend computes. Rows of one sequence stand in ascending order of
+ * position in a batch, without a gap, and a row attends to every position of its sequence up to
+ * its own, also to rows of this very batch.
  *
- * The promise: a row's result depends on its token, position and sequence content alone, bit for bit,
- * whatever else is in the batch and for any number of threads. */
+ * The promise: a row's result depends on its token, position and sequence content alone, bit for
+ * bit, whatever else is in the batch and for any number of threads. */
 #ifndef PENSIEVE_BACKEND_BACKEND_H
 #define PENSIEVE_BACKEND_BACKEND_H
 
@@ -44,10 +45,11 @@ struct backend_batch {
     uint32_t n_sequences;
 };
 
-/* The shape of the KV memory: every page holds n_layers * 2 * n_kv_heads * P * head_dim values (f16). */
+/* The shape of the KV memory: every page holds n_layers * 2 * n_kv_heads * P * head_dim values
+ * (f16). */
 struct backend_kv_shape {
     uint32_t n_layers, n_kv_heads, head_dim;
-    uint32_t n_pages; /* the pool's hard budget; memory is touched only when a page is first written */
+    uint32_t n_pages; /* the pool's hard budget; memory is touched when a page is first written */
 };
 
 enum backend_rope {
@@ -60,7 +62,7 @@ struct backend_rope_params {
     uint32_t n_dims;      /* dimensions rotated, from the head's first */
     float freq_base;      /* theta */
     float freq_scale;     /* positions are multiplied by this (linear scaling); 1 for none */
-    const float *factors; /* [n_dims / 2] divisors of the frequencies (rope_freqs.weight), or NULL */
+    const float *factors; /* [n_dims / 2] divisors of the frequencies (rope_freqs.weight) or NULL */
 };
 
 /* One output of a matrix product: y[row][i] = dot(w[i], x[row]) + bias[i]. */
@@ -118,8 +120,8 @@ struct backend_ops {
     /* gate = silu(gate) * up */
     void (*swiglu)(struct backend *be, struct backend_activation *gate,
                    const struct backend_activation *up);
-    /* Keeps only the rows that want logits, in order, and shrinks the batch to them. Later operations
-     * work on those rows. Returns how many there are. */
+    /* Keeps only the rows that want logits, in order, and shrinks the batch to them. Later
+     * operations work on those rows. Returns how many there are. */
     uint32_t (*select)(struct backend *be, const struct backend_activation *x,
                        struct backend_activation *out);
     /* logits[row][n_vocab] = w x[row], to the caller's memory. */

@@ -1,5 +1,5 @@
-/* The ladder of tiers: which table a CPU gets. Reading it from the top tells what runs where. Knows what
- * the CPU can do, not what the kernels do. */
+/* The ladder of tiers: which table a CPU gets. Reading it from the top tells what runs where.
+ * Knows what the CPU can do, not what the kernels do. */
 #include "kernels/kernels.h"
 
 #include "kernels/scalar.h"

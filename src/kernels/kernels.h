@@ -1,20 +1,21 @@
-/* The arithmetic of a network: one table of function pointers per tier of CPU, each slot stated once here.
- * Every tier starts as the scalar reference and overwrites what it does better. Knows no models, no files,
- * and not what the threads that call it are for.
+/* The arithmetic of a network: one table of function pointers per tier of CPU, each slot stated
+ * once here. Every tier starts as the scalar reference and overwrites what it does better. Knows
+ * no models, no files, and not what the threads that call it are for.
  *
- * Quantized products. Activations become int8 with one float scale per block of 32 ("round to nearest
- * even of x * (127 / max|x|)"). Weights are decoded to unsigned integers u with one of these forms:
+ * Quantized products. Activations become int8 with one float scale per block of 32 ("round to
+ * nearest even of x * (127 / max|x|)"). Weights are decoded to unsigned integers u with one of
+ * these forms:
  *
  *   OFFSET   w = d * (u - offset)        u < 32
  *   WIDE     w = d * (u - 128)           u < 256
  *   MIN      w = d * u + m               u < 32
  *   HALVES   w = d[half] * (u - offset)  u < 64, a scale for each 16 elements
  *
- * Integer sums of a block (of a half) are exact. Float additions have one order everywhere, so that all
- * paths and all tiers give the same bits: block b belongs to strand b mod 8; within a strand, blocks
- * ascend, each adding  acc = fma(dot - offset * sum(a), d * da, acc)  (HALVES: lower half, then upper),
- * and for MIN then  acc = fma(m, da * sum(a), acc);  the strands end in the tree
- * ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)). */
+ * Integer sums of a block (of a half) are exact. Float additions have one order everywhere, so
+ * that all paths and all tiers give the same bits: block b belongs to strand b mod 8; within a
+ * strand, blocks ascend, each adding  acc = fma(dot - offset * sum(a), d * da, acc)  (HALVES:
+ * lower half, then upper), and for MIN then  acc = fma(m, da * sum(a), acc);  the strands end in
+ * the tree ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)). */
 #ifndef PENSIEVE_KERNELS_KERNELS_H
 #define PENSIEVE_KERNELS_KERNELS_H
 
@@ -61,11 +62,13 @@ struct kernels_blocks {
     size_t strand, step;
 };
 
-/* Rows in natural order, for the row kernels: places are block numbers, with room for a multiple of 8. */
+/* Rows in natural order, for the row kernels: places are block numbers, with room for a multiple
+ * of 8. */
 struct kernels_row_x {
     const int8_t *q;    /* [room][32] */
     const float *d, *s; /* [room] */
-    /* [room] the correction -offset * sum(a): c[0] of the block (OFFSET, WIDE), or of each half (HALVES) */
+    /* [room] the correction -offset * sum(a): c[0] of the block (OFFSET, WIDE), or of each half
+     * (HALVES) */
     const int32_t *c[2];
 };
 
@@ -76,7 +79,8 @@ struct kernels_tile_x {
     const int32_t *c[2]; /* [8][room][tokens] as above */
 };
 
-/* KERNELS_PANEL_ROWS weight rows unpacked, strand by strand. Places past a strand's end hold anything. */
+/* KERNELS_PANEL_ROWS weight rows unpacked, strand by strand. Places past a strand's end hold
+ * anything. */
 struct kernels_panel {
     uint8_t *q; /* [8][room][8 quads][16 rows][4 elements] */
     float *d;   /* [8][room][16 rows]; HALVES: [8][room][2][16 rows] */
@@ -95,7 +99,8 @@ struct kernels_type {
     void (*pack)(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,
                  const struct kernels_panel *panel);
 
-    /* FLOAT: the same for n elements and float activations x[t * x_stride + i]; `rows` is not used. */
+    /* FLOAT: the same for n elements and float activations x[t * x_stride + i]; `rows` is not
+     * used. */
     void (*float_rows)(const void *w, size_t row_bytes, size_t n_rows, size_t n, const float *x,
                        size_t x_stride, size_t n_tokens, float *y, size_t y_stride);
 };
@@ -123,20 +128,25 @@ struct kernels {
                                    const struct kernels_tile_x *x, size_t n_tokens, float *y,
                                    size_t y_stride);
 
-    /* One page of attention; k [head_dim][64] and v [64][head_dim] are f16. Pages must come in ascending
-     * order. Scores are dot(q, k) * scale, summed over head_dim ascending. Within 1e-6 of exact. */
+    /* One page of attention; k [head_dim][64] and v [64][head_dim] are f16. Pages must come in
+     * ascending order. Scores are dot(q, k) * scale, summed over head_dim ascending. Within 1e-6
+     * of exact. */
     void (*attend)(const uint16_t *k, const uint16_t *v, size_t head_dim, float scale,
                    const struct kernels_queries *queries);
 
-    /* Two results over different keys merged: the first becomes that of both, the second's keys later. */
+    /* Two results over different keys merged: the first becomes that of both, the second's keys
+     * later. */
     void (*attend_merge)(float *o, float *m, float *l, const float *o2, float m2, float l2,
                          size_t head_dim);
 
-    void (*f32_to_f16)(const float *x, uint16_t *out, size_t n); /* nearest even; finite stays finite */
-    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; the mean in 16 strands, bits equal in every tier */
+    /* nearest even; finite stays finite */
+    void (*f32_to_f16)(const float *x, uint16_t *out, size_t n);
+    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; the mean in 16 strands, bits equal in every
+     * tier */
     void (*rms_norm)(const float *x, const float *w, float eps, float *out, size_t n);
-    void (*add)(float *x, const float *y, size_t n);         /* x += y */
-    void (*swiglu)(float *gate, const float *up, size_t n);  /* gate = silu(gate) * up, within 4 ulp */
+    void (*add)(float *x, const float *y, size_t n); /* x += y */
+    /* gate = silu(gate) * up, within 4 ulp */
+    void (*swiglu)(float *gate, const float *up, size_t n);
     /* Rotates n pairs: (a[i], b[i]) by angle i. */
     void (*rope_halves)(float *a, float *b, const float *cos, const float *sin, size_t n);
     /* The same for pairs (x[2i], x[2i + 1]). */

@@ -1,5 +1,5 @@
-/* The scalar reference of quantization and matrix products: what every tier must equal, bit for bit.
- * Written to be read; knows no instruction sets. */
+/* The scalar reference of quantization and matrix products: what every tier must equal, bit for
+ * bit. Written to be read; knows no instruction sets. */
 #include "kernels/scalar.h"
 #include "quant/blocks.h"
 #include "quant/half.h"

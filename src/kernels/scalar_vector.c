@@ -1,5 +1,5 @@
-/* The scalar reference of attention and of the element-wise operations. Written to be read; knows no
- * instruction sets. */
+/* The scalar reference of attention and of the element-wise operations. Written to be read; knows
+ * no instruction sets. */
 #include "kernels/scalar.h"
 #include "quant/half.h"
 

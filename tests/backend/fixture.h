@@ -38,7 +38,7 @@ static inline struct weights_tensor fixture_tensor(enum quant_type type, uint64_
     uint8_t *data = malloc(n_bytes);
     assert_non_null(data);
     for (size_t i = 0; i < n_bytes; i++)
-        data[i] = (uint8_t)(fixture_random() * 127);
+        data[i] = (uint8_t)(int)(fixture_random() * 127);
     const struct quant_traits *traits = quant_traits(type);
     for (size_t i = 0; i < n_bytes; i += traits->block_bytes) {
         const uint16_t d = 0x1c00, m = 0x9c00; /* 2^-8, -2^-8 */

@@ -1,5 +1,5 @@
-/* Attention over KV pages: against plain double arithmetic, and the same bits alone, in mixed batches, in any
- * chunks, on any pages and for any number of threads. */
+/* Attention over KV pages: against plain double arithmetic, and the same bits alone, in mixed
+ * batches, in any chunks, on any pages and for any number of threads. */
 #include "fixture.h"
 
 enum { LAYERS = 2, LAYER = 1, P = BACKEND_PAGE_TOKENS, N_PAGES = 64 };

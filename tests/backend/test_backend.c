@@ -1,5 +1,5 @@
-/* The CPU backend's operations against plain double arithmetic, and its promise: a row's result is the same
- * bits whatever rows are beside it and for any number of threads. */
+/* The CPU backend's operations against plain double arithmetic, and its promise: a row's result is
+ * the same bits whatever rows are beside it and for any number of threads. */
 #include "fixture.h"
 
 enum { MAX_ROWS = 150 };

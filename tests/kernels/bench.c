@@ -1,4 +1,5 @@
-/* See bench.h. Times are the best of several rounds; operations are multiplications plus additions. */
+/* See bench.h. Times are the best of several rounds; operations are multiplications plus
+ * additions. */
 #include "bench.h"
 #include "check.h"
 

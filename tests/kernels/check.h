@@ -1,4 +1,5 @@
-/* Data for the kernels' checks and benches: weights of every type, activations in every layout, queries. */
+/* Data for the kernels' checks and benches: weights of every type, activations in every layout,
+ * queries. */
 #ifndef PENSIEVE_TESTS_KERNELS_CHECK_H
 #define PENSIEVE_TESTS_KERNELS_CHECK_H
 
@@ -37,7 +38,8 @@ void check_weights_init(struct check_weights *w, const struct check_type *type, 
                         size_t n, int pattern, size_t misalign);
 void check_weights_deinit(struct check_weights *w);
 
-/* Quantized activations by rows (n_tile 0) or by tiles of n_tile tokens, with corrections of `offset`. */
+/* Quantized activations by rows (n_tile 0) or by tiles of n_tile tokens, with corrections of
+ * `offset`. */
 struct check_x {
     int8_t *q;
     float *d, *s;

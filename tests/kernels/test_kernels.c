@@ -1,6 +1,6 @@
-/* Every kernel of every tier that this CPU runs, against the scalar reference: on random, extreme, odd-sized
- * and unaligned data. Matrix products and quantization must be equal bit for bit; float kernels within the
- * tolerance said at each check. `test_kernels --bench` measures instead. */
+/* Every kernel of every tier that this CPU runs, against the scalar reference: on random, extreme,
+ * odd-sized and unaligned data. Matrix products and quantization must be equal bit for bit; float
+ * kernels within the tolerance said at each check. `test_kernels --bench` measures instead. */
 #include "bench.h"
 #include "check.h"
 
@@ -157,7 +157,8 @@ static void products_are_exact_in_every_tier_and_path(void **state)
     for_each_tier(check_products);
 }
 
-/* The reference itself against plain double arithmetic over the decoded weights and the quantized x. */
+/* The reference itself against plain double arithmetic over the decoded weights and the quantized
+ * x. */
 static void products_are_what_the_format_says(void **state)
 {
     (void)state;

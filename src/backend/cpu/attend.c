@@ -1,7 +1,7 @@
-/* Attention over KV pages. The softmax of a query runs page by page within a split of CPU_SPLIT_PAGES
- * pages, counted from position 0, and the splits are merged in order: always the same additions. A task
- * is some rows of one sequence with the heads that share a KV head, over all their splits or, when there
- * are too few such tasks for the threads, over one split. */
+/* Attention over KV pages. The softmax of a query runs page by page within a split of
+ * CPU_SPLIT_PAGES pages, counted from position 0, and the splits are merged in order: always the
+ * same additions. A task is some rows of one sequence with the heads that share a KV head, over
+ * all their splits or, when there are too few such tasks for the threads, over one split. */
 #include "backend/cpu/state.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
-/* The CPU backend: its making and end, the step, and the operations on rows one by one. Matrix products,
- * attention, KV pages and RoPE are in the files beside it. */
+/* The CPU backend: its making and end, the step, and the operations on rows one by one. Matrix
+ * products, attention, KV pages and RoPE are in the files beside it. */
 #include "backend/cpu/cpu.h"
 
 #include "backend/cpu/state.h"

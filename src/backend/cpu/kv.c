@@ -1,5 +1,5 @@
-/* The KV pages: one reserved range of memory, touched page by page. Keys lie transposed in a page, so that
- * attention has 64 keys side by side; values lie row by row. */
+/* The KV pages: one reserved range of memory, touched page by page. Keys lie transposed in a page,
+ * so that attention has 64 keys side by side; values lie row by row. */
 #include "backend/cpu/state.h"
 
 #include <assert.h>

@@ -1,6 +1,6 @@
-/* A few threads that do numbered tasks together. The caller takes part, tasks are claimed one by one, so
- * which thread does which is open and results must not depend on it. Between jobs the workers watch for a
- * few microseconds, then sleep. Knows nothing of what the tasks compute. */
+/* A few threads that do numbered tasks together. The caller takes part, tasks are claimed one by
+ * one, so which thread does which is open and results must not depend on it. Between jobs the
+ * workers watch for a few microseconds, then sleep. Knows nothing of what the tasks compute. */
 #ifndef PENSIEVE_BACKEND_CPU_POOL_H
 #define PENSIEVE_BACKEND_CPU_POOL_H
 
@@ -17,8 +17,9 @@ struct pool *pool_create(uint32_t n_threads, struct error *err);
 void pool_destroy(struct pool *p);
 uint32_t pool_n_threads(const struct pool *p);
 
-/* Calls task(context, i, thread) for every i below n_tasks, and returns when all are done. `thread` is below
- * n_threads and belongs to the calling thread alone meanwhile. One caller at a time. */
+/* Calls task(context, i, thread) for every i below n_tasks, and returns when all are done.
+ * `thread` is below n_threads and belongs to the calling thread alone meanwhile. One caller at a
+ * time. */
 void pool_run(struct pool *p, uint32_t n_tasks,
               void (*task)(void *context, uint32_t i, uint32_t thread), void *context);
 

@@ -1,5 +1,5 @@
-/* RoPE: angles in double precision, once per batch and set of parameters, so that position 30,000 is as
- * exact as position 3. */
+/* RoPE: angles in double precision, once per batch and set of parameters, so that position 30,000
+ * is as exact as position 3. */
 #include "backend/cpu/state.h"
 
 #include <assert.h>

@@ -90,7 +90,8 @@ struct cpu {
 void *cpu_memory_map(size_t n_bytes, const char *what, struct error *err);
 void cpu_memory_unmap(void *memory, size_t n_bytes);
 
-/* Runs over chunks of rows, each of about n_floats floats per row, on as many threads as it is worth. */
+/* Runs over chunks of rows, each of about n_floats floats per row, on as many threads as it is
+ * worth. */
 struct cpu_row_job {
     struct cpu *cpu;
     void (*rows)(const struct cpu_row_job *job, uint32_t first, uint32_t n);

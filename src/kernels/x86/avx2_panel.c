@@ -1,5 +1,5 @@
-/* Matrix times many tokens on AVX2: a panel's sixteen rows are two registers, three tokens share each load
- * of weights, and sums stay in 16 bits as long as they cannot overflow. Also packing. */
+/* Matrix times many tokens on AVX2: a panel's sixteen rows are two registers, three tokens share
+ * each load of weights, and sums stay in 16 bits as long as they cannot overflow. Also packing. */
 #include "kernels/x86/avx2_unpack.h"
 #include "quant/quant.h"
 
@@ -9,7 +9,8 @@ _Static_assert(T % STEP == 0, "tokens of a tile come in steps");
 
 /* ---- packing ---- */
 
-/* Eight rows of eight dwords, row r at src + r * stride (dwords), to eight registers, one of each dword. */
+/* Eight rows of eight dwords, row r at src + r * stride (dwords), to eight registers, one of each
+ * dword. */
 INLINE void transpose(const uint32_t *src, size_t stride, __m256i out[8])
 {
     __m256i v[8], t[8];
@@ -87,7 +88,8 @@ INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_
             const uint8_t *p = w + r * row_bytes + b / 8 * group_bytes;
             uint8_t last[8 * 40];
             struct group g;
-            if (n < 8 && r + 1 == n_rows)
+            /* eight blocks are read, so the rows must not end before */
+            if (n_rows * row_bytes < (size_t)(p - w) + group_bytes)
                 p = memcpy(last, p, n * (group_bytes / 8));
             group(&g, p);
             UNROLL
@@ -127,8 +129,8 @@ INLINE __m256i broadcast_quad(const int8_t *q)
     return _mm256_set1_epi32(quad);
 }
 
-/* Adds the dot products of quads [first, last) to sums[token][2]: 31 * 127 * 2 * 4 and 63 * 127 * 2 * 2
- * fit into 16 bits, so four quads (HALVES: two) are added before widening. */
+/* Adds the dot products of quads [first, last) to sums[token][2]: 31 * 127 * 2 * 4 and 63 * 127 *
+ * 2 * 2 fit into 16 bits, so four quads (HALVES: two) are added before widening. */
 INLINE void dot_quads(__m256i (*sums)[2], const enum kernels_form form, const uint8_t *w,
                       const int8_t *x, const int first, const int last)
 {

@@ -1,12 +1,12 @@
-/* Matrix times few tokens on AVX2: weights are streamed row by row, eight blocks at a time, whose exact
- * sums land in eight lanes, the strands of kernels.h. Also the float types. */
+/* Matrix times few tokens on AVX2: weights are streamed row by row, eight blocks at a time, whose
+ * exact sums land in eight lanes, the strands of kernels.h. Also the float types. */
 #include "kernels/x86/avx2_unpack.h"
 #include "quant/quant.h"
 
 enum { PREFETCH_BYTES = 4096 };
 
-/* Dot products of the four bytes of each dword. Pairs of products are added in 16 bits: with u < 64 they
- * fit, and WIDE goes over |w| <= 128 and a with the sign of w. */
+/* Dot products of the four bytes of each dword. Pairs of products are added in 16 bits: with u <
+ * 64 they fit, and WIDE goes over |w| <= 128 and a with the sign of w. */
 INLINE __m256i dot_quads(__m256i u, __m256i a, const enum kernels_form form)
 {
     __m256i pairs;
@@ -92,7 +92,8 @@ INLINE void rows_tokens(group_fn *group, const enum kernels_form form, const siz
         }
         if (n_tail) {
             uint8_t last[8 * 40];
-            if (r + 1 == n_rows) /* else what lies behind is the next row */
+            /* eight blocks are read, so the matrix must not end before */
+            if ((n_rows - r) * row_bytes < (size_t)(p - w) + group_bytes)
                 p = memcpy(last, p, n_tail * (group_bytes / 8));
             group(&g, p);
             UNROLL

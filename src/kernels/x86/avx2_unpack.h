@@ -1,5 +1,6 @@
-/* Blocks of 32 weights of each type as unsigned bytes in AVX2 registers, eight at a time, with their
- * scales: what the row kernels multiply and what the panels are packed from. See quant/blocks.h. */
+/* Blocks of 32 weights of each type as unsigned bytes in AVX2 registers, eight at a time, with
+ * their scales: what the row kernels multiply and what the panels are packed from. See
+ * quant/blocks.h. */
 #ifndef PENSIEVE_KERNELS_X86_AVX2_UNPACK_H
 #define PENSIEVE_KERNELS_X86_AVX2_UNPACK_H
 

@@ -148,7 +148,8 @@ INLINE void scores(const uint16_t *k, size_t head_dim, const float *const *q, co
     }
 }
 
-/* Turns a page's scores into exp(score - new maximum), zero for unseen keys; returns the new maximum. */
+/* Turns a page's scores into exp(score - new maximum), zero for unseen keys; returns the new
+ * maximum. */
 INLINE float soften(float *p, float scale, float m, size_t n_keys, float *l)
 {
     const __m256 none = _mm256_set1_ps(-INFINITY);
@@ -172,8 +173,8 @@ INLINE float soften(float *p, float scale, float m, size_t n_keys, float *l)
     return m;
 }
 
-/* o[i] = o[i] * fade[i] + sum over keys of p[i][key] * v[key], for `width` registers of dimensions from
- * d on, the last with n_last of them. */
+/* o[i] = o[i] * fade[i] + sum over keys of p[i][key] * v[key], for `width` registers of dimensions
+ * from d on, the last with n_last of them. */
 INLINE void weigh(const uint16_t *v, size_t head_dim, size_t n_keys, size_t d, const int width,
                   size_t n_last, float (*p)[P], const float *fade, float *const *o, const size_t n)
 {

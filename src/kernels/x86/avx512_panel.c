@@ -1,5 +1,6 @@
-/* Matrix times many tokens on AVX-512 VNNI: sixteen rows lie side by side in the lanes of a panel, four
- * activation bytes are broadcast, and up to twelve tokens share each load of weights. Also packing. */
+/* Matrix times many tokens on AVX-512 VNNI: sixteen rows lie side by side in the lanes of a panel,
+ * four activation bytes are broadcast, and up to twelve tokens share each load of weights. Also
+ * packing. */
 #include "kernels/x86/avx512_unpack.h"
 #include "quant/quant.h"
 
@@ -7,7 +8,8 @@ enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
 
 /* ---- packing ---- */
 
-/* Sixteen rows of eight dwords, row r at src + r * stride (dwords), to eight registers, one of each dword. */
+/* Sixteen rows of eight dwords, row r at src + r * stride (dwords), to eight registers, one of
+ * each dword. */
 INLINE void transpose(const uint32_t *src, size_t stride, __m512i out[8])
 {
     __m512i v[8], ab[8], t[8];
@@ -105,7 +107,8 @@ INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_
             const uint8_t *p = w + r * row_bytes + b / 8 * group_bytes;
             uint8_t last[8 * 40];
             struct group g;
-            if (n < 8 && r + 1 == n_rows)
+            /* eight blocks are read, so the rows must not end before */
+            if (n_rows * row_bytes < (size_t)(p - w) + group_bytes)
                 p = memcpy(last, p, n * (group_bytes / 8));
             for (size_t i = 0; i < group_bytes; i += 64)
                 _mm_prefetch((const char *)p + 2 * group_bytes + i, _MM_HINT_T0);

@@ -1,5 +1,5 @@
-/* Matrix times few tokens on AVX-512 VNNI: weights are streamed row by row, eight blocks at a time, whose
- * exact sums land in eight lanes, the strands of kernels.h. Also the float types. */
+/* Matrix times few tokens on AVX-512 VNNI: weights are streamed row by row, eight blocks at a
+ * time, whose exact sums land in eight lanes, the strands of kernels.h. Also the float types. */
 #include "kernels/x86/avx512_unpack.h"
 #include "quant/quant.h"
 
@@ -68,7 +68,8 @@ INLINE float tree(__m256 s)
     return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
 }
 
-/* block_bytes: of 32 weights, for k-blocks an eighth of theirs; n_words: 16-bit scales of small blocks. */
+/* block_bytes: of 32 weights, for k-blocks an eighth of theirs; n_words: 16-bit scales of small
+ * blocks. */
 INLINE void rows_tokens(group_fn *group, const enum kernels_form form, const size_t group_bytes,
                         const int n_words, const uint8_t *w, size_t row_bytes, size_t n_rows,
                         size_t n_blocks, const struct kernels_row_x *x, const size_t n_tokens,
@@ -97,7 +98,8 @@ INLINE void rows_tokens(group_fn *group, const enum kernels_form form, const siz
         }
         if (tail && n_words) { /* k-blocks have no tail */
             uint8_t last[8 * 40];
-            if (r + 1 == n_rows) /* else what lies behind is the next row */
+            /* eight blocks are read, so the matrix must not end before */
+            if ((n_rows - r) * row_bytes < (size_t)(p - w) + group_bytes)
                 p = memcpy(last, p, (n_blocks - n_whole) * (group_bytes / 8));
             const int n_pairs = (int)(n_blocks - n_whole + 1) / 2;
             for (int j = 0; j < 4; j++)

@@ -1,5 +1,6 @@
-/* Eight blocks of 32 weights of each type as unsigned bytes in AVX-512 registers, with their scales: what
- * the row kernels multiply and what the panels are packed from. See quant/blocks.h for the layouts. */
+/* Eight blocks of 32 weights of each type as unsigned bytes in AVX-512 registers, with their
+ * scales: what the row kernels multiply and what the panels are packed from. See quant/blocks.h
+ * for the layouts. */
 #ifndef PENSIEVE_KERNELS_X86_AVX512_UNPACK_H
 #define PENSIEVE_KERNELS_X86_AVX512_UNPACK_H
 
@@ -15,8 +16,8 @@ struct group {
     __m512 d16;   /* HALVES: of the sixteen halves */
 };
 
-/* Where the 16-bit scales of eight small blocks are: some loads, each masked to its words and shifted so
- * that none covers another's, then one permutation. */
+/* Where the 16-bit scales of eight small blocks are: some loads, each masked to its words and
+ * shifted so that none covers another's, then one permutation. */
 struct words {
     __m512i index;     /* words 0..7: of d, 8..15: of m */
     __mmask32 mask[4]; /* of load k */
@@ -64,11 +65,12 @@ INLINE void pick_d_m(struct group *g, const struct words *w, const uint8_t *p,
     g->m = _mm512_extractf32x8_ps(both, 1);
 }
 
-/* Each group_* below unpacks the first n_pairs pairs of blocks from p on (k-blocks are always whole), and the
- * scales of all eight, of which those of absent blocks are anything. */
+/* Each group_* below unpacks the first n_pairs pairs of blocks from p on (k-blocks are always
+ * whole), and the scales of all eight, of which those of absent blocks are anything. */
 typedef void group_fn(struct group *g, const struct words *w, const uint8_t *p, int n_pairs);
 
-/* Nibbles of two blocks, 16 bytes each at p and p + block_bytes: [low, high, low, high] of 128 bits. */
+/* Nibbles of two blocks, 16 bytes each at p and p + block_bytes: [low, high, low, high] of 128
+ * bits. */
 INLINE __m512i nibbles_of_pair(const uint8_t *p, const int block_bytes)
 {
     const __m512i shifts = _mm512_set_epi32(4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0);
@@ -196,7 +198,8 @@ INLINE void group_q6_k(struct group *g, const struct words *w, const uint8_t *p,
     UNROLL
     for (int half = 0; half < 2; half++) {
         __m512i ql = _mm512_loadu_si512(b->ql + 64 * half);
-        __m512i qh = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(b->qh + 32 * half)));
+        __m512i qh = _mm512_broadcast_i64x4(
+            _mm256_loadu_si256((const __m256i *)(b->qh + 32 * half)));
         /* the two high bits of quarter k are bits 2k of qh, wanted in bits 4 and 5 */
         __m512i low = _mm512_sllv_epi32(
             qh, _mm512_inserti64x4(_mm512_set1_epi32(4), _mm256_set1_epi32(2), 1));

@@ -132,8 +132,8 @@ INLINE float soften(__m512 *s, float scale, float m, size_t n_keys, float *l)
     return m;
 }
 
-/* o[i] = o[i] * fade[i] + sum over keys of p[i][key] * v[key], for `width` registers of dimensions from
- * d on, the last with `lanes`. */
+/* o[i] = o[i] * fade[i] + sum over keys of p[i][key] * v[key], for `width` registers of dimensions
+ * from d on, the last with `lanes`. */
 INLINE void weigh(const uint16_t *v, size_t head_dim, size_t n_keys, size_t d, const int width,
                   __mmask16 lanes, float (*p)[P], const float *fade, float *const *o,
                   const size_t n)
