@@ -74,6 +74,19 @@ bool repeat_guard_hits(const struct repeat_guard *g, const char *name, const jso
     return false;
 }
 
+/* A text that says something begins with a word: a restarted answer may open with nothing else, since small
+ * models find many ways to a call ('({"name"', '"name"', a fence). */
+static bool begins_a_word(const char *bytes, size_t n)
+{
+    size_t at = 0;
+    while (at < n && (bytes[at] == ' ' || bytes[at] == '\n' || bytes[at] == '\t'))
+        at++;
+    if (at == n)
+        return false;
+    unsigned char c = (unsigned char)bytes[at];
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0x80;
+}
+
 uint64_t *repeat_guard_mask(const struct tokenizer *t, bool with_end, size_t *n_words)
 {
     size_t n_vocab = tokenizer_n_vocab(t);
@@ -83,7 +96,8 @@ uint64_t *repeat_guard_mask(const struct tokenizer *t, bool with_end, size_t *n_
         size_t n;
         const char *bytes = tokenizer_piece(t, (int32_t)id, &n);
         bool is_end = tokenizer_is_eog(t, (int32_t)id);
-        if (is_end ? with_end : tool_call_opens(bytes, n))
+        bool opens = tool_call_opens(bytes, n) || (with_end && !begins_a_word(bytes, n));
+        if (is_end ? with_end : opens)
             mask[id / 64] |= (uint64_t)1 << (id % 64);
     }
     return mask;
