@@ -108,6 +108,8 @@ static bool compile(struct pre_tokenizer *p, struct error *err)
         PCRE2_SPTR expression = (PCRE2_SPTR)p->family->stages[p->n_stages];
         pcre2_code *stage = pcre2_compile(expression, PCRE2_ZERO_TERMINATED,
                                           PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+        if (!stage && code == PCRE2_ERROR_HEAP_FAILED)
+            return error_set(err, ERROR_NO_MEMORY, "out of memory");
         if (!stage) {
             unsigned char text[128] = "";
             pcre2_get_error_message(code, text, sizeof text);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 enum tokenizer_kind { TOKENIZER_BPE, TOKENIZER_SPM };
+enum { MAX_SHOWN = 2048 }; /* bytes of a token that tokenizer_find looks up, as the file writes it */
 
 struct tokenizer {
     enum tokenizer_kind kind;
@@ -361,18 +362,16 @@ static bool piece_is(const struct tokenizer *t, int32_t id, const char *piece, s
 /* A piece as a SentencePiece vocabulary writes it, looked up. */
 static int32_t find_spm(const struct tokenizer *t, const char *piece, size_t n_bytes)
 {
-    int32_t id = -1;
-    char *shown = malloc(n_bytes * 3);
+    char shown[MAX_SHOWN];
     size_t n = 0;
-    for (size_t i = 0; shown && i < n_bytes; i++) {
+    for (size_t i = 0; i < n_bytes; i++) {
         size_t n_char = piece[i] == ' ' ? 3 : 1;
+        if (n + n_char > sizeof shown)
+            return -1;
         memcpy(shown + n, piece[i] == ' ' ? "\xe2\x96\x81" : piece + i, n_char);
         n += n_char;
     }
-    if (shown)
-        id = tokenizer_vocab_find(&t->vocab, shown, n);
-    free(shown);
-    return id;
+    return tokenizer_vocab_find(&t->vocab, shown, n);
 }
 
 int32_t tokenizer_find(const struct tokenizer *t, const char *piece)

@@ -1,0 +1,108 @@
+/* Creation and encoding with the k-th allocation failing, for every k: one error, no crash, nothing
+ * leaked. The linker puts the functions below in the place of malloc and its kin (--wrap). */
+#include "test_tokenizer_cases.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void __real_free(void *p);
+
+static long until_failure = -1; /* allocations that still succeed; negative: all do */
+static long n_alive;
+
+static bool fails(void)
+{
+    return until_failure >= 0 && until_failure-- == 0;
+}
+
+void *__wrap_malloc(size_t n);
+void *__wrap_malloc(size_t n)
+{
+    void *p = fails() ? NULL : __real_malloc(n);
+    n_alive += p != NULL;
+    return p;
+}
+
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size)
+{
+    void *p = fails() ? NULL : __real_calloc(n, size);
+    n_alive += p != NULL;
+    return p;
+}
+
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_realloc(void *p, size_t n)
+{
+    void *q = fails() ? NULL : __real_realloc(p, n);
+    n_alive += !p && q;
+    return q;
+}
+
+void __wrap_free(void *p);
+void __wrap_free(void *p)
+{
+    n_alive -= p != NULL;
+    __real_free(p);
+}
+
+static char file[1 << 16];
+static char text[600]; /* short pieces, then one that needs the heap */
+
+/* One life of a tokenizer. False with err if something was refused. */
+static bool live(const struct weights *w, struct error *err)
+{
+    struct tokenizer *t = tokenizer_create(w, err);
+    struct token_list list = {0};
+    bool ok = t && tokenizer_encode(t, text, sizeof text, TOKENIZER_SPECIAL | TOKENIZER_BOS, &list,
+                                    err);
+    token_list_deinit(&list);
+    tokenizer_destroy(t);
+    return ok;
+}
+
+static void the_kth_failing_allocation_is_an_error(void **state)
+{
+    FILE *f = tokenizer_cases_open(*state);
+    size_t n = fread(file, 1, sizeof file, f);
+    fclose(f);
+    memset(text, 'a', sizeof text);
+    memcpy(text, "one two <|im_end|> \xff\n", 21);
+    struct error err = {0};
+    struct weights *w = weights_open_bytes(file, n, &err);
+    assert_non_null(w);
+    long before = n_alive, k = 0;
+    for (;; k++) {
+        err = (struct error){0};
+        until_failure = k;
+        bool ok = live(w, &err);
+        bool all_succeeded = until_failure >= 0;
+        until_failure = -1;
+        assert_int_equal(n_alive, before);
+        if (all_succeeded) {
+            assert_true(ok);
+            break;
+        }
+        assert_false(ok);
+        assert_int_equal(err.code, ERROR_NO_MEMORY);
+    }
+    assert_true(k >= 10);
+    weights_close(w);
+}
+
+int main(void)
+{
+    static char bpe[] = "tiny-bpe.gguf", spm[] = "tiny-spm.gguf";
+    const struct CMUnitTest tests[] = {
+        {"bpe", the_kth_failing_allocation_is_an_error, NULL, NULL, bpe},
+        {"spm", the_kth_failing_allocation_is_an_error, NULL, NULL, spm},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
