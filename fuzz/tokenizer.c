@@ -1,5 +1,6 @@
-/* Any text through small vocabularies: no crash, every byte back. And any bytes as a vocabulary: a model
- * file that is opened or refused, then used. The first byte of the input chooses, the second has the flags. */
+/* Any text through small vocabularies: no crash, every byte back. And any bytes as a vocabulary: a
+ * model file that is opened or refused, then used. The first byte of the input chooses, the second
+ * has the flags. */
 #include "text/tokenizer.h"
 #include "text/unicode.h"
 
@@ -14,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6, GGUF_STRING = 8, GGUF_ARRAY = 9 };
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER, UNUSED, BYTE };
 enum { N_BPE = 5, SPM = N_BPE, FILE_MODE = SPM + 1 };
-static const char *const pre_names[N_BPE] = {"qwen2", "smollm", "gpt-4o", "deepseek-v3", "llama-bpe"};
+static const char *const pre_names[N_BPE] = {"qwen2", "smollm", "gpt-4o", "deepseek-v3",
+                                             "llama-bpe"};
 static struct tokenizer *tokenizers[FILE_MODE];
 static const void *kept[2 * FILE_MODE]; /* their files: the tokenizers point into them */
 static size_t n_kept;
@@ -72,11 +74,16 @@ static struct tokenizer *finish_file(struct buf *b)
 
 static struct tokenizer *make_bpe(const char *pre)
 {
-    static const char *const merges[] = {"a a",  "aa aa", "aaaa aaaa", "\xc4\xa0 \xc4\xa0", "t h",
-                                         "th e", "\xc4\xa0 a", "\xc3 \xa9", "\xc3\xa2 \xc4\xa2"};
+    static const char *const merges[] = {
+        "a a",  "aa aa",      "aaaa aaaa", "\xc4\xa0 \xc4\xa0", "t h",
+        "th e", "\xc4\xa0 a", "\xc3 \xa9", "\xc3\xa2 \xc4\xa2"};
     static const char *const special[] = {"<|a|>", "<|a|>>", "<|b", "\xc3\xa9!"};
     static const int types[] = {CONTROL, CONTROL, USER, USER};
-    enum { N_MERGES = sizeof merges / sizeof *merges, N_SPECIAL = 4, N = 256 + N_MERGES + N_SPECIAL };
+    enum {
+        N_MERGES = sizeof merges / sizeof *merges,
+        N_SPECIAL = 4,
+        N = 256 + N_MERGES + N_SPECIAL
+    };
     struct buf b;
     begin_file(&b, 5);
     put_text(&b, "tokenizer.ggml.model", "gpt2");
@@ -142,8 +149,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
-/* The pieces must be the text again; a SentencePiece vocabulary puts a space before each run of text, so
- * there only a text without special tokens is compared. */
+/* The pieces must be the text again; a SentencePiece vocabulary puts a space before each run of
+ * text, so there only a text without special tokens is compared. */
 static void check_round_trip(const struct tokenizer *t, const struct token_list *list,
                              const char *text, size_t n_bytes, bool prefix)
 {

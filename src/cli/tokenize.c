@@ -1,4 +1,5 @@
-/* `pensieve tokenize`: shows how a model cuts text into tokens, and turns token ids back into text. */
+/* `pensieve tokenize`: shows how a model cuts text into tokens, and turns token ids back into text.
+ */
 #include "base/buf.h"
 #include "cli/commands.h"
 #include "store/store.h"
@@ -20,15 +21,17 @@ struct tokenize_options {
 
 static void tokenize_help(FILE *to)
 {
-    fprintf(to, "usage: pensieve tokenize [--ids] [--special] [--decode] MODEL [TEXT | -]\n"
-                "\n"
-                "Shows the tokens of TEXT, or of standard input, one a line: its id, a tab, its text\n"
-                "with \\n, \\t, \\\\ and \\xNN for what cannot be printed. MODEL is a file or the name of\n"
-                "a model in the store.\n"
-                "\n"
-                "  --ids      print the ids alone, one a line\n"
-                "  --special  control tokens written out in the text (<|im_end|>) become their ids\n"
-                "  --decode   the other way: TEXT is token ids, the output is their text, byte for byte\n");
+    fprintf(
+        to,
+        "usage: pensieve tokenize [--ids] [--special] [--decode] MODEL [TEXT | -]\n"
+        "\n"
+        "Shows the tokens of TEXT, or of standard input, one a line: its id, a tab, its text\n"
+        "with \\n, \\t, \\\\ and \\xNN for what cannot be printed. MODEL is a file or the name of\n"
+        "a model in the store.\n"
+        "\n"
+        "  --ids      print the ids alone, one a line\n"
+        "  --special  control tokens written out in the text (<|im_end|>) become their ids\n"
+        "  --decode   the other way: TEXT is token ids, the output is their text, byte for byte\n");
 }
 
 static int tokenize_usage(const char *what, const char *argument)

@@ -1,5 +1,5 @@
-/* Byte-level BPE over token ids: a merge is found by its two ids in one step, short pieces are merged
- * in place, long ones with a heap. */
+/* Byte-level BPE over token ids: a merge is found by its two ids in one step, short pieces are
+ * merged in place, long ones with a heap. */
 #include "text/bpe.h"
 
 #include "text/unicode.h"
@@ -51,8 +51,8 @@ static bool is_concatenation(const struct weights_string *whole, const char *lef
            !memcmp(whole->data + n_left, right, n_right);
 }
 
-/* The token that two halves make. Vocabularies list their tokens in the order of their merges, so the
- * one after the last is tried before the hash table. */
+/* The token that two halves make. Vocabularies list their tokens in the order of their merges, so
+ * the one after the last is tried before the hash table. */
 static int32_t find_whole(const struct tokenizer_vocab *v, size_t guess, const char *left,
                           size_t n_left, const char *right, size_t n_right)
 {
@@ -103,8 +103,8 @@ static bool look_up(const struct bpe *b, struct reading *r)
     return true;
 }
 
-/* Reads merges[n] of ranks from `rank` on, each step for all of them before the next: most of the time
- * here is waiting for memory, and this way the waits overlap. False: merge *bad is no pair. */
+/* Reads merges[n] of ranks from `rank` on, each step for all of them before the next: most of the
+ * time here is waiting for memory, and this way the waits overlap. False: merge *bad is no pair. */
 static bool read_batch(struct bpe *b, const struct weights_string *merges, size_t n, size_t rank,
                        size_t *guess, size_t *bad)
 {
@@ -120,9 +120,8 @@ static bool read_batch(struct bpe *b, const struct weights_string *merges, size_
         known[i] = look_up(b, &batch[i]);
     for (size_t i = 0; i < n; i++) {
         const struct reading *r = &batch[i];
-        int32_t whole = known[i] ? find_whole(b->vocab, *guess, r->left, r->n_left, r->right,
-                                              r->n_right)
-                                 : -1;
+        int32_t whole =
+            known[i] ? find_whole(b->vocab, *guess, r->left, r->n_left, r->right, r->n_right) : -1;
         if (whole < 0)
             continue;
         *guess = (size_t)whole + 1;
@@ -195,8 +194,8 @@ void bpe_scratch_deinit(struct bpe_scratch *s)
     *s = (struct bpe_scratch){0};
 }
 
-/* The bytes, each with the rank of the pair that it begins. One that the vocabulary lacks (NO_ID) merges
- * with nothing. */
+/* The bytes, each with the rank of the pair that it begins. One that the vocabulary lacks (NO_ID)
+ * merges with nothing. */
 static void lay_out(const struct bpe *b, const char *piece, size_t n, struct bpe_symbol *symbols)
 {
     for (size_t i = 0; i < n; i++) {

@@ -1,5 +1,6 @@
 /* Byte-level BPE: merges the bytes of a piece into tokens, the pair with the lowest rank first.
- * Immutable after it was read. Private to src/text; knows no pre-tokenizer and no special tokens. */
+ * Immutable after it was read. Private to src/text; knows no pre-tokenizer and no special tokens.
+ */
 #ifndef PENSIEVE_TEXT_BPE_H
 #define PENSIEVE_TEXT_BPE_H
 
@@ -14,14 +15,14 @@ struct bpe_merge {
 
 struct bpe {
     const struct tokenizer_vocab *vocab;
-    int32_t byte_ids[256];     /* -1: the vocabulary has no such byte */
-    struct bpe_merge *merges;  /* [n_slots], a power of two; a hash table */
+    int32_t byte_ids[256];    /* -1: the vocabulary has no such byte */
+    struct bpe_merge *merges; /* [n_slots], a power of two; a hash table */
     size_t n_slots;
-    uint32_t *merged;          /* [n_merges] the token that a rank makes */
+    uint32_t *merged; /* [n_merges] the token that a rank makes */
 };
 
-/* Reads tokenizer.ggml.merges. A merge whose halves or result are no tokens of the vocabulary is left
- * out: nothing can come of it. What it leaves half-built on failure deinit frees. */
+/* Reads tokenizer.ggml.merges. A merge whose halves or result are no tokens of the vocabulary is
+ * left out: nothing can come of it. What it leaves half-built on failure deinit frees. */
 bool bpe_init(struct bpe *b, const struct weights *w, const struct tokenizer_vocab *v,
               struct error *err);
 void bpe_deinit(struct bpe *b);
@@ -34,8 +35,8 @@ struct bpe_scratch {
 };
 void bpe_scratch_deinit(struct bpe_scratch *s);
 
-/* Appends the tokens of one piece, any bytes, in time n log n. A byte that the vocabulary lacks is left
- * out, as the vocabulary's own trainers do. False: out of memory. */
+/* Appends the tokens of one piece, any bytes, in time n log n. A byte that the vocabulary lacks is
+ * left out, as the vocabulary's own trainers do. False: out of memory. */
 bool bpe_encode(const struct bpe *b, const char *piece, size_t n_bytes, struct bpe_scratch *scratch,
                 struct token_list *out);
 

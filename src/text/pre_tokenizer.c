@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Unicode's White_Space, written out: PCRE2's own \s counts U+180E, too, which is none since 2013. */
-#define WS "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}" \
-           "\\x{202f}\\x{205f}\\x{3000}"
-#define SPACES "[" WS "]+(?![^" WS "])|[" WS "]+" /* all but the one before a word; at the end, all */
+/* Unicode's White_Space, written out: PCRE2's own \s counts U+180E, which is none since 2013. */
+#define WS                                                                                         \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}"             \
+    "\\x{202f}\\x{205f}\\x{3000}"
+#define SPACES                                                                                     \
+    "[" WS "]+(?![^" WS "])|[" WS "]+" /* all but the one before a word; at the end, all */
 #define LINES "[" WS "]*[\\r\\n]+|" SPACES
 #define NO_LETTER "[^\\r\\n\\p{L}\\p{N}]?"
 #define CONTRACTION "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])"
@@ -27,7 +29,7 @@
 #define LOWER "[^\\P{L}A-Z]"
 #define CASED(tail, digits)                                                                        \
     NO_LETTER UPPER "*" LOWER "+" tail "|" NO_LETTER UPPER "+" LOWER "*" tail "|" digits           \
-              "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n/]*|" LINES
+                    "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n/]*|" LINES
 
 enum { MAX_STAGES = 5 };
 
@@ -41,9 +43,9 @@ static const struct family starcoder = {.stages = {"\\p{N}", GPT2}};
 static const struct family llama3 = {true, true, {CL100K("\\p{N}{1,3}")}};
 static const struct family cl100k = {.stages = {CL100K("\\p{N}{1,3}")}};
 static const struct family qwen2 = {.stages = {CL100K("\\p{N}")}};
-static const struct family qwen35 = {
-    .stages = {CONTRACTION "|" NO_LETTER "[\\p{L}\\p{M}]+|\\p{N}| ?[^" WS
-                           "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" LINES}};
+static const struct family qwen35 = {.stages = {CONTRACTION
+                                                "|" NO_LETTER "[\\p{L}\\p{M}]+|\\p{N}| ?[^" WS
+                                                "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" LINES}};
 static const struct family tekken = {true, true, {CASED("", "\\p{N}")}};
 static const struct family gpt4o = {.stages = {CASED("(?:" CONTRACTION ")?", "\\p{N}{1,3}")}};
 static const struct family deepseek_coder = {
@@ -53,8 +55,7 @@ static const struct family deepseek3 = {
     .stages = {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",
                "[" ASCII_MARKS "][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
                "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" LINES}};
-static const struct family falcon = {
-    .stages = {"[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"}};
+static const struct family falcon = {.stages = {"[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"}};
 static const struct family unnamed = {
     .stages = {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}};
 
@@ -63,26 +64,53 @@ static const struct {
     const struct family *family;
 } names[] = {
     {"default", &unnamed},
-    {"gpt-2", &gpt2},        {"phi-2", &gpt2},           {"mpt", &gpt2},
-    {"olmo", &gpt2},         {"jais", &gpt2},            {"trillion", &gpt2},
-    {"gigachat", &gpt2},     {"a.x-4.0", &gpt2},         {"mellum", &gpt2},
-    {"exaone4", &gpt2},      {"granite-docling", &gpt2},
-    {"smollm", &starcoder},  {"starcoder", &starcoder},  {"refact", &starcoder},
-    {"command-r", &starcoder}, {"codeshell", &starcoder}, {"exaone", &starcoder},
-    {"minerva-7b", &starcoder}, {"mellum2", &starcoder},
-    {"llama-bpe", &llama3},  {"llama3", &llama3},        {"llama-v3", &llama3},
-    {"falcon3", &llama3},    {"falcon-h1", &llama3},     {"pixtral", &llama3},
-    {"midm-2.0", &llama3},   {"lfm2", &llama3},
-    {"dbrx", &cl100k},       {"smaug-bpe", &cl100k},     {"glm4", &cl100k},
+    {"gpt-2", &gpt2},
+    {"phi-2", &gpt2},
+    {"mpt", &gpt2},
+    {"olmo", &gpt2},
+    {"jais", &gpt2},
+    {"trillion", &gpt2},
+    {"gigachat", &gpt2},
+    {"a.x-4.0", &gpt2},
+    {"mellum", &gpt2},
+    {"exaone4", &gpt2},
+    {"granite-docling", &gpt2},
+    {"smollm", &starcoder},
+    {"starcoder", &starcoder},
+    {"refact", &starcoder},
+    {"command-r", &starcoder},
+    {"codeshell", &starcoder},
+    {"exaone", &starcoder},
+    {"minerva-7b", &starcoder},
+    {"mellum2", &starcoder},
+    {"llama-bpe", &llama3},
+    {"llama3", &llama3},
+    {"llama-v3", &llama3},
+    {"falcon3", &llama3},
+    {"falcon-h1", &llama3},
+    {"pixtral", &llama3},
+    {"midm-2.0", &llama3},
+    {"lfm2", &llama3},
+    {"dbrx", &cl100k},
+    {"smaug-bpe", &cl100k},
+    {"glm4", &cl100k},
     {"chatglm-bpe", &cl100k},
-    {"qwen2", &qwen2},       {"deepseek-r1-qwen", &qwen2}, {"megrez", &qwen2},
-    {"kormo", &qwen2},       {"stablelm2", &qwen2},      {"hunyuan", &qwen2},
-    {"solar-open", &qwen2},  {"grok-2", &qwen2},
+    {"qwen2", &qwen2},
+    {"deepseek-r1-qwen", &qwen2},
+    {"megrez", &qwen2},
+    {"kormo", &qwen2},
+    {"stablelm2", &qwen2},
+    {"hunyuan", &qwen2},
+    {"solar-open", &qwen2},
+    {"grok-2", &qwen2},
     {"qwen35", &qwen35},
     {"tekken", &tekken},
-    {"gpt-4o", &gpt4o},      {"llama4", &gpt4o},         {"kanana2", &gpt4o},
+    {"gpt-4o", &gpt4o},
+    {"llama4", &gpt4o},
+    {"kanana2", &gpt4o},
     {"deepseek-coder", &deepseek_coder},
-    {"deepseek-v3", &deepseek3}, {"hunyuan-dense", &deepseek3},
+    {"deepseek-v3", &deepseek3},
+    {"hunyuan-dense", &deepseek3},
     {"falcon", &falcon},
 };
 
@@ -106,8 +134,8 @@ static bool compile(struct pre_tokenizer *p, struct error *err)
         int code;
         size_t at;
         PCRE2_SPTR expression = (PCRE2_SPTR)p->family->stages[p->n_stages];
-        pcre2_code *stage = pcre2_compile(expression, PCRE2_ZERO_TERMINATED,
-                                          PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+        pcre2_code *stage = pcre2_compile(expression, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
+                                          &code, &at, NULL);
         if (!stage && code == PCRE2_ERROR_HEAP_FAILED)
             return error_set(err, ERROR_NO_MEMORY, "out of memory");
         if (!stage) {
@@ -168,8 +196,8 @@ struct split {
     void *context;
 };
 
-/* Finds the next match at or after *from; false if there is none, or the matcher gave up (its limits on
- * work and stack), which leaves the rest one piece. */
+/* Finds the next match at or after *from; false if there is none, or the matcher gave up (its
+ * limits on work and stack), which leaves the rest one piece. */
 static bool next_match(struct split *s, size_t stage, const char *text, size_t n_bytes, size_t from,
                        size_t *begin, size_t *end)
 {
@@ -186,8 +214,8 @@ static bool next_match(struct split *s, size_t stage, const char *text, size_t n
     return *end > *begin;
 }
 
-/* Cuts text by the expressions from `stage` on. Each stage sees a piece of the one before alone: what
- * lies behind its end is the end of the text to it. Recursion is as deep as there are stages. */
+/* Cuts text by the expressions from `stage` on. Each stage sees a piece of the one before alone:
+ * what lies behind its end is the end of the text to it. It recurses once per stage. */
 static bool split_from(struct split *s, size_t stage, const char *text, size_t n_bytes)
 {
     if (!n_bytes)

@@ -1,6 +1,6 @@
-/* Cuts text into the pieces inside which byte-level BPE merges: words, numbers, runs of punctuation or
- * space, by the regular expressions that a vocabulary was trained with. Immutable after creation; any
- * thread may use it. Knows no tokens. */
+/* Cuts text into the pieces inside which byte-level BPE merges: words, numbers, runs of punctuation
+ * or space, by the regular expressions that a vocabulary was trained with. Immutable after
+ * creation; any thread may use it. Knows no tokens. */
 #ifndef PENSIEVE_TEXT_PRE_TOKENIZER_H
 #define PENSIEVE_TEXT_PRE_TOKENIZER_H
 
@@ -11,7 +11,8 @@
 
 struct pre_tokenizer;
 
-/* By its name in tokenizer.ggml.pre (not terminated); unknown: UNSUPPORTED, and the message names it. */
+/* By its name in tokenizer.ggml.pre (not terminated); unknown: UNSUPPORTED, and the message names
+ * it. */
 struct pre_tokenizer *pre_tokenizer_create(const char *name, size_t n_name, struct error *err);
 void pre_tokenizer_destroy(struct pre_tokenizer *p);
 

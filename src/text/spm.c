@@ -1,5 +1,5 @@
-/* Merging by score over a heap of candidate pairs. The text is first written with U+2581 for each space,
- * the way the vocabulary writes it. */
+/* Merging by score over a heap of candidate pairs. The text is first written with U+2581 for each
+ * space, the way the vocabulary writes it. */
 #include "text/spm.h"
 
 #include "text/unicode.h"
@@ -105,8 +105,8 @@ static struct candidate heap_pop(struct merging *g)
     return top;
 }
 
-/* Queues the pair if together it is a token. Symbols lie side by side in the text, so the token's text is
- * there; one longer than the longest token costs nothing. */
+/* Queues the pair if together it is a token. Symbols lie side by side in the text, so the token's
+ * text is there; one longer than the longest token costs nothing. */
 static void consider(struct merging *g, uint32_t left, uint32_t right)
 {
     if (left == NONE || right == NONE)
@@ -203,8 +203,8 @@ bool spm_encode(const struct spm *m, const char *text, size_t n_bytes, bool pref
 {
     if (!n_bytes)
         return true;
-    size_t n_text = n_bytes + (SPACE_BYTES - 1) * count_spaces(text, n_bytes) +
-                    (prefix ? SPACE_BYTES : 0);
+    size_t n_text =
+        n_bytes + (SPACE_BYTES - 1) * count_spaces(text, n_bytes) + (prefix ? SPACE_BYTES : 0);
     if (n_text >= NONE)
         return false;
     struct merging g = {.m = m, .n_text = n_text};

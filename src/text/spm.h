@@ -1,6 +1,6 @@
-/* SentencePiece-style vocabularies as llama.cpp tokenizes with them: characters are merged into tokens,
- * the pair whose token has the highest score first; what is no token becomes bytes (<0x0A>).
- * Immutable after it was read. Private to src/text; knows no special tokens. */
+/* SentencePiece-style vocabularies as llama.cpp tokenizes with them: characters are merged into
+ * tokens, the pair whose token has the highest score first; what is no token becomes bytes
+ * (<0x0A>). Immutable after it was read. Private to src/text; knows no special tokens. */
 #ifndef PENSIEVE_TEXT_SPM_H
 #define PENSIEVE_TEXT_SPM_H
 
@@ -19,8 +19,8 @@ bool spm_init(struct spm *m, const struct weights *w, const struct tokenizer_voc
               struct error *err);
 void spm_deinit(struct spm *m);
 
-/* Appends the tokens of text[n_bytes], any bytes, in time n log n; with `prefix` as if a space stood
- * before it. False: out of memory. */
+/* Appends the tokens of text[n_bytes], any bytes, in time n log n; with `prefix` as if a space
+ * stood before it. False: out of memory. */
 bool spm_encode(const struct spm *m, const char *text, size_t n_bytes, bool prefix,
                 struct token_list *out);
 

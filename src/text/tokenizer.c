@@ -1,5 +1,6 @@
-/* Text to tokens and back: takes special tokens out of the text and hands the rest to the vocabulary's
- * kind of merging. Keeps the pieces of all tokens as the bytes they stand for. Knows no tensors. */
+/* Text to tokens and back: takes special tokens out of the text and hands the rest to the
+ * vocabulary's kind of merging. Keeps the pieces of all tokens as the bytes they stand for. Knows
+ * no tensors. */
 #include "text/tokenizer.h"
 
 #include "text/bpe.h"
@@ -14,7 +15,9 @@
 #include <string.h>
 
 enum tokenizer_kind { TOKENIZER_BPE, TOKENIZER_SPM };
-enum { MAX_SHOWN = 2048 }; /* bytes of a token that tokenizer_find looks up, as the file writes it */
+enum {
+    MAX_SHOWN = 2048
+}; /* bytes of a token that tokenizer_find looks up, as the file writes it */
 
 struct tokenizer {
     enum tokenizer_kind kind;
@@ -238,8 +241,8 @@ static bool encode_piece(void *context, const char *piece, size_t n_bytes)
     return bpe_encode(&e->t->bpe, piece, n_bytes, &e->scratch, e->out);
 }
 
-/* Bytes that are no text. Those that the vocabulary has are kept; for each other one U+FFFD is put, so
- * that the model sees that something was there. */
+/* Bytes that are no text. Those that the vocabulary has are kept; for each other one U+FFFD is put,
+ * so that the model sees that something was there. */
 static bool encode_invalid(struct encoding *e, const char *bytes, size_t n_bytes)
 {
     const struct bpe *bpe = &e->t->bpe;
@@ -309,8 +312,8 @@ bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n_byte
     struct encoding e = {.t = t, .out = out};
     bool ok = encode(&e, text, n_bytes, flags);
     bpe_scratch_deinit(&e.scratch);
-    return ok || error_set(err, ERROR_NO_MEMORY, "out of memory for the tokens of %zu bytes",
-                           n_bytes);
+    return ok ||
+           error_set(err, ERROR_NO_MEMORY, "out of memory for the tokens of %zu bytes", n_bytes);
 }
 
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *n_bytes)
@@ -382,8 +385,7 @@ int32_t tokenizer_find(const struct tokenizer *t, const char *piece)
     int32_t id = tokenizer_vocab_find(&t->vocab, piece, n_bytes); /* control tokens, plain ASCII */
     if (piece_is(t, id, piece, n_bytes))
         return id;
-    id = t->kind == TOKENIZER_BPE ? bpe_find(&t->bpe, piece, n_bytes)
-                                  : find_spm(t, piece, n_bytes);
+    id = t->kind == TOKENIZER_BPE ? bpe_find(&t->bpe, piece, n_bytes) : find_spm(t, piece, n_bytes);
     if (piece_is(t, id, piece, n_bytes))
         return id;
     if (n_bytes == 1) /* a byte token */

@@ -20,23 +20,24 @@ struct token_list {
 void token_list_deinit(struct token_list *list);
 bool token_list_push(struct token_list *list, int32_t id); /* false: out of memory */
 
-/* Reads tokenizer.ggml.* of `w`, which must outlive the tokenizer. An unknown model or pre-tokenizer is
- * UNSUPPORTED, and the message names it. */
+/* Reads tokenizer.ggml.* of `w`, which must outlive the tokenizer. An unknown model or
+ * pre-tokenizer is UNSUPPORTED, and the message names it. */
 struct tokenizer *tokenizer_create(const struct weights *w, struct error *err);
 void tokenizer_destroy(struct tokenizer *t);
 
 enum {
-    TOKENIZER_SPECIAL = 1, /* control tokens written out in the text (<|im_end|>) become their ids */
-    TOKENIZER_BOS = 2,     /* put the beginning-of-sequence token first if the model wants one */
+    TOKENIZER_SPECIAL =
+        1,             /* control tokens written out in the text (<|im_end|>) become their ids */
+    TOKENIZER_BOS = 2, /* put the beginning-of-sequence token first if the model wants one */
 };
 
 /* Appends the tokens of text[n_bytes] (any bytes; invalid UTF-8 is kept byte for byte) to `out`. */
 bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n_bytes, unsigned flags,
                       struct token_list *out, struct error *err);
 
-/* The bytes of one token, not terminated, valid as long as the tokenizer; "" for an id out of range.
- * Concatenating the pieces of a text's tokens gives the text (SentencePiece: with the leading space
- * that its dummy prefix added). Control tokens give their written form. */
+/* The bytes of one token, not terminated, valid as long as the tokenizer; "" for an id out of
+ * range. Concatenating the pieces of a text's tokens gives the text (SentencePiece: with the
+ * leading space that its dummy prefix added). Control tokens give their written form. */
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *n_bytes);
 
 size_t tokenizer_n_vocab(const struct tokenizer *t);
@@ -44,6 +45,7 @@ bool tokenizer_is_control(const struct tokenizer *t, int32_t id); /* never shown
 bool tokenizer_is_eog(const struct tokenizer *t, int32_t id);     /* ends a generation */
 int32_t tokenizer_bos(const struct tokenizer *t);                 /* or -1 */
 int32_t tokenizer_eos(const struct tokenizer *t);                 /* or -1 */
-int32_t tokenizer_find(const struct tokenizer *t, const char *piece); /* id of an exact piece, or -1 */
+int32_t tokenizer_find(const struct tokenizer *t,
+                       const char *piece); /* id of an exact piece, or -1 */
 
 #endif

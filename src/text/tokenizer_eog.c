@@ -16,20 +16,25 @@ static const char *const known[] = {
     "<|end_of_text|>", /* Llama 3, Granite */
     "<|eot_id|>",      /* Llama 3 */
     "<|eom_id|>",
-    "<|end|>",         /* Phi */
-    "<|return|>",      /* gpt-oss */
+    "<|end|>",    /* Phi */
+    "<|return|>", /* gpt-oss */
     "<|call|>",
-    "<end_of_turn>",   /* Gemma */
+    "<end_of_turn>", /* Gemma */
     "<eos>",
-    "</s>",            /* Llama 2, Mistral */
+    "</s>", /* Llama 2, Mistral */
     "<EOT>",
     "[EOT]",
     "[EOS]",
     "<｜end▁of▁sentence｜>", /* DeepSeek; U+FF5C and U+2581 */
     "<end_of_utterance>",
     /* What follows a file in the training of code models: nothing of the answer comes after it. */
-    "<|fim_pad|>", "<fim-pad>", "<fim_pad>",
-    "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<reponame>",
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<reponame>",
     "<|file_sep|>",
 };
 
@@ -56,8 +61,8 @@ static void add(struct tokenizer_eog *e, int32_t id)
         e->ids[e->n++] = id;
 }
 
-/* The id of a known form where it is a token of its own, not an ordinary one that text may contain (the
- * closing tag of struck-out HTML is </s>). */
+/* The id of a known form where it is a token of its own, not an ordinary one that text may contain
+ * (the closing tag of struck-out HTML is </s>). */
 static int32_t find_known(const struct tokenizer_vocab *v, const char *text)
 {
     int32_t id = tokenizer_vocab_find(v, text, strlen(text));

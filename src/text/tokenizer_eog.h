@@ -12,7 +12,8 @@ struct tokenizer_eog {
     size_t n;
 };
 
-/* `eos` may be -1. A known token that the file calls user-defined becomes a control token in `v`. */
+/* `eos` may be -1. A known token that the file calls user-defined becomes a control token in `v`.
+ */
 void tokenizer_eog_init(struct tokenizer_eog *e, const struct weights *w, struct tokenizer_vocab *v,
                         int32_t eos);
 bool tokenizer_eog_has(const struct tokenizer_eog *e, int32_t id);

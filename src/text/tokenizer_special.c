@@ -1,5 +1,6 @@
-/* Special tokens in the order of their text: those that begin as the text does are a narrowing range of
- * it, so that each byte of a candidate costs a binary search and no other byte anything. */
+/* Special tokens in the order of their text: those that begin as the text does are a narrowing
+ * range of it, so that each byte of a candidate costs a binary search and no other byte anything.
+ */
 #include "text/tokenizer_special.h"
 
 #include <stdlib.h>
@@ -28,8 +29,8 @@ static void sort(const struct tokenizer_vocab *v, uint32_t *ids, uint32_t *spare
             size_t middle = begin + width < n ? begin + width : n;
             size_t end = begin + 2 * width < n ? begin + 2 * width : n;
             for (size_t a = begin, b = middle, to = begin; to < end; to++) {
-                bool left = a < middle && (b == end || compare(&v->tokens[ids[a]],
-                                                               &v->tokens[ids[b]]) <= 0);
+                bool left = a < middle &&
+                            (b == end || compare(&v->tokens[ids[a]], &v->tokens[ids[b]]) <= 0);
                 spare[to] = left ? ids[a++] : ids[b++];
             }
         }

@@ -1,5 +1,5 @@
-/* Finds the tokens that text may contain as a whole: control tokens (<|im_end|>) and user-defined ones.
- * Immutable after it was built. Private to src/text; knows no merging. */
+/* Finds the tokens that text may contain as a whole: control tokens (<|im_end|>) and user-defined
+ * ones. Immutable after it was built. Private to src/text; knows no merging. */
 #ifndef PENSIEVE_TEXT_TOKENIZER_SPECIAL_H
 #define PENSIEVE_TEXT_TOKENIZER_SPECIAL_H
 
@@ -7,19 +7,20 @@
 
 struct tokenizer_special {
     const struct tokenizer_vocab *vocab;
-    uint32_t *ids;      /* [n] ordered by their text, byte by byte */
+    uint32_t *ids; /* [n] ordered by their text, byte by byte */
     size_t n;
     bool begins[2][256]; /* [with control tokens] is there one that begins with this byte? */
 };
 
-/* `v` must outlive it, its types must be final. What it leaves half-built on failure deinit frees. */
+/* `v` must outlive it, its types must be final. What it leaves half-built on failure deinit frees.
+ */
 bool tokenizer_special_init(struct tokenizer_special *s, const struct tokenizer_vocab *v,
                             struct error *err);
 void tokenizer_special_deinit(struct tokenizer_special *s);
 
-/* The first place at or after text where a special token stands, the longest of those that begin there:
- * its offset, or n_bytes if there is none; *id is that token. Control (and unknown) tokens count only
- * with `control`. */
+/* The first place at or after text where a special token stands, the longest of those that begin
+ * there: its offset, or n_bytes if there is none; *id is that token. Control (and unknown) tokens
+ * count only with `control`. */
 size_t tokenizer_special_next(const struct tokenizer_special *s, const char *text, size_t n_bytes,
                               bool control, int32_t *id);
 

@@ -1,5 +1,5 @@
-/* A vocabulary's tokens by id and by text. The strings stay where the model file has them; all memory
- * here is one array per purpose, whatever the number of tokens. */
+/* A vocabulary's tokens by id and by text. The strings stay where the model file has them; all
+ * memory here is one array per purpose, whatever the number of tokens. */
 #include "text/tokenizer_vocab.h"
 
 #include <inttypes.h>

@@ -1,5 +1,5 @@
-/* The tokens of a vocabulary as the file writes them: by id, and by text through a hash table over the
- * mapped strings. Immutable after it was read. Private to src/text; knows no merging. */
+/* The tokens of a vocabulary as the file writes them: by id, and by text through a hash table over
+ * the mapped strings. Immutable after it was read. Private to src/text; knows no merging. */
 #ifndef PENSIEVE_TEXT_TOKENIZER_VOCAB_H
 #define PENSIEVE_TEXT_TOKENIZER_VOCAB_H
 
@@ -21,7 +21,7 @@ enum tokenizer_type {
 };
 
 struct tokenizer_slot {
-    uint32_t tag; /* more bits of the hash */
+    uint32_t tag;    /* more bits of the hash */
     uint32_t number; /* id + 1; 0 in a free slot */
 };
 
@@ -29,8 +29,8 @@ struct tokenizer_vocab {
     struct weights_string *tokens; /* [n], in the map */
     uint8_t *types;                /* [n] enum tokenizer_type */
     size_t n;
-    size_t max_bytes; /* of the longest token */
-    bool has_types;   /* the file says what type each is */
+    size_t max_bytes;             /* of the longest token */
+    bool has_types;               /* the file says what type each is */
     struct tokenizer_slot *slots; /* [n_slots], a power of two */
     size_t n_slots;
     uint64_t secret[2]; /* of the hash: no file can choose its collisions */
@@ -46,8 +46,8 @@ int32_t tokenizer_vocab_find(const struct tokenizer_vocab *v, const char *text, 
 int32_t tokenizer_vocab_find_text(const struct tokenizer_vocab *v, const char *text,
                                   size_t n_bytes);
 bool tokenizer_vocab_is_text(const struct tokenizer_vocab *v, int32_t id);
-/* The same in steps for who looks up many: the hash of a text, fetching its slot into the cache, and the
- * text's id by its hash. */
+/* The same in steps for who looks up many: the hash of a text, fetching its slot into the cache,
+ * and the text's id by its hash. */
 uint64_t tokenizer_vocab_hash(const struct tokenizer_vocab *v, const char *text, size_t n_bytes);
 void tokenizer_vocab_prefetch(const struct tokenizer_vocab *v, uint64_t hash);
 int32_t tokenizer_vocab_find_hashed(const struct tokenizer_vocab *v, uint64_t hash,

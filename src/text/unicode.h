@@ -18,8 +18,9 @@ size_t unicode_invalid_bytes(const char *text, size_t n_bytes);
  * themselves as U+0021…U+00FF, the other 68 are U+0100 onwards. Writes 1 or 2 bytes of UTF-8. */
 size_t unicode_from_byte(uint8_t byte, char out[2]);
 
-/* Back: the byte that the character at text[0] stands for, its length in *n_char; -1 for a character
- * outside the alphabet, then *n_char is its length all the same (1 where the text is not valid). */
+/* Back: the byte that the character at text[0] stands for, its length in *n_char; -1 for a
+ * character outside the alphabet, then *n_char is its length all the same (1 where the text is not
+ * valid). */
 int unicode_to_byte(const char *text, size_t n_bytes, size_t *n_char);
 
 #endif

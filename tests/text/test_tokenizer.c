@@ -1,5 +1,6 @@
-/* Tokenizers over vocabularies small enough to check by hand, and over two small trained ones against the
- * references. What is promised: the right ids, every byte back, no text that hangs or crashes. */
+/* Tokenizers over vocabularies small enough to check by hand, and over two small trained ones
+ * against the references. What is promised: the right ids, every byte back, no text that hangs or
+ * crashes. */
 #include "test_tokenizer_cases.h"
 
 #include "base/clock.h"
@@ -42,8 +43,8 @@ static void unmake(struct made *m)
     free(m->data);
 }
 
-/* The bytes in GPT-2's alphabet, said as Python's bytes_to_unicode does: printable ones as they are, the
- * others numbered on from 256. */
+/* The bytes in GPT-2's alphabet, said as Python's bytes_to_unicode does: printable ones as they
+ * are, the others numbered on from 256. */
 static void byte_name(unsigned byte, char out[4])
 {
     unsigned shown = byte, next = 256;
@@ -88,11 +89,12 @@ static struct made make_bpe(const char *pre, const char *const *more, const int3
 }
 
 /* Tokens 256…: he, ll, hell, hello, Ġhello, ab, bc, then the special ones. */
-static const char *const small_tokens[] = {"he", "ll", "hell", "hello", "\xc4\xa0hello", "ab", "bc",
-                                           "<|end|>", "<|end|>>", "<tool>", "[PAD]", "</s>"};
+static const char *const small_tokens[] = {"he",    "ll",  "hell",    "hello",    "\xc4\xa0hello",
+                                           "ab",    "bc",  "<|end|>", "<|end|>>", "<tool>",
+                                           "[PAD]", "</s>"};
 static const int32_t small_types[] = {NORMAL, NORMAL,  NORMAL,  NORMAL, NORMAL, NORMAL,
                                       NORMAL, CONTROL, CONTROL, USER,   UNUSED, NORMAL};
-static const char *const small_merges[] = {"h e", "l l", "he ll", "hell o", "\xc4\xa0 hello",
+static const char *const small_merges[] = {"h e", "l l", "he ll",       "hell o", "\xc4\xa0 hello",
                                            "b c", "a b", "missing half"};
 enum { HE = 256, LL, HELL, HELLO, _HELLO, AB, BC, END, ENDD, TOOL, PAD, S };
 
@@ -311,7 +313,7 @@ static void wrong_files_are_refused(void **state)
         uint64_t n_tokens, n_types, n_scores;
         enum error_code code;
     } wrong[] = {
-        {NULL, 2, 2, 0, ERROR_FORMAT},   {"bert", 2, 2, 0, ERROR_UNSUPPORTED},
+        {NULL, 2, 2, 0, ERROR_FORMAT},    {"bert", 2, 2, 0, ERROR_UNSUPPORTED},
         {"llama", 0, 0, 0, ERROR_FORMAT}, {"llama", 2, 1, 2, ERROR_FORMAT},
         {"llama", 2, 2, 1, ERROR_FORMAT}, {"llama", 2, 2, 2, ERROR_NONE},
     };
@@ -334,8 +336,8 @@ static void wrong_files_are_refused(void **state)
 /* Tokens of a SentencePiece-style vocabulary by hand: scores decide, bytes fall back. */
 static struct made make_spm(bool no_prefix)
 {
-    static const char *const tokens[] = {"<unk>", "<s>",  "</s>", "<0x0A>", "<0xE4>", "a", "b",
-                                         "c",     "▁",    "ab",   "bc",     "▁a",     "<turn>"};
+    static const char *const tokens[] = {"<unk>", "<s>", "</s>", "<0x0A>", "<0xE4>", "a",     "b",
+                                         "c",     "▁",   "ab",   "bc",     "▁a",     "<turn>"};
     static const int32_t types[] = {UNKNOWN, CONTROL, CONTROL, BYTE,   BYTE,   NORMAL, NORMAL,
                                     NORMAL,  NORMAL,  NORMAL,  NORMAL, NORMAL, USER};
     static const int32_t scores[] = {0, 0, 0, 0, 0, -10, -11, -12, -13, -2, -1, -3, 0};
@@ -360,9 +362,12 @@ static void spm_merges_by_score_and_falls_back_to_bytes(void **state)
     ASSERT_IDS(m.t, "ab", 0, 9);
     ASSERT_IDS(m.t, " a", 0, 11);
     ASSERT_IDS(m.t, "\n", 0, 3);
-    ASSERT_IDS(m.t, "\xe4", 0, 4);           /* cut */
-    ASSERT_IDS(m.t, "\xe4" "ab", 0, 4, 9);   /* what follows is text again */
-    ASSERT_IDS(m.t, "z", 0, 0);              /* neither token nor byte */
+    ASSERT_IDS(m.t, "\xe4", 0, 4); /* cut */
+    ASSERT_IDS(m.t,
+               "\xe4"
+               "ab",
+               0, 4, 9);        /* what follows is text again */
+    ASSERT_IDS(m.t, "z", 0, 0); /* neither token nor byte */
     ASSERT_IDS(m.t, "a<turn>b", 0, 5, 12, 6);
     ASSERT_IDS(m.t, "a</s>", TOKENIZER_SPECIAL, 5, 2);
     ASSERT_IDS(m.t, "<0x0A>", TOKENIZER_SPECIAL, 0, 0, 0, 0, 0, 0); /* text, not a line end */
@@ -474,8 +479,8 @@ static void hard_texts_take_no_time(void **state)
 {
     (void)state;
     const size_t n = 1 << 20;
-    static const char *const fills[] = {"a", " ", "\n", "\t ", "\xff", "\xcc\x81", "9", "<|im_", "a\n ",
-                                        "'", "\xe3\x80\x80"};
+    static const char *const fills[] = {"a", " ",     "\n",   "\t ", "\xff",        "\xcc\x81",
+                                        "9", "<|im_", "a\n ", "'",   "\xe3\x80\x80"};
     static const char *const files[] = {"tiny-bpe.gguf", "tiny-bpe.gguf", "tiny-bpe.gguf",
                                         "tiny-bpe.gguf", "tiny-spm.gguf"};
     static const char *const pres[] = {"qwen2", "smollm", "gpt-4o", "deepseek-v3", NULL};

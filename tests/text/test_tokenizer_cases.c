@@ -35,11 +35,13 @@ void tokenizer_cases_init(struct tokenizer_cases *c)
     if (!c->items)
         stop("out of memory", "");
     struct tokenizer_case *next = c->items;
-    json_object_foreach(c->file, group, texts) {
+    json_object_foreach(c->file, group, texts)
+    {
         bool plain = !strcmp(group, "plain");
-        json_array_foreach(texts, i, text) {
-            *next++ = (struct tokenizer_case){json_string_value(text), json_string_length(text),
-                                              plain};
+        json_array_foreach(texts, i, text)
+        {
+            *next++ =
+                (struct tokenizer_case){json_string_value(text), json_string_length(text), plain};
         }
     }
 }

@@ -1,4 +1,5 @@
-/* The golden texts and what the references make of them (scripts/golden_tokenizer.py writes the files). */
+/* The golden texts and what the references make of them (scripts/golden_tokenizer.py writes the
+ * files). */
 #ifndef PENSIEVE_TESTS_TEXT_TOKENIZER_CASES_H
 #define PENSIEVE_TESTS_TEXT_TOKENIZER_CASES_H
 
@@ -29,8 +30,8 @@ struct token_list tokenizer_cases_encode(const struct tokenizer *t, const struct
 /* The CRC-32 (zlib's) of the ids as little-endian 32-bit numbers. */
 uint32_t tokenizer_cases_crc(const struct token_list *list);
 
-/* Compares every step-th case with the lines of CRCs at `golden`; returns how many differ and tells the
- * first few. `flags` for all but the plain ones, which get none. */
+/* Compares every step-th case with the lines of CRCs at `golden`; returns how many differ and tells
+ * the first few. `flags` for all but the plain ones, which get none. */
 size_t tokenizer_cases_compare_crc(const struct tokenizer_cases *c, const struct tokenizer *t,
                                    unsigned flags, FILE *golden, size_t step, const char *what);
 

@@ -1,4 +1,5 @@
-/* The real vocabularies against llama.cpp: the same ids for a few thousand texts, and the same bytes back. */
+/* The real vocabularies against llama.cpp: the same ids for a few thousand texts, and the same
+ * bytes back. */
 #include "test_tokenizer_cases.h"
 
 #include "base/clock.h"
@@ -176,8 +177,9 @@ int main(int argc, char **argv)
     struct error err;
     model = argc > 1 ? argv[1] : "qwen2";
     bool qwen = !strcmp(model, "qwen2");
-    model_path(path, sizeof path, qwen ? "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
-                                       : "SmolLM2-135M-Instruct.Q4_1.gguf");
+    model_path(path, sizeof path,
+               qwen ? "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+                    : "SmolLM2-135M-Instruct.Q4_1.gguf");
     if (access(path, R_OK)) {
         printf("SKIPPED: the model %s is not there\n", path);
         return SKIPPED;

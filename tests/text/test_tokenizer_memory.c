@@ -61,8 +61,8 @@ static bool live(const struct weights *w, struct error *err)
 {
     struct tokenizer *t = tokenizer_create(w, err);
     struct token_list list = {0};
-    bool ok = t && tokenizer_encode(t, text, sizeof text, TOKENIZER_SPECIAL | TOKENIZER_BOS, &list,
-                                    err);
+    bool ok =
+        t && tokenizer_encode(t, text, sizeof text, TOKENIZER_SPECIAL | TOKENIZER_BOS, &list, err);
     token_list_deinit(&list);
     tokenizer_destroy(t);
     return ok;
