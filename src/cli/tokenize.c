@@ -67,7 +67,7 @@ static int tokenize_parse(struct tokenize_options *o, int argc, char **argv)
         }
     }
     if (!o->model)
-        return tokenize_usage("which model", "?");
+        return tokenize_usage("no model is named", "");
     if (o->decode && (o->ids || o->special))
         return tokenize_usage("--decode goes with no other option", "");
     if (o->text && !strcmp(o->text, "-") && !operands)
