@@ -31,7 +31,10 @@ enum {
     TOKENIZER_BOS = 2, /* put the beginning-of-sequence token first if the model wants one */
 };
 
-/* Appends the tokens of text[n_bytes] (any bytes; invalid UTF-8 is kept byte for byte) to `out`. */
+/* Appends the tokens of text[n_bytes], any bytes, in time n log n: the bytes of invalid UTF-8 are
+ * kept. Only a vocabulary that has no token for a byte (SmolLM2 lacks 21 of them) loses it: in
+ * valid text it is left out, as the vocabulary's makers do, in invalid text it becomes U+FFFD.
+ * False: out of memory. */
 bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n_bytes, unsigned flags,
                       struct token_list *out, struct error *err);
 
@@ -41,10 +44,11 @@ bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n_byte
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *n_bytes);
 
 size_t tokenizer_n_vocab(const struct tokenizer *t);
-bool tokenizer_is_control(const struct tokenizer *t, int32_t id); /* never shown to the user */
-bool tokenizer_is_eog(const struct tokenizer *t, int32_t id);     /* ends a generation */
-int32_t tokenizer_bos(const struct tokenizer *t);                 /* or -1 */
-int32_t tokenizer_eos(const struct tokenizer *t);                 /* or -1 */
+bool tokenizer_is_control(const struct tokenizer *t,
+                          int32_t id); /* never shown to the user: control, unknown, unused */
+bool tokenizer_is_eog(const struct tokenizer *t, int32_t id); /* ends a generation */
+int32_t tokenizer_bos(const struct tokenizer *t);             /* or -1 */
+int32_t tokenizer_eos(const struct tokenizer *t);             /* or -1 */
 int32_t tokenizer_find(const struct tokenizer *t,
                        const char *piece); /* id of an exact piece, or -1 */
 
