@@ -58,7 +58,8 @@ class Running:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--pensieve", type=Path)
+    # Meson says just "pensieve" for a program in its own folder: that is no name to search in PATH.
+    parser.add_argument("--pensieve", type=lambda path: Path(path).resolve())
     parser.add_argument("--url")
     parser.add_argument("--pid", type=int, default=0, help="of the server at --url")
     parser.add_argument("name", choices=TESTS)
@@ -66,7 +67,7 @@ def main():
     test, without_network, needs = TESTS[args.name]
 
     model_path("qwen05")
-    build = args.pensieve.resolve().parent if args.pensieve else Path("/tmp")
+    build = args.pensieve.parent if args.pensieve else Path("/tmp")
     clients = Clients(build)
     for need in needs:
         need(clients)
