@@ -46,6 +46,35 @@ static void every_task_is_done_once(void **state)
     }
 }
 
+struct meeting {
+    _Atomic uint32_t n_here;
+    uint32_t n_tasks;
+};
+
+/* Waits until every other task of the job is being done, too. */
+static void meet_task(void *context, uint32_t i, uint32_t thread)
+{
+    struct meeting *m = context;
+    atomic_fetch_add(&m->n_here, 1);
+    for (int ms = 0; atomic_load(&m->n_here) < m->n_tasks && ms < 5000; ms++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&m->n_here), m->n_tasks);
+}
+
+static void sleeping_workers_wake_for_a_job(void **state)
+{
+    (void)state;
+    struct error err;
+    struct pool *p = pool_create(4, &err);
+    for (int i = 0; i < 5; i++) {
+        struct meeting m = {0, 4};
+        usleep(10000); /* all asleep */
+        pool_run(p, 4, meet_task, &m);
+        assert_int_equal(atomic_load(&m.n_here), 4);
+    }
+    pool_destroy(p);
+}
+
 static double cpu_seconds(void)
 {
     struct rusage u;
@@ -86,6 +115,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_is_done_once),
+        cmocka_unit_test(sleeping_workers_wake_for_a_job),
         cmocka_unit_test(an_idle_pool_uses_no_cpu),
         cmocka_unit_test(pools_end_at_once),
     };
