@@ -1,5 +1,6 @@
-/* A growing byte buffer with a ceiling. Appending past the ceiling or out of memory marks the buffer
- * failed and drops the bytes, so that callers may append freely and check `buf_failed` once. */
+/* A growing byte buffer with a ceiling. Appending past the ceiling or out of memory marks the
+ * buffer failed and drops the bytes, so that callers may append freely and check `buf_failed` once.
+ */
 #ifndef PENSIEVE_BASE_BUF_H
 #define PENSIEVE_BASE_BUF_H
 
@@ -26,6 +27,9 @@ bool buf_printf(struct buf *b, const char *format, ...) __attribute__((format(pr
 void buf_consume(struct buf *b, size_t n_bytes); /* drops bytes from the front */
 char *buf_steal(struct buf *b, size_t *n_bytes); /* hands over the heap block (free()), or NULL */
 
-static inline bool buf_failed(const struct buf *b) { return b->failed; }
+static inline bool buf_failed(const struct buf *b)
+{
+    return b->failed;
+}
 
 #endif

@@ -1,5 +1,6 @@
 /* Errors as values. A function that can fail returns false (or NULL) and fills a `struct error`;
- * only the outermost layer prints or turns it into an HTTP status. Knows nothing of who reports it. */
+ * only the outermost layer prints or turns it into an HTTP status. Knows nothing of who reports it.
+ */
 #ifndef PENSIEVE_BASE_ERROR_H
 #define PENSIEVE_BASE_ERROR_H
 
@@ -16,7 +17,7 @@
     X(NOT_FOUND, "not found")                                                                      \
     X(TOO_LARGE, "too large")                                                                      \
     X(NO_MEMORY, "out of memory")                                                                  \
-    X(IO, "i/o")                  /* the system refused: errno's text is in the message */         \
+    X(IO, "i/o") /* the system refused: errno's text is in the message */                          \
     X(NETWORK, "network")                                                                          \
     X(BUSY, "busy")                                                                                \
     X(CANCELLED, "cancelled")                                                                      \
@@ -43,8 +44,7 @@ bool error_at(struct error *err, enum error_code code, int64_t position, const c
     __attribute__((format(printf, 4, 5)));
 
 /* Puts "<prefix>: " before the message that `err` already holds. Returns false. */
-bool error_prefix(struct error *err, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+bool error_prefix(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 const char *error_code_name(enum error_code code);
 

@@ -1,4 +1,5 @@
-/* A whole file as read-only memory. The mapping is shared, so two processes on one model share its pages. */
+/* A whole file as read-only memory. The mapping is shared, so two processes on one model share its
+ * pages. */
 #ifndef PENSIEVE_BASE_FILE_MAP_H
 #define PENSIEVE_BASE_FILE_MAP_H
 

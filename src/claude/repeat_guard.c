@@ -74,8 +74,8 @@ bool repeat_guard_hits(const struct repeat_guard *g, const char *name, const jso
     return false;
 }
 
-/* A text that says something begins with a word: a restarted answer may open with nothing else, since small
- * models find many ways to a call ('({"name"', '"name"', a fence). */
+/* A text that says something begins with a word: a restarted answer may open with nothing else,
+ * since small models find many ways to a call ('({"name"', '"name"', a fence). */
 static bool begins_a_word(const char *bytes, size_t n)
 {
     size_t at = 0;

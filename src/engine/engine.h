@@ -1,7 +1,7 @@
-/* Who computes when. An *engine* owns a model's state and one thread that alone touches it; a *request*
- * is a prompt of tokens with its sampling, and a *sink* that hears of its life. Requests come from any
- * thread, run together, and end each on its own. A prefix of tokens that an earlier request computed is not
- * computed again. Knows no JSON and no API.
+/* Who computes when. An *engine* owns a model's state and one thread that alone touches it; a
+ * *request* is a prompt of tokens with its sampling, and a *sink* that hears of its life. Requests
+ * come from any thread, run together, and end each on its own. A prefix of tokens that an earlier
+ * request computed is not computed again. Knows no JSON and no API.
  *
  * Everything above sees the engine only through this header. */
 #ifndef PENSIEVE_ENGINE_ENGINE_H
@@ -51,18 +51,19 @@ enum engine_verdict {
     ENGINE_CONTINUE,
     ENGINE_CONTINUE_MASKED, /* the next token must not be one of the request's masked ones */
     ENGINE_STOP,
-    ENGINE_RESTART, /* forget every token generated so far; sample again from the prompt's end, masked */
+    ENGINE_RESTART, /* forget every token generated so far; sample again from the prompt's end,
+                       masked */
 };
 
-/* All calls come from the engine's thread, in this order: started, prefilling*, token*, and then exactly
- * one of finished or failed, after which the request is gone. They must not block, and must not call
- * the engine. */
+/* All calls come from the engine's thread, in this order: started, prefilling*, token*, and then
+ * exactly one of finished or failed, after which the request is gone. They must not block, and must
+ * not call the engine. */
 struct engine_sink {
     void *context;
     void (*started)(void *context, uint32_t n_cached, uint32_t n_to_compute);
     void (*prefilling)(void *context, uint32_t n_done, uint32_t n_total);
-    /* An end-of-generation token is not handed on. bytes[n_bytes]: the token's piece ("" for control
-     * tokens); logprob is natural, of the model's own distribution. */
+    /* An end-of-generation token is not handed on. bytes[n_bytes]: the token's piece ("" for
+     * control tokens); logprob is natural, of the model's own distribution. */
     enum engine_verdict (*token)(void *context, int32_t id, const char *bytes, size_t n_bytes,
                                  float logprob);
     void (*finished)(void *context, enum engine_finish reason, const struct engine_usage *usage);
@@ -74,9 +75,10 @@ struct engine_request {
     size_t n_tokens;
     uint32_t max_tokens; /* clamped to what the context leaves */
     struct engine_sampling sampling;
-    bool wants_logprobs; /* otherwise the sink's logprob is NAN: it costs a pass over the vocabulary */
-    const uint64_t *masked; /* bitset [(n_vocab + 63) / 64] of tokens for *_MASKED and RESTART, or NULL;
-                               must live until the request ends */
+    bool wants_logprobs; /* otherwise the sink's logprob is NAN: it costs a pass over the vocabulary
+                          */
+    const uint64_t *masked; /* bitset [(n_vocab + 63) / 64] of tokens for *_MASKED and RESTART, or
+                               NULL; must live until the request ends */
     struct engine_sink sink;
 };
 
@@ -86,8 +88,9 @@ struct engine *engine_create(struct model *m, struct backend *be, const struct t
 /* Ends every request with CANCELLED, then the thread. */
 void engine_destroy(struct engine *e);
 
-/* Queues a request and returns its ticket (never 0). 0 on refusal, no sink call made: TOO_LARGE when the
- * prompt can never fit ("prompt is too long: N tokens > M maximum"), BUSY when the queue is full. */
+/* Queues a request and returns its ticket (never 0). 0 on refusal, no sink call made: TOO_LARGE
+ * when the prompt can never fit ("prompt is too long: N tokens > M maximum"), BUSY when the queue
+ * is full. */
 uint64_t engine_submit(struct engine *e, const struct engine_request *request, struct error *err);
 
 /* Asks for the end of a request, queued or running; it ends with failed(CANCELLED) within one step.

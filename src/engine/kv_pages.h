@@ -1,5 +1,5 @@
-/* Who holds which KV page: a pool of page ids with reference counts and a hard budget. The pages' memory
- * is the backend's. Used by the engine's thread alone. */
+/* Who holds which KV page: a pool of page ids with reference counts and a hard budget. The pages'
+ * memory is the backend's. Used by the engine's thread alone. */
 #ifndef PENSIEVE_ENGINE_KV_PAGES_H
 #define PENSIEVE_ENGINE_KV_PAGES_H
 
@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 struct kv_pages {
-    uint32_t *refs;   /* [n_pages] holders of each page; 0: free */
-    uint32_t *free;   /* [n_free] a stack, so that memory once touched is used again first */
+    uint32_t *refs; /* [n_pages] holders of each page; 0: free */
+    uint32_t *free; /* [n_free] a stack, so that memory once touched is used again first */
     uint32_t n_pages, n_free;
 };
 

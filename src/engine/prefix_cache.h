@@ -1,5 +1,5 @@
-/* What earlier requests computed, kept until its pages are needed: a list of sequences, least recently
- * used last. Used by the engine's thread alone. */
+/* What earlier requests computed, kept until its pages are needed: a list of sequences, least
+ * recently used last. Used by the engine's thread alone. */
 #ifndef PENSIEVE_ENGINE_PREFIX_CACHE_H
 #define PENSIEVE_ENGINE_PREFIX_CACHE_H
 
@@ -14,8 +14,8 @@ struct prefix_cache {
 
 void prefix_cache_deinit(struct prefix_cache *cache, struct kv_pages *pool);
 
-/* Takes the sequence over, cut to what was computed. An entry that it continues goes, and so does it
- * where an entry continues it. */
+/* Takes the sequence over, cut to what was computed. An entry that it continues goes, and so does
+ * it where an entry continues it. */
 void prefix_cache_keep(struct prefix_cache *cache, struct sequence *s, struct kv_pages *pool);
 
 /* The entry that shares the longest computed prefix with tokens[n_tokens] (moved to the front), or

@@ -51,8 +51,8 @@ static double uniform(uint64_t seed, uint64_t draw)
     return (double)(z >> 11) * 0x1p-53;
 }
 
-/* The candidates worth sorting: those within e^-20 of the most probable, which a 53-bit draw practically
- * never leaves. */
+/* The candidates worth sorting: those within e^-20 of the most probable, which a 53-bit draw
+ * practically never leaves. */
 static uint32_t gather(struct sampler *s, const float *logits, float temperature,
                        const uint64_t *masked)
 {

@@ -1,5 +1,5 @@
-/* From logits to a token. A pure function of logits, settings and a counter: the same request draws the
- * same tokens whatever runs beside it. */
+/* From logits to a token. A pure function of logits, settings and a counter: the same request draws
+ * the same tokens whatever runs beside it. */
 #ifndef PENSIEVE_ENGINE_SAMPLER_H
 #define PENSIEVE_ENGINE_SAMPLER_H
 
@@ -9,16 +9,17 @@ struct sampler {
     struct sampler_candidate {
         float logit;
         int32_t id;
-    } *candidates; /* [n_vocab] working memory */
+    } * candidates; /* [n_vocab] working memory */
     uint32_t n_vocab;
 };
 
 bool sampler_init(struct sampler *s, uint32_t n_vocab);
 void sampler_deinit(struct sampler *s);
 
-/* Picks from logits[n_vocab], leaving out the tokens of the bitset `masked` (or NULL). Order: temperature,
- * top-k, top-p, min-p, as Hugging Face's generate applies them; draw i of a seed is always the same
- * number. Equal logits: the lower id first. Returns -1 when no token is finite and unmasked. */
+/* Picks from logits[n_vocab], leaving out the tokens of the bitset `masked` (or NULL). Order:
+ * temperature, top-k, top-p, min-p, as Hugging Face's generate applies them; draw i of a seed is
+ * always the same number. Equal logits: the lower id first. Returns -1 when no token is finite and
+ * unmasked. */
 int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *sampling,
                      uint64_t draw, const uint64_t *masked);
 

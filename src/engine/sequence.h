@@ -1,5 +1,5 @@
-/* A run of tokens and the KV pages that hold their keys and values. A request computes on one; a finished
- * one is kept as a prefix for later requests. Used by the engine's thread alone. */
+/* A run of tokens and the KV pages that hold their keys and values. A request computes on one; a
+ * finished one is kept as a prefix for later requests. Used by the engine's thread alone. */
 #ifndef PENSIEVE_ENGINE_SEQUENCE_H
 #define PENSIEVE_ENGINE_SEQUENCE_H
 
@@ -10,10 +10,10 @@
 #include <stdint.h>
 
 struct sequence {
-    int32_t *tokens;   /* [n_tokens], room for cap_tokens */
+    int32_t *tokens; /* [n_tokens], room for cap_tokens */
     uint32_t n_tokens, cap_tokens;
     uint32_t n_computed; /* the first of them, whose keys and values are in the pages */
-    uint32_t *pages;   /* [n_pages], each held once by this sequence; room for cap_pages */
+    uint32_t *pages;     /* [n_pages], each held once by this sequence; room for cap_pages */
     uint32_t n_pages, cap_pages;
 };
 
@@ -30,15 +30,16 @@ void sequence_deinit(struct sequence *s, struct kv_pages *pool); /* gives its pa
 void sequence_push(struct sequence *s, int32_t token); /* within the room */
 void sequence_drop_pages(struct sequence *s, struct kv_pages *pool);
 
-/* Forgets the tokens after the first n_tokens, and gives back every page that the rest does not need. */
+/* Forgets the tokens after the first n_tokens, and gives back every page that the rest does not
+ * need. */
 void sequence_truncate(struct sequence *s, struct kv_pages *pool, uint32_t n_tokens);
 void sequence_shrink(struct sequence *s); /* gives back the room for more tokens */
 
 /* How many leading tokens of tokens[n_tokens] are computed in s. */
 uint32_t sequence_match(const struct sequence *s, const int32_t *tokens, uint32_t n_tokens);
 
-/* Lets s (which has no pages) start with the first n_tokens computed tokens of `from`: whole pages are
- * shared, a page begun is copied. False when no page is free for that copy; s then has only the
+/* Lets s (which has no pages) start with the first n_tokens computed tokens of `from`: whole pages
+ * are shared, a page begun is copied. False when no page is free for that copy; s then has only the
  * whole ones. */
 bool sequence_adopt(struct sequence *s, const struct sequence *from, uint32_t n_tokens,
                     struct kv_pages *pool, struct backend *be);

@@ -16,10 +16,11 @@ struct request {
     struct engine_request ask; /* its tokens are gone: they are in `sequence` */
     struct sequence sequence;  /* prompt, then what was generated */
     uint32_t n_prompt, n_cached;
-    uint64_t n_draws;    /* tokens sampled, also those taken back: the sampler's counter */
-    bool started;        /* the sink has heard of it */
-    bool mask_next;      /* the sink's last verdict */
-    uint64_t waits_for_end_of; /* no room: not tried again before n_ended reaches this; 0: never waited */
+    uint64_t n_draws;          /* tokens sampled, also those taken back: the sampler's counter */
+    bool started;              /* the sink has heard of it */
+    bool mask_next;            /* the sink's last verdict */
+    uint64_t waits_for_end_of; /* no room: not tried again before n_ended reaches this; 0: never
+                                  waited */
     atomic_bool cancelled;
 };
 
@@ -39,9 +40,9 @@ struct engine {
     struct kv_pages pages;
     struct prefix_cache prefixes;
     struct sampler sampler;
-    uint64_t n_ended;                /* requests that gave their pages back */
-    float *logits;                   /* [n_running][n_vocab] */
-    struct backend_row *rows;        /* [BACKEND_MAX_ROWS] */
+    uint64_t n_ended;                   /* requests that gave their pages back */
+    float *logits;                      /* [n_running][n_vocab] */
+    struct backend_row *rows;           /* [BACKEND_MAX_ROWS] */
     struct backend_sequence *sequences; /* [n_running] */
 
     /* shared, under the lock; only the thread takes a request out of `running` */
@@ -57,8 +58,8 @@ struct engine {
 /* Gives a queued request its first pages. False when it must wait for others to end. */
 bool step_admit(struct engine *e, struct request *r);
 
-/* Computes one batch of the running requests and hands out tokens; ended requests are taken from the
- * running list, their sinks told, and they are freed. */
+/* Computes one batch of the running requests and hands out tokens; ended requests are taken from
+ * the running list, their sinks told, and they are freed. */
 void step_run(struct engine *e);
 
 /* Ends a request that was taken from its list: tells the sink, keeps its pages as a prefix. */

@@ -1,5 +1,5 @@
-/* What one step computes: the next token of every request that generates, and a slice of the prompts that
- * are still being read, in one batch. */
+/* What one step computes: the next token of every request that generates, and a slice of the
+ * prompts that are still being read, in one batch. */
 #include "base/log.h"
 #include "engine/state.h"
 
@@ -46,8 +46,9 @@ static bool grow(struct engine *e, struct sequence *s, uint32_t n_tokens)
     return true;
 }
 
-/* The longest computed prefix of tokens among the kept prefixes and the running requests. Of those only the
- * prompt counts: what they generate may yet be taken back, and its place in their pages written anew. */
+/* The longest computed prefix of tokens among the kept prefixes and the running requests. Of those
+ * only the prompt counts: what they generate may yet be taken back, and its place in their pages
+ * written anew. */
 static const struct sequence *find_prefix(struct engine *e, const struct sequence *s, uint32_t most,
                                           uint32_t *n_match)
 {
@@ -127,8 +128,8 @@ static void finish(struct engine *e, struct request *r, enum engine_finish reaso
     release(e, r);
 }
 
-/* Takes the youngest running request's pages away; it waits at the head of the queue with its tokens, and
- * goes on with the same ones when there is room. */
+/* Takes the youngest running request's pages away; it waits at the head of the queue with its
+ * tokens, and goes on with the same ones when there is room. */
 static void pause_youngest(struct engine *e)
 {
     struct request *r = e->running.first;
@@ -164,7 +165,8 @@ struct batch_builder {
     uint32_t n_rows, n_sequences;
 };
 
-/* Adds the next n_rows tokens of a request; the last one wants logits if it is the sequence's last. */
+/* Adds the next n_rows tokens of a request; the last one wants logits if it is the sequence's last.
+ */
 static void batch_add(struct batch_builder *b, struct request *r, uint32_t n_rows)
 {
     struct sequence *s = &r->sequence;
@@ -186,8 +188,8 @@ static uint32_t n_waiting_tokens(const struct request *r)
     return is_generating(r) ? 0 : r->sequence.n_tokens - r->sequence.n_computed;
 }
 
-/* Prompts share the step's budget: half to the oldest, half to the one with the least left to read, so that
- * a short request is not stuck behind a long one and the long one never starves. */
+/* Prompts share the step's budget: half to the oldest, half to the one with the least left to read,
+ * so that a short request is not stuck behind a long one and the long one never starves. */
 static void batch_add_prompts(struct batch_builder *b, uint32_t budget)
 {
     struct request *oldest = NULL, *shortest = NULL;

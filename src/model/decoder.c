@@ -1,5 +1,6 @@
 /* The pre-norm decoder block with grouped-query attention and SwiGLU (Touvron et al. 2023,
- * arXiv:2302.13971; Ainslie et al. 2023, arXiv:2305.13245), over tensor names as GGUF gives them. */
+ * arXiv:2302.13971; Ainslie et al. 2023, arXiv:2305.13245), over tensor names as GGUF gives them.
+ */
 #include "model/decoder.h"
 
 #include <math.h>
@@ -27,8 +28,8 @@ static bool load_rope(struct decoder *d, const struct network_loader *loader,
         return error_set(loader->err, ERROR_FORMAT, "RoPE over %llu of %u dimensions",
                          (unsigned long long)n_dims, info->head_dim);
     if (!(base > 0) || !isfinite(base) || !(factor > 0) || !isfinite(factor))
-        return error_set(loader->err, ERROR_FORMAT, "RoPE with base %g and factor %g",
-                         (double)base, (double)factor);
+        return error_set(loader->err, ERROR_FORMAT, "RoPE with base %g and factor %g", (double)base,
+                         (double)factor);
     bool linear = scaling.len == 6 && !memcmp(scaling.data, "linear", 6);
     bool none = scaling.len == 4 && !memcmp(scaling.data, "none", 4);
     if (!linear && !none)
@@ -95,8 +96,7 @@ static bool load(struct decoder *d, const struct network_loader *loader, enum ba
         return error_set(loader->err, ERROR_FORMAT, "the file lacks %s", key);
     if (!load_rope(d, loader, rope))
         return false;
-    d->embedding =
-        network_tensor(loader, info->n_embd, info->n_vocab, 0, "token_embd.weight");
+    d->embedding = network_tensor(loader, info->n_embd, info->n_vocab, 0, "token_embd.weight");
     d->output_norm = network_tensor(loader, info->n_embd, 1, NETWORK_VECTOR, "output_norm.weight");
     d->output =
         network_tensor(loader, info->n_embd, info->n_vocab, NETWORK_OPTIONAL, "output.weight");

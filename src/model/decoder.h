@@ -1,5 +1,5 @@
-/* The building blocks of the pre-norm decoder family (Llama and its kin): its weights, its working memory,
- * and the three moves of its forward pass. A network's file composes them. */
+/* The building blocks of the pre-norm decoder family (Llama and its kin): its weights, its working
+ * memory, and the three moves of its forward pass. A network's file composes them. */
 #ifndef PENSIEVE_MODEL_DECODER_H
 #define PENSIEVE_MODEL_DECODER_H
 
@@ -24,17 +24,18 @@ struct decoder {
     const struct weights_tensor *output;      /* [n_vocab][n_embd]; the embedding when tied */
     struct decoder_layer *layers;             /* [n_layers] */
 
-    struct backend_activation *x;      /* [n_rows][n_embd] the residual stream */
-    struct backend_activation *h;      /* [n_rows][n_embd] normalized, or a block's result */
-    struct backend_activation *q;      /* [n_rows][n_heads * head_dim] */
-    struct backend_activation *k, *v;  /* [n_rows][n_kv_heads * head_dim] */
-    struct backend_activation *att;    /* [n_rows][n_heads * head_dim] */
+    struct backend_activation *x;         /* [n_rows][n_embd] the residual stream */
+    struct backend_activation *h;         /* [n_rows][n_embd] normalized, or a block's result */
+    struct backend_activation *q;         /* [n_rows][n_heads * head_dim] */
+    struct backend_activation *k, *v;     /* [n_rows][n_kv_heads * head_dim] */
+    struct backend_activation *att;       /* [n_rows][n_heads * head_dim] */
     struct backend_activation *gate, *up; /* [n_rows][n_ff] */
 };
 
 enum decoder_biases { DECODER_NO_BIASES, DECODER_OPTIONAL_BIASES, DECODER_QKV_BIASES };
 
-/* Loads everything; the networks differ in how RoPE pairs dimensions and in the biases of q, k and v. */
+/* Loads everything; the networks differ in how RoPE pairs dimensions and in the biases of q, k and
+ * v. */
 struct model *decoder_create(const struct weights *w, struct backend *be,
                              const struct model_info *info, enum backend_rope rope,
                              enum decoder_biases biases, struct error *err);

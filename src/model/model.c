@@ -1,5 +1,5 @@
-/* What every architecture shares: choosing it by name, its hyper-parameters, and fetching tensors with the
- * shapes they must have. The networks themselves are one file each beside this one. */
+/* What every architecture shares: choosing it by name, its hyper-parameters, and fetching tensors
+ * with the shapes they must have. The networks themselves are one file each beside this one. */
 #include "model/model.h"
 
 #include "model/network.h"
@@ -15,7 +15,8 @@ static const struct network *const networks[] = {&network_llama, &network_qwen2}
 static const struct network *network_find(struct weights_string name)
 {
     for (size_t i = 0; i < sizeof networks / sizeof *networks; i++)
-        if (strlen(networks[i]->name) == name.len && !memcmp(networks[i]->name, name.data, name.len))
+        if (strlen(networks[i]->name) == name.len &&
+            !memcmp(networks[i]->name, name.data, name.len))
             return networks[i];
     return NULL;
 }

@@ -1,6 +1,6 @@
-/* What a network computes. A `struct model` is the hyper-parameters and layer wiring of one architecture
- * over a file's weights, said in a backend's operations. Used by the engine's thread alone. Knows no
- * requests and no HTTP. */
+/* What a network computes. A `struct model` is the hyper-parameters and layer wiring of one
+ * architecture over a file's weights, said in a backend's operations. Used by the engine's thread
+ * alone. Knows no requests and no HTTP. */
 #ifndef PENSIEVE_MODEL_MODEL_H
 #define PENSIEVE_MODEL_MODEL_H
 
@@ -10,8 +10,8 @@
 
 struct model;
 
-/* Checks every tensor's name, shape and type. Both `w` and `be` must outlive the model. UNSUPPORTED for an
- * unknown architecture, FORMAT for a missing or misshapen tensor, each by name. */
+/* Checks every tensor's name, shape and type. Both `w` and `be` must outlive the model. UNSUPPORTED
+ * for an unknown architecture, FORMAT for a missing or misshapen tensor, each by name. */
 struct model *model_create(const struct weights *w, struct backend *be, struct error *err);
 void model_destroy(struct model *m);
 

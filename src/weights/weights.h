@@ -83,7 +83,8 @@ bool weights_array_string(const struct weights *w, const char *key, size_t i,
                           struct weights_string *out);
 bool weights_array_float(const struct weights *w, const char *key, size_t i, float *out);
 bool weights_array_int(const struct weights *w, const char *key, size_t i, int64_t *out);
-/* The first n items at once, for arrays as long as a vocabulary; false as above, or if there are fewer. */
+/* The first n items at once, for arrays as long as a vocabulary; false as above, or if there are
+ * fewer. */
 bool weights_array_strings(const struct weights *w, const char *key, struct weights_string *out,
                            size_t n);
 bool weights_array_ints(const struct weights *w, const char *key, int64_t *out, size_t n);
