@@ -21,6 +21,8 @@ def environment(server, clients, home):
     return {**kept, "HOME": str(home), "CLAUDE_CONFIG_DIR": str(home / ".claude"),
             "ANTHROPIC_BASE_URL": server.url, "ANTHROPIC_AUTH_TOKEN": "local",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            # a small model takes the memory folder that the prompt speaks of for the place to write to
+            "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
             "API_TIMEOUT_MS": "1800000", "CLAUDE_STREAM_IDLE_TIMEOUT_MS": "1800000"}
 
 
@@ -59,16 +61,15 @@ def text_answer(server, clients, folder):
 
 def written_file(server, clients, folder, number):
     """Another name and content each time, so that no run can live on the work of the one before."""
-    name, content = f"note{number}.txt", f"The magic word is xyzzy{number * 37}"
+    name, content = f"note{number}.txt", f"hello xyzzy{number * 37}"
     code, result, seconds = claude(
         server, clients, folder,
-        f"Create the file {name} with exactly this content: {content}. Use the Write tool.",
+        f"Create a file {name} with the Write tool. The content of the file must be: {content}",
         "--tools", "Bash,Read,Write,Edit", "--allowedTools", "Bash,Read,Write,Edit",
         "--permission-mode", "acceptEdits")
     path = folder / "work" / name
     got = path.read_text(errors="replace") if path.exists() else None
-    # whether the sentence's full stop belongs to the content is anybody's guess
-    ok = code == 0 and got is not None and got.strip().removesuffix(".") == content
+    ok = code == 0 and got is not None and got.strip() == content
     return say(ok, f"run {number}: {name} in {seconds:.1f} s, {result.get('num_turns')} turns, "
                    f"file {got!r}, said {str(result.get('result', ''))[:80]!r}")
 
@@ -83,8 +84,13 @@ def with_folder(test):
 
 def run(server, clients):
     print("network: " + ("loopback alone" if os.environ.get(INSIDE) else "the machine's"), flush=True)
-    passed = [with_folder(lambda f: text_answer(server, clients, f))]
-    passed += with_folder(lambda f: [written_file(server, clients, f, n) for n in range(1, N_RUNS + 1)])
+    return 0 if with_folder(lambda f: text_answer(server, clients, f)) else 1
+
+
+def run_write(server, clients):
+    """The half-billion model does not yet manage this five times of five: in the long suite until it does."""
+    print("network: " + ("loopback alone" if os.environ.get(INSIDE) else "the machine's"), flush=True)
+    passed = with_folder(lambda f: [written_file(server, clients, f, n) for n in range(1, N_RUNS + 1)])
     print(f"{sum(passed)} of {len(passed)} turns passed", flush=True)
     return 0 if all(passed) else 1
 
