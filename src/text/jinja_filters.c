@@ -111,39 +111,25 @@ FILTER(filter_replace)
 
 FILTER(filter_safe)
 {
-    *out = *self;
-    return no_arguments(j, "safe", args) && text_of(j, self, out);
+    bool ok = no_arguments(j, "safe", args) && text_of(j, self, out);
+    out->kind = ok;
+    return ok;
 }
 
 FILTER(filter_escape)
 {
     struct jinja_value text;
-    struct buf b;
-    if (!no_arguments(j, "escape", args) || !text_of(j, self, &text))
+    return no_arguments(j, "escape", args) && text_of(j, self, &text) &&
+           jinja_escape(j, &text, out);
+}
+
+FILTER(filter_forceescape)
+{
+    struct jinja_value text;
+    if (!no_arguments(j, "forceescape", args) || !text_of(j, self, &text))
         return false;
-    jinja_scratch(j, &b);
-    for (uint32_t i = 0; i < text.n; i++) {
-        switch (text.text[i]) {
-        case '&':
-            buf_puts(&b, "&amp;");
-            break;
-        case '<':
-            buf_puts(&b, "&lt;");
-            break;
-        case '>':
-            buf_puts(&b, "&gt;");
-            break;
-        case '"':
-            buf_puts(&b, "&#34;");
-            break;
-        case '\'':
-            buf_puts(&b, "&#39;");
-            break;
-        default:
-            buf_putc(&b, text.text[i]);
-        }
-    }
-    return jinja_take(j, &b, out) && jinja_charge(j, text.n / 16);
+    text.kind = 0;
+    return jinja_escape(j, &text, out);
 }
 
 FILTER(filter_center)
@@ -621,7 +607,7 @@ const struct jinja_function *jinja_filter(const char *name, size_t n)
         {"safe", filter_safe},
         {"escape", filter_escape},
         {"e", filter_escape},
-        {"forceescape", filter_escape},
+        {"forceescape", filter_forceescape},
         {"center", filter_center},
         {"indent", filter_indent},
         {"truncate", filter_truncate},

@@ -254,8 +254,12 @@ bool jinja_slice(struct jinja *j, const struct jinja_value *v, const struct jinj
         return jinja_fail(j, "the bounds of a slice must be integers");
     if (!jinja_length(j, v, &n) || !slice_places(j, start, stop, step, n, &places))
         return false;
-    if (jinja_is(v, JINJA_STRING))
-        return slice_string(j, v, &places, out);
+    if (jinja_is(v, JINJA_STRING)) {
+        struct jinja_value from = *v;
+        bool ok = slice_string(j, v, &places, out);
+        *out = jinja_marked_like(*out, &from);
+        return ok;
+    }
     return jinja_is(v, JINJA_RANGE) ? slice_range(j, v, &places, out)
                                     : slice_list(j, v, &places, out);
 }

@@ -186,6 +186,7 @@ bool jinja_concat(struct jinja *j, const struct jinja_value *a, const struct jin
     size_t n = (size_t)a->n + b->n;
     if (a->n == 0 || b->n == 0) {
         *out = a->n ? *a : *b;
+        out->kind = 0;
         return true;
     }
     if (n > j->limits.max_bytes)
@@ -200,6 +201,20 @@ bool jinja_concat(struct jinja *j, const struct jinja_value *a, const struct jin
     j->tail.n = n;
     *out = jinja_string(text, n);
     return jinja_charge_bytes(j, copied);
+}
+
+/* Text + text: if one is marked the other is escaped. */
+static bool add_strings(struct jinja *j, const struct jinja_value *a, const struct jinja_value *b,
+                        struct jinja_value *out)
+{
+    struct jinja_value left, right;
+    if (!a->kind && !b->kind)
+        return jinja_concat(j, a, b, out);
+    if (!jinja_escape(j, a, &left) || !jinja_escape(j, b, &right) ||
+        !jinja_concat(j, &left, &right, out))
+        return false;
+    out->kind = 1;
+    return true;
 }
 
 static bool concat_lists(struct jinja *j, const struct jinja_value *a, const struct jinja_value *b,
@@ -228,7 +243,7 @@ static bool repeat(struct jinja *j, const struct jinja_value *v, int64_t count,
         char *bytes = jinja_alloc(j, n * times, 1);
         for (size_t i = 0; bytes && i < times; i++)
             memcpy(bytes + i * n, v->text, n);
-        *out = jinja_string(bytes, n * times);
+        *out = jinja_marked_like(jinja_string(bytes, n * times), v);
         return bytes && jinja_charge(j, times / 16 + n * times / 64);
     }
     struct jinja_list *list;
@@ -253,7 +268,7 @@ bool jinja_binary(struct jinja *j, enum jinja_operator op, const struct jinja_va
     if (jinja_is_number(a) && jinja_is_number(b))
         return float_arithmetic(j, op, jinja_real(a), jinja_real(b), out);
     if (op == JINJA_OP_ADD && a->type == b->type && is_sequence(a))
-        return jinja_is(a, JINJA_STRING) ? jinja_concat(j, a, b, out) : concat_lists(j, a, b, out);
+        return jinja_is(a, JINJA_STRING) ? add_strings(j, a, b, out) : concat_lists(j, a, b, out);
     if (op == JINJA_OP_MUL && is_sequence(a) && jinja_is_integral(b))
         return repeat(j, a, jinja_integer(b), out);
     if (op == JINJA_OP_MUL && is_sequence(b) && jinja_is_integral(a))

@@ -150,6 +150,8 @@ bool jinja_replace(struct jinja *j, const struct jinja_value *s, const struct ji
                    const struct jinja_value *new, int64_t count, struct jinja_value *out);
 bool jinja_join(struct jinja *j, const struct jinja_value *separator,
                 const struct jinja_value *items, size_t n, bool convert, struct jinja_value *out);
+/* HTML's & < > " ' as entities; the result is marked. Text that is marked already stays. */
+bool jinja_escape(struct jinja *j, const struct jinja_value *s, struct jinja_value *out);
 enum { JINJA_STRIP_LEFT = 1, JINJA_STRIP_RIGHT = 2 };
 bool jinja_strip(struct jinja *j, const struct jinja_value *s, const struct jinja_value *chars,
                  int sides, struct jinja_value *out);

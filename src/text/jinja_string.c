@@ -76,6 +76,44 @@ bool jinja_join(struct jinja *j, const struct jinja_value *separator,
     return jinja_take(j, &b, out);
 }
 
+static const char *entity(char c)
+{
+    switch (c) {
+    case '&':
+        return "&amp;";
+    case '<':
+        return "&lt;";
+    case '>':
+        return "&gt;";
+    case '"':
+        return "&#34;";
+    case '\'':
+        return "&#39;";
+    default:
+        return NULL;
+    }
+}
+
+bool jinja_escape(struct jinja *j, const struct jinja_value *s, struct jinja_value *out)
+{
+    struct buf b;
+    *out = *s;
+    if (s->kind)
+        return true;
+    jinja_scratch(j, &b);
+    for (uint32_t i = 0; i < s->n; i++) {
+        const char *text = entity(s->text[i]);
+        if (text)
+            buf_puts(&b, text);
+        else
+            buf_putc(&b, s->text[i]);
+    }
+    uint32_t n = s->n;
+    bool ok = jinja_take(j, &b, out) && jinja_charge(j, n / 16);
+    out->kind = ok;
+    return ok;
+}
+
 static bool in_set(const struct jinja_value *chars, uint32_t point)
 {
     for (uint32_t i = 0; i < chars->n;) {
@@ -119,7 +157,7 @@ bool jinja_strip(struct jinja *j, const struct jinja_value *s, const struct jinj
     size_t looked_at = s->n - (end - start) + 1;
     if (n_set > j->limits.max_steps / looked_at)
         return jinja_charge(j, j->limits.max_steps);
-    *out = jinja_string(s->text + start, end - start);
+    *out = jinja_marked_like(jinja_string(s->text + start, end - start), s);
     return jinja_charge(j, looked_at * n_set / 16);
 }
 
@@ -166,7 +204,10 @@ bool jinja_change_case(struct jinja *j, const struct jinja_value *s, enum jinja_
         after_cased = is_cased(c);
         i += (uint32_t)step;
     }
-    return jinja_take(j, &b, out) && jinja_charge(j, s->n / 16);
+    struct jinja_value from = *s;
+    bool ok = jinja_take(j, &b, out) && jinja_charge(j, from.n / 16);
+    *out = jinja_marked_like(*out, &from);
+    return ok;
 }
 
 /* The bytes of a line's end at text[0], or 0: what Python's splitlines takes for one. */

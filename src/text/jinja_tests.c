@@ -26,7 +26,7 @@ SIMPLE_TEST(test_number, jinja_is_number(self))
 SIMPLE_TEST(test_string, jinja_is(self, JINJA_STRING))
 SIMPLE_TEST(test_mapping, jinja_is(self, JINJA_DICT))
 SIMPLE_TEST(test_iterable, jinja_iterable(self) || jinja_is(self, JINJA_LOOP))
-SIMPLE_TEST(test_escaped, false)
+SIMPLE_TEST(test_escaped, jinja_is(self, JINJA_STRING) && self->kind)
 
 TEST(test_sequence)
 {

@@ -49,7 +49,7 @@ enum jinja_view_kind { JINJA_VIEW_KEYS, JINJA_VIEW_VALUES, JINJA_VIEW_ITEMS };
 
 struct jinja_value {
     uint8_t type; /* enum jinja_type */
-    uint8_t kind; /* of undefined, a view, a grouped tuple */
+    uint8_t kind; /* of undefined, a view, a grouped tuple; 1: a string that `safe` marked */
     uint16_t aux;
     uint32_t n; /* bytes of text */
     union {
@@ -175,6 +175,14 @@ static inline struct jinja_value jinja_float(double d)
 static inline struct jinja_value jinja_string(const char *text, size_t n)
 {
     return (struct jinja_value){.type = JINJA_STRING, .n = (uint32_t)n, .text = text};
+}
+/* The same text with the mark of `safe` and `escape` if `like` has it: what is added to marked text
+ * gets escaped, even without autoescape, and some templates show it. */
+static inline struct jinja_value jinja_marked_like(struct jinja_value text,
+                                                   const struct jinja_value *like)
+{
+    text.kind = like->type == JINJA_STRING && like->kind;
+    return text;
 }
 static inline struct jinja_value jinja_literal(const char *text)
 {

@@ -196,7 +196,11 @@ static bool write_value(struct jinja *j, const struct jinja_value *v, struct buf
         jinja_write_float(v->real, b);
         return true;
     case JINJA_STRING:
+        if (v->kind)
+            buf_puts(b, "Markup(");
         write_string_repr(v, b);
+        if (v->kind)
+            buf_putc(b, ')');
         return jinja_charge_bytes(j, v->n);
     case JINJA_LIST:
         return write_items_repr(j, v->list, "[", "]", b);
