@@ -60,11 +60,13 @@ def text_answer(server, clients, folder):
 
 
 def written_file(server, clients, folder, number):
-    """Another name and content each time, so that no run can live on the work of the one before."""
+    """Another name and content each time, so that no run can live on the work of the one before. The wording is one
+    that half a billion parameters understand: asked to `create a file NAME` they write to file_NAME, and a request
+    that doesn't name the tool makes them edit a file that isn't there."""
     name, content = f"note{number}.txt", f"hello xyzzy{number * 37}"
     code, result, seconds = claude(
         server, clients, folder,
-        f"Create a file {name} with the Write tool. The content of the file must be: {content}",
+        f"Use the Write tool to create {name} containing the text: {content}",
         "--tools", "Bash,Read,Write,Edit", "--allowedTools", "Bash,Read,Write,Edit",
         "--permission-mode", "acceptEdits")
     path = folder / "work" / name
@@ -84,13 +86,8 @@ def with_folder(test):
 
 def run(server, clients):
     print("network: " + ("loopback alone" if os.environ.get(INSIDE) else "the machine's"), flush=True)
-    return 0 if with_folder(lambda f: text_answer(server, clients, f)) else 1
-
-
-def run_write(server, clients):
-    """The half-billion model does not yet manage this five times of five: in the long suite until it does."""
-    print("network: " + ("loopback alone" if os.environ.get(INSIDE) else "the machine's"), flush=True)
-    passed = with_folder(lambda f: [written_file(server, clients, f, n) for n in range(1, N_RUNS + 1)])
+    passed = [with_folder(lambda f: text_answer(server, clients, f))]
+    passed += with_folder(lambda f: [written_file(server, clients, f, n) for n in range(1, N_RUNS + 1)])
     print(f"{sum(passed)} of {len(passed)} turns passed", flush=True)
     return 0 if all(passed) else 1
 

@@ -37,14 +37,9 @@ TESTS = {
     "python-sdk": (run_python_sdk, False, (Clients.python,)),
     "typescript-sdk": (run_typescript_sdk, False, (Clients.node_folder,)),
     "claude-code": (claude_code.run, True, (Clients.claude,)),
-    "claude-code-write": (claude_code.run_write, True, (Clients.claude,)),
     "claude-code-full": (claude_code.run_full, True, (Clients.claude,)),
     "readme": (readme.run, True, (Clients.python, Clients.node_folder, Clients.claude)),
 }
-
-
-# Claude Code's turns are sampled greedily: with so small a model a draw now and then strays to another tool.
-OPTIONS = {"claude-code-write": ("--temperature", "0")}
 
 
 class Running:
@@ -78,7 +73,7 @@ def main():
         need(clients)
     if without_network and not args.url:
         enter_loopback_only()
-    server = Running(args.url, args.pid) if args.url else Server(args.pensieve, "qwen05", *OPTIONS.get(args.name, ()))
+    server = Running(args.url, args.pid) if args.url else Server(args.pensieve, "qwen05")
     status = 1
     try:
         status = test(server, clients)
