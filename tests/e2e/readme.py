@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from claude_code import environment
+import claude_code
 from harness import ROOT
 
 
@@ -19,6 +19,14 @@ def blocks():
     if len(found) != text.count("<!-- test:"):
         sys.exit("README.md: a test label without a fenced block right under it")
     return {name: (language, body) for name, language, body in found}
+
+
+def environment(server, clients, home):
+    """What the example is to set itself is not set for it."""
+    settings = claude_code.environment(server, clients, home)
+    for name in [n for n in settings if n.startswith(("ANTHROPIC_", "CLAUDE_CODE_"))]:
+        del settings[name]
+    return settings
 
 
 def command_of(language, body, folder, clients):
