@@ -12,8 +12,11 @@ bool jinja_bind_name(struct jinja *j, struct jinja_scope *scope, uint32_t name,
         return true;
     }
     struct jinja_binding *b = scope->first;
-    while (b && b->name != name)
-        b = b->next;
+    uint64_t n_seen = 0;
+    for (; b && b->name != name; b = b->next)
+        n_seen++;
+    if (!jinja_charge(j, n_seen / 16))
+        return false;
     if (!b) {
         if (!(b = jinja_alloc(j, 1, sizeof *b)))
             return false;
@@ -43,12 +46,15 @@ static bool lookup_global(struct jinja *j, uint32_t name, struct jinja_value *ou
 
 bool jinja_lookup(struct jinja *j, uint32_t name, struct jinja_value *out)
 {
+    uint64_t n_seen = 0;
     for (const struct jinja_scope *s = j->scope; s; s = s->parent)
-        for (const struct jinja_binding *b = s->first; b; b = b->next)
+        for (const struct jinja_binding *b = s->first; b; b = b->next, n_seen++)
             if (b->name == name && !jinja_is(&b->value, JINJA_ABSENT)) {
                 *out = b->value;
-                return true;
+                return jinja_charge(j, n_seen / 16);
             }
+    if (!jinja_charge(j, n_seen / 16))
+        return false;
     struct jinja_value *global = &j->globals[name];
     if (jinja_is(global, JINJA_ABSENT) && !lookup_global(j, name, global))
         return false;

@@ -85,7 +85,7 @@ FILTER(filter_title)
         begins = separates;
         i += (uint32_t)step;
     }
-    return jinja_take(j, &b, &lower) && (*out = lower, jinja_charge(j, text.n / 16));
+    return jinja_take(j, &b, &lower) && (*out = lower, jinja_charge(j, text.n / 4));
 }
 
 FILTER(filter_trim)
@@ -273,6 +273,7 @@ FILTER(filter_urlencode)
         if (ok)
             quote_url(&text, false, &b);
     }
+    ok = ok && jinja_charge(j, b.len / 16);
     if (!ok) {
         buf_deinit(&b);
         return false;

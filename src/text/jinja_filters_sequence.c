@@ -28,6 +28,8 @@ static bool dotted(struct jinja *j, const struct jinja_value *item, const struct
         return true;
     }
     const char *at = path->text, *end = at + path->n;
+    if (!jinja_charge(j, 1 + path->n / 16))
+        return false;
     for (bool more = true; more; at++) {
         const char *start = at;
         int64_t index = 0;

@@ -525,7 +525,7 @@ bool jinja_brace_format(struct jinja *j, const struct jinja_value *format,
 {
     struct buf b;
     jinja_scratch(j, &b);
-    if (!brace_all(j, format, args, &b)) {
+    if (!jinja_charge(j, format->n / 16) || !brace_all(j, format, args, &b)) {
         buf_deinit(&b);
         return false;
     }

@@ -71,6 +71,8 @@ static bool sort_named(struct jinja *j, const struct jinja_macro_node *node,
     for (size_t i = 0; i < args->n_named; i++) {
         const struct jinja_named *named = &args->named[i];
         uint32_t at = find_param(j, node, &named->name);
+        if (!jinja_charge(j, 1 + node->params.n / 16))
+            return false;
         if (at < node->params.n && at >= args->n)
             values[at] = named->value;
         else if (node->uses_caller && jinja_is_text(&named->name, "caller"))

@@ -70,6 +70,8 @@ bool jinja_attribute(struct jinja *j, const struct jinja_value *v, const char *n
 {
     if (jinja_is(v, JINJA_UNDEFINED))
         return jinja_fail_undefined(j, v);
+    if (!jinja_charge_bytes(j, n))
+        return false;
     const struct jinja_function *method = find_method(v, name, n);
     if (method)
         return jinja_method_value(j, v, method, out);
@@ -133,6 +135,8 @@ bool jinja_item(struct jinja *j, const struct jinja_value *v, const struct jinja
     if (jinja_is(v, JINJA_UNDEFINED))
         return jinja_fail_undefined(j, v);
     if (jinja_is(v, JINJA_DICT) && jinja_hashable(key)) {
+        if (!jinja_charge_key(j, key))
+            return false;
         const struct jinja_value *found = jinja_dict_find(v->dict, key);
         if (found) {
             *out = *found;

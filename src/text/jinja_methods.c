@@ -381,7 +381,7 @@ METHOD(str_count)
             part = jinja_string(part.text + at + given[0].n, part.n - at - given[0].n);
     }
     *out = jinja_int(count);
-    return jinja_charge_bytes(j, self->n);
+    return jinja_charge(j, (uint64_t)count + self->n / 64);
 }
 
 static bool partition(struct jinja *j, const struct jinja_value *self,
@@ -593,6 +593,8 @@ METHOD(dict_get)
         return false;
     if (!jinja_hashable(&given[0]) && !jinja_is(&given[0], JINJA_UNDEFINED))
         return jinja_fail(j, "a value of type '%s' can't be a key", jinja_type_name(&given[0]));
+    if (!jinja_charge_key(j, &given[0]))
+        return false;
     const struct jinja_value *found = jinja_dict_find(self->dict, &given[0]);
     *out = found ? *found : jinja_is(&given[1], JINJA_ABSENT) ? jinja_none() : given[1];
     return true;

@@ -318,7 +318,7 @@ bool jinja_contains(struct jinja *j, const struct jinja_value *container,
         if (!jinja_is(item, JINJA_UNDEFINED) && !jinja_hashable(item))
             return jinja_fail(j, "a value of type '%s' can't be a key", jinja_type_name(item));
         *out = !jinja_is(item, JINJA_UNDEFINED) && jinja_dict_find(container->dict, item);
-        return true;
+        return jinja_charge_key(j, item);
     case JINJA_RANGE:
         if (!jinja_is(item, JINJA_FLOAT) || fabs(item->real) < 1e18) {
             *out = range_contains(container->range, item);

@@ -16,11 +16,10 @@ bool jinja_fail(struct jinja *j, const char *format, ...)
 
 bool jinja_fail_memory(struct jinja *j)
 {
-    if (j->arena.used_bytes > j->limits.max_bytes / 2)
-        return error_at(j->err, ERROR_TOO_LARGE, j->at,
-                        "chat template: rendering needs more than %zu MB of memory",
-                        j->limits.max_bytes >> 20);
-    return error_at(j->err, ERROR_NO_MEMORY, j->at, "chat template: out of memory");
+    return error_at(j->err, ERROR_TOO_LARGE, j->at,
+                    "chat template: rendering needs more memory than there is or than the "
+                    "%zu MB it may take",
+                    j->limits.max_bytes >> 20);
 }
 
 bool jinja_fail_undefined(struct jinja *j, const struct jinja_value *v)
@@ -48,6 +47,18 @@ bool jinja_charge(struct jinja *j, uint64_t steps)
                         (unsigned long long)j->limits.max_steps);
     }
     j->steps += steps;
+    return true;
+}
+
+bool jinja_charge_key(struct jinja *j, const struct jinja_value *key)
+{
+    if (jinja_is(key, JINJA_STRING))
+        return jinja_charge_bytes(j, key->n);
+    for (size_t i = 0; jinja_is(key, JINJA_TUPLE) && i < key->list->n; i++)
+        if (!jinja_charge(j, 1 + (jinja_is(&key->list->items[i], JINJA_STRING)
+                                      ? key->list->items[i].n / 64
+                                      : 0)))
+            return false;
     return true;
 }
 
@@ -91,7 +102,8 @@ bool jinja_put(struct jinja *j, struct jinja_dict *dict, struct jinja_value key,
 {
     if (!jinja_hashable(&key))
         return jinja_fail(j, "a value of type '%s' can't be a key", jinja_type_name(&key));
-    return jinja_dict_set(&j->arena, dict, key, value) || jinja_fail_memory(j);
+    return jinja_charge_key(j, &key) &&
+           (jinja_dict_set(&j->arena, dict, key, value) || jinja_fail_memory(j));
 }
 
 bool jinja_new_pair(struct jinja *j, struct jinja_value a, struct jinja_value b,

@@ -51,6 +51,7 @@ static inline bool jinja_charge_bytes(struct jinja *j, size_t n_bytes)
 {
     return jinja_charge(j, n_bytes / 64);
 }
+bool jinja_charge_key(struct jinja *j, const struct jinja_value *key); /* for hashing it */
 bool jinja_enter(struct jinja *j); /* one level deeper; pair with leave also after a failure */
 static inline void jinja_leave(struct jinja *j)
 {

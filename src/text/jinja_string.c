@@ -30,13 +30,14 @@ static bool replace_empty(struct jinja *j, const struct jinja_value *s,
     }
     if (count != 0)
         buf_append(&b, new->text, new->n);
-    return jinja_take(j, &b, out);
+    uint32_t n = s->n;
+    return jinja_take(j, &b, out) && jinja_charge(j, n / 4);
 }
 
 bool jinja_replace(struct jinja *j, const struct jinja_value *s, const struct jinja_value *old,
                    const struct jinja_value *new, int64_t count, struct jinja_value *out)
 {
-    size_t at, done = 0;
+    size_t at, done = 0, n_done = 0;
     if (!jinja_charge_bytes(j, s->n))
         return false;
     if (old->n == 0)
@@ -46,15 +47,16 @@ bool jinja_replace(struct jinja *j, const struct jinja_value *s, const struct ji
         return true;
     struct buf b;
     jinja_scratch(j, &b);
-    for (; count != 0; count--) {
+    for (; count != 0 && !buf_failed(&b); count--) {
         if (!jinja_find_bytes(s->text + done, s->n - done, old->text, old->n, &at))
             break;
         buf_append(&b, s->text + done, at);
         buf_append(&b, new->text, new->n);
         done += at + old->n;
+        n_done++;
     }
     buf_append(&b, s->text + done, s->n - done);
-    return jinja_take(j, &b, out);
+    return jinja_take(j, &b, out) && jinja_charge(j, n_done);
 }
 
 bool jinja_join(struct jinja *j, const struct jinja_value *separator,
@@ -125,40 +127,37 @@ static bool in_set(const struct jinja_value *chars, uint32_t point)
     return false;
 }
 
-static bool strips(const struct jinja_value *chars, uint32_t point)
+/* Is the character one of `chars`, or white space if that is NULL? Pays for the search. */
+static bool strips(struct jinja *j, const struct jinja_value *chars, uint32_t point, bool *yes)
 {
-    return chars ? in_set(chars, point) : jinja_char_is_space(point);
+    *yes = chars ? in_set(chars, point) : jinja_char_is_space(point);
+    return jinja_charge(j, chars ? 1 + chars->n / 16 : 1);
 }
 
 bool jinja_strip(struct jinja *j, const struct jinja_value *s, const struct jinja_value *chars,
                  int sides, struct jinja_value *out)
 {
-    size_t start = 0, end = s->n, n_set = 1;
+    size_t start = 0, end = s->n;
     if (jinja_is(chars, JINJA_ABSENT) || jinja_is(chars, JINJA_NONE))
         chars = NULL;
     else if (!jinja_want_string(j, "strip", chars))
         return false;
-    else
-        n_set += chars->n;
-    while ((sides & JINJA_STRIP_LEFT) && start < end) {
+    for (bool more = (sides & JINJA_STRIP_LEFT) != 0; more && start < end;) {
         uint32_t point;
         size_t step = jinja_char_decode(s->text + start, end - start, &point);
-        if (!strips(chars, point))
-            break;
-        start += step;
+        if (!strips(j, chars, point, &more))
+            return false;
+        start += more ? step : 0;
     }
-    while ((sides & JINJA_STRIP_RIGHT) && start < end) {
+    for (bool more = (sides & JINJA_STRIP_RIGHT) != 0; more && start < end;) {
         uint32_t point;
         size_t step = jinja_char_decode_last(s->text + start, end - start, &point);
-        if (!strips(chars, point))
-            break;
-        end -= step;
+        if (!strips(j, chars, point, &more))
+            return false;
+        end -= more ? step : 0;
     }
-    size_t looked_at = s->n - (end - start) + 1;
-    if (n_set > j->limits.max_steps / looked_at)
-        return jinja_charge(j, j->limits.max_steps);
     *out = jinja_marked_like(jinja_string(s->text + start, end - start), s);
-    return jinja_charge(j, looked_at * n_set / 16);
+    return true;
 }
 
 static bool is_cased(uint32_t c)
@@ -205,7 +204,7 @@ bool jinja_change_case(struct jinja *j, const struct jinja_value *s, enum jinja_
         i += (uint32_t)step;
     }
     struct jinja_value from = *s;
-    bool ok = jinja_take(j, &b, out) && jinja_charge(j, from.n / 16);
+    bool ok = jinja_take(j, &b, out) && jinja_charge(j, from.n / 4);
     *out = jinja_marked_like(*out, &from);
     return ok;
 }

@@ -109,10 +109,12 @@ static uint64_t hash_bytes(const void *bytes, size_t n, uint64_t h)
     return h;
 }
 
-/* 1, 1.0 and true are one key. */
+/* FNV-1a, begun where the program happens to be loaded, so that nobody can prepare keys that
+ * collide. 1, 1.0 and true are one key. The order of a dictionary does not depend on it. */
 static uint64_t hash_value(const struct jinja_value *v)
 {
-    uint64_t h = 0xCBF29CE484222325u;
+    static const char here;
+    uint64_t h = 0xCBF29CE484222325u ^ ((uint64_t)(uintptr_t)&here >> 4) * 0x9E3779B97F4A7C15u;
     if (jinja_is(v, JINJA_STRING))
         return hash_bytes(v->text, v->n, h);
     if (jinja_is_number(v)) {
@@ -151,9 +153,14 @@ static bool keys_equal(const struct jinja_value *a, const struct jinja_value *b)
     return true;
 }
 
+static size_t index_of(const struct jinja_dict *d, uint64_t hash)
+{
+    return (hash ^ hash >> 32) & (d->n_index - 1);
+}
+
 static void index_put(struct jinja_dict *d, size_t place)
 {
-    size_t at = d->pairs[place].hash & (d->n_index - 1);
+    size_t at = index_of(d, d->pairs[place].hash);
     while (d->index[at])
         at = (at + 1) & (d->n_index - 1);
     d->index[at] = (uint32_t)place + 1;
@@ -183,7 +190,7 @@ static struct jinja_pair *find_pair(const struct jinja_dict *d, const struct jin
                 return &d->pairs[i];
         return NULL;
     }
-    for (size_t at = hash & (d->n_index - 1); d->index[at]; at = (at + 1) & (d->n_index - 1)) {
+    for (size_t at = index_of(d, hash); d->index[at]; at = (at + 1) & (d->n_index - 1)) {
         struct jinja_pair *pair = &d->pairs[d->index[at] - 1];
         if (pair->hash == hash && keys_equal(&pair->key, key))
             return pair;

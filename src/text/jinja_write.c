@@ -201,7 +201,7 @@ static bool write_value(struct jinja *j, const struct jinja_value *v, struct buf
         write_string_repr(v, b);
         if (v->kind)
             buf_putc(b, ')');
-        return jinja_charge_bytes(j, v->n);
+        return jinja_charge(j, v->n / 8);
     case JINJA_LIST:
         return write_items_repr(j, v->list, "[", "]", b);
     case JINJA_TUPLE:
@@ -438,7 +438,7 @@ static bool write_json_inside(struct jinja *j, const struct jinja_value *v,
         return true;
     case JINJA_STRING:
         write_json_string(v, style->ascii, b);
-        return jinja_charge_bytes(j, v->n);
+        return jinja_charge(j, v->n / 16);
     case JINJA_LIST:
     case JINJA_TUPLE:
         return write_json_list(j, v->list, style, level, b);
