@@ -1,6 +1,7 @@
 #include "base/buf.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +39,10 @@ bool buf_reserve(struct buf *b, size_t n_more)
     size_t cap = b->cap ? b->cap : 64;
     while (cap < need)
         cap = cap > need / 2 ? need : cap * 2;
-    if (cap < b->cap * 2 && b->cap * 2 <= b->max + 1)
-        cap = b->cap * 2;
+    /* At least twice as much, or all it may have: near the ceiling, too, appending stays cheap. */
+    size_t most = b->max < SIZE_MAX ? b->max + 1 : SIZE_MAX;
+    if (cap < b->cap * 2)
+        cap = b->cap * 2 < most ? b->cap * 2 : most;
     char *data = realloc(b->data, cap);
     if (!data) {
         b->failed = true;

@@ -36,6 +36,20 @@ static void buf_grows_to_its_ceiling_and_no_further(void **state)
     buf_deinit(&b);
 }
 
+/* Byte by byte up to the ceiling, the block moves a few times only, in its last half, too. */
+static void buf_moves_rarely(void **state)
+{
+    (void)state;
+    struct buf b;
+    size_t n_moves = 0;
+    buf_init(&b, 100000);
+    for (size_t cap = 0; buf_putc(&b, 'x'); cap = b.cap)
+        n_moves += b.cap != cap;
+    assert_int_equal(b.len, 100000);
+    assert_true(n_moves < 20);
+    buf_deinit(&b);
+}
+
 static void buf_refuses_sizes_that_overflow(void **state)
 {
     (void)state;
@@ -122,6 +136,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buf_grows_to_its_ceiling_and_no_further),
+        cmocka_unit_test(buf_moves_rarely),
         cmocka_unit_test(buf_refuses_sizes_that_overflow),
         cmocka_unit_test(buf_steal_hands_over_the_block),
         cmocka_unit_test(arena_is_aligned_zeroed_and_bounded),
