@@ -239,6 +239,15 @@ none is sameas none
 l is sameas l
 [] is sameas []
 'upper' is filter
+'batch\0\0\0' is filter
+'\0' is filter
+'odd\0' is test
+s['upper\0\0\0']
+'%\0' % 1
+'{:\0}'.format(1)
+'a\0b'.split('\0')
+'\0' * 2 + 'a'
+{'a\0': 1}['a\0']
 'nofilter' is filter
 'odd' is test
 'notest' is test

@@ -570,8 +570,11 @@ static bool choose(struct jinja *j, const struct jinja_value *self, const struct
             return jinja_fail(j, "there is no test '%.*s'", (int)(name->n < 60 ? name->n : 60),
                               name->text);
     }
-    struct jinja_args rest = {n ? args->items + n_used : NULL, n ? args->n - n_used : 0,
-                              args->named, args->n_named};
+    struct jinja_args rest = {.named = args->named, .n_named = args->n_named};
+    if (args->n > n_used) {
+        rest.items = args->items + n_used;
+        rest.n = args->n - n_used;
+    }
     for (size_t i = 0; i < n; i++) {
         struct jinja_value v = items[i];
         bool yes;

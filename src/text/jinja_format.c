@@ -279,7 +279,7 @@ static bool put_percent(struct jinja *j, const struct jinja_value *v, struct spe
     case 'c':
         return put_character(j, v, spec, b);
     default:
-        if (!strchr("eEfFgG", spec->type) || !jinja_is_number(v))
+        if (!spec->type || !strchr("eEfFgG", spec->type) || !jinja_is_number(v))
             return jinja_fail(j, "the format '%%%c' does not fit '%s'", spec->type,
                               jinja_type_name(v));
         return put_float(j, jinja_real(v), spec, b);
@@ -425,7 +425,7 @@ static bool brace_spec(struct jinja *j, struct cursor c, struct spec *spec, char
         if (!read_count(&c, &spec->precision) || spec->precision < 0)
             return jinja_fail(j, "a format's precision is missing or too large");
     }
-    if (c.at < c.end)
+    if (c.at < c.end && *c.at)
         spec->type = *c.at++;
     spec->zero |= *align == '=' && spec->n_fill == 1 && *spec->fill == '0';
     return c.at == c.end || jinja_fail(j, "a format specification that is not understood");

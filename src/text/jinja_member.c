@@ -9,7 +9,7 @@ const struct jinja_function *jinja_function_find(const struct jinja_function *ta
                                                  const char *name, size_t n)
 {
     for (; table->name; table++)
-        if (strncmp(table->name, name, n) == 0 && table->name[n] == '\0')
+        if (strlen(table->name) == n && memcmp(table->name, name, n) == 0)
             return table;
     return NULL;
 }
