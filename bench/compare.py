@@ -62,6 +62,18 @@ def free_port():
         return s.getsockname()[1]
 
 
+def busy_cores(seconds=0.5):
+    """Cores that other work keeps busy, seen while neither peer runs; the spinning threads of either suffer from it
+    far more than its share."""
+    def times():
+        fields = [int(f) for f in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        return sum(fields), fields[3] + fields[4]
+    if not Path("/proc/stat").exists():
+        return None
+    (all1, idle1), _, (all2, idle2) = times(), time.sleep(seconds), times()
+    return (1 - (idle2 - idle1) / max(1, all2 - all1)) * os.cpu_count()
+
+
 class Peer:
     """One of the two: how its programs are called. `environment` finds its libraries."""
 
@@ -213,13 +225,15 @@ class Table:
     def rows(self):
         for (measure, unit), by_peer in self.values.items():
             medians = [statistics.median(by_peer[p.name]) if p.name in by_peer else None for p in self.peers]
+            if unit == "cores":  # the worst, not the median: one disturbed round is enough to say so
+                medians = [max(by_peer[p.name]) for p in self.peers]
             yield measure, unit, *medians
 
     def show(self):
         print(f"\n{'':34} {'unit':8} " + " ".join(f"{p.name:>12}" for p in self.peers) + f" {'ratio':>7}")
         for measure, unit, *medians in self.rows():
             cells = " ".join(f"{m:12.2f}" if m is not None else f"{'-':>12}" for m in medians)
-            print(f"{measure:34} {unit:8} {cells} {ratio(medians):>7}")
+            print(f"{measure:34} {unit:8} {cells} {ratio(medians) if unit != 'cores' else '':>7}")
 
     def write(self, path, options):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,7 +244,8 @@ class Table:
             for measure, unit, *medians in self.rows():
                 out.writerow([date.today().isoformat(), cpu_name(), cpu_features(), options.threads,
                               options.model.name, options.repeats, measure, unit,
-                              *(f"{m:.3f}" if m is not None else "" for m in medians), ratio(medians)])
+                              *(f"{m:.3f}" if m is not None else "" for m in medians),
+                              ratio(medians) if unit != "cores" else ""])
 
 
 def ratio(medians):
@@ -248,6 +263,7 @@ def in_turns(peers, repeats):
 def compare_engines(table, peers, repeats):
     for r, peer in in_turns(peers, repeats):
         print(f"round {r + 1}: {peer.name} alone", file=sys.stderr)
+        table.add("other work before it", "cores", peer, busy_cores())
         for (kind, n), value in peer.bench().items():
             table.add(f"engine: {kind} {n}", "tok/s", peer, value)
 
@@ -255,6 +271,7 @@ def compare_engines(table, peers, repeats):
 def compare_servers(table, peers, options):
     for r, peer in in_turns(peers, options.repeats):
         print(f"round {r + 1}: server of {peer.name}", file=sys.stderr)
+        table.add("other work before it", "cores", peer, busy_cores())
         server = Server(peer)
         try:
             table.add("server: start to ready", "s", peer, server.seconds_to_ready)
