@@ -223,12 +223,12 @@ static void show_vocabulary(const struct show_facts *f)
 /* The first lines; the whole comes with --template. */
 static void show_template_begin(const struct show_facts *f)
 {
-    const char *at = f->template.data, *end = at + f->template.len;
     show_label("chat template");
     if (!f->template.len) {
         printf("none\n");
         return;
     }
+    const char *at = f->template.data, *end = at + f->template.len;
     printf("%zu bytes (whole: --template)\n", f->template.len);
     for (int line = 0; line < SHOW_TEMPLATE_LINES && at < end; line++) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));

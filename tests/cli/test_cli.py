@@ -328,10 +328,11 @@ class WithModel(unittest.TestCase):
 
     def test_a_client_that_leaves_before_its_answer_ends_its_generation(self):
         with Serving() as s:
-            for _ in range(3):
+            for i in range(3):
                 c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=60)
-                body = dict(HI, max_tokens=8000, temperature=1)
-                c.request("POST", "/v1/messages", json.dumps(body))
+                # a prompt that takes seconds to read: a short one may be answered before the client leaves
+                long = [{"role": "user", "content": f"{i} " + "word " * 6000}]
+                c.request("POST", "/v1/messages", json.dumps(dict(HI, messages=long)))
                 time.sleep(0.2)
                 c.close()
             time.sleep(1)
