@@ -138,7 +138,8 @@ void decoder_destroy(struct model *m)
     free(d);
 }
 
-void decoder_attention(struct decoder *d, uint32_t i)
+/* x += Wo attention(rope(Wq norm(x)), rope(Wk norm(x)), Wv norm(x)) */
+static void attention(struct decoder *d, uint32_t i)
 {
     const struct decoder_layer *layer = &d->layers[i];
     const struct model_info *info = &d->model.info;
@@ -158,7 +159,8 @@ void decoder_attention(struct decoder *d, uint32_t i)
     op->add(be, d->x, d->h);
 }
 
-void decoder_feed_forward(struct decoder *d, uint32_t i)
+/* x += Wdown (silu(Wgate norm(x)) * Wup norm(x)) */
+static void feed_forward(struct decoder *d, uint32_t i)
 {
     const struct decoder_layer *layer = &d->layers[i];
     struct backend *be = d->model.be;
@@ -173,7 +175,8 @@ void decoder_feed_forward(struct decoder *d, uint32_t i)
     op->add(be, d->x, d->h);
 }
 
-void decoder_output(struct decoder *d, float *logits)
+/* logits = Wout norm(x), for the rows that want them */
+static void output(struct decoder *d, float *logits)
 {
     struct backend *be = d->model.be;
     const struct backend_ops *op = be->ops;
@@ -181,4 +184,19 @@ void decoder_output(struct decoder *d, float *logits)
         return;
     op->rms_norm(be, d->h, d->output_norm, d->norm_eps, d->h);
     op->logits(be, d->h, d->output, logits);
+}
+
+void decoder_compute(struct model *m, const struct backend_batch *batch, float *logits)
+{
+    struct decoder *d = (struct decoder *)m;
+    struct backend *be = m->be;
+
+    be->ops->begin(be, batch);
+    be->ops->embed(be, d->embedding, d->x);
+    for (uint32_t i = 0; i < m->info.n_layers; i++) {
+        attention(d, i);
+        feed_forward(d, i);
+    }
+    output(d, logits);
+    be->ops->end(be);
 }

@@ -41,11 +41,7 @@ struct model *decoder_create(const struct weights *w, struct backend *be,
                              enum decoder_biases biases, struct error *err);
 void decoder_destroy(struct model *m);
 
-/* x += Wo attention(rope(Wq norm(x)), rope(Wk norm(x)), Wv norm(x)) */
-void decoder_attention(struct decoder *d, uint32_t layer);
-/* x += Wdown (silu(Wgate norm(x)) * Wup norm(x)) */
-void decoder_feed_forward(struct decoder *d, uint32_t layer);
-/* logits = Wout norm(x), for the rows that want them */
-void decoder_output(struct decoder *d, float *logits);
+/* The forward pass: the embedding, every layer's attention and feed-forward, the output. */
+void decoder_compute(struct model *m, const struct backend_batch *batch, float *logits);
 
 #endif

@@ -8,24 +8,9 @@ static struct model *llama_create(const struct weights *w, struct backend *be,
     return decoder_create(w, be, info, BACKEND_ROPE_PAIRS, DECODER_OPTIONAL_BIASES, err);
 }
 
-static void llama_compute(struct model *m, const struct backend_batch *batch, float *logits)
-{
-    struct decoder *d = (struct decoder *)m;
-    struct backend *be = m->be;
-
-    be->ops->begin(be, batch);
-    be->ops->embed(be, d->embedding, d->x);
-    for (uint32_t i = 0; i < m->info.n_layers; i++) {
-        decoder_attention(d, i);
-        decoder_feed_forward(d, i);
-    }
-    decoder_output(d, logits);
-    be->ops->end(be);
-}
-
 const struct network network_llama = {
     .name = "llama",
     .create = llama_create,
     .destroy = decoder_destroy,
-    .compute = llama_compute,
+    .compute = decoder_compute,
 };

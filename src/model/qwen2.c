@@ -8,24 +8,9 @@ static struct model *qwen2_create(const struct weights *w, struct backend *be,
     return decoder_create(w, be, info, BACKEND_ROPE_HALVES, DECODER_QKV_BIASES, err);
 }
 
-static void qwen2_compute(struct model *m, const struct backend_batch *batch, float *logits)
-{
-    struct decoder *d = (struct decoder *)m;
-    struct backend *be = m->be;
-
-    be->ops->begin(be, batch);
-    be->ops->embed(be, d->embedding, d->x);
-    for (uint32_t i = 0; i < m->info.n_layers; i++) {
-        decoder_attention(d, i);
-        decoder_feed_forward(d, i);
-    }
-    decoder_output(d, logits);
-    be->ops->end(be);
-}
-
 const struct network network_qwen2 = {
     .name = "qwen2",
     .create = qwen2_create,
     .destroy = decoder_destroy,
-    .compute = qwen2_compute,
+    .compute = decoder_compute,
 };
