@@ -87,7 +87,7 @@ static bool begins_a_word(const char *bytes, size_t n)
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0x80;
 }
 
-uint64_t *repeat_guard_mask(const struct tokenizer *t, bool with_end, size_t *n_words)
+uint64_t *repeat_guard_mask(const struct tokenizer *t, bool is_start, size_t *n_words)
 {
     size_t n_vocab = tokenizer_n_vocab(t);
     *n_words = (n_vocab + 63) / 64;
@@ -95,9 +95,11 @@ uint64_t *repeat_guard_mask(const struct tokenizer *t, bool with_end, size_t *n_
     for (size_t id = 0; mask && id < n_vocab; id++) {
         size_t n;
         const char *bytes = tokenizer_piece(t, (int32_t)id, &n);
-        bool is_end = tokenizer_is_eog(t, (int32_t)id);
-        bool opens = tool_call_opens(bytes, n) || (with_end && !begins_a_word(bytes, n));
-        if (is_end ? with_end : opens)
+        bool may_come = is_start ? begins_a_word(bytes, n) && !tool_call_opens(bytes, n)
+                                 : !tool_call_opens(bytes, n);
+        if (tokenizer_is_eog(t, (int32_t)id))
+            may_come = !is_start;
+        if (!may_come)
             mask[id / 64] |= (uint64_t)1 << (id % 64);
     }
     return mask;

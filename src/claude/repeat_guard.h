@@ -21,8 +21,9 @@ struct repeat_guard {
 bool repeat_guard_init(struct repeat_guard *g, struct request *r, uint32_t n_identical);
 bool repeat_guard_hits(const struct repeat_guard *g, const char *name, const json_t *arguments);
 
-/* A bitset over the vocabulary, n_words 64-bit words; the caller frees. Tokens that may open a
- * call; with_end: and those that end an answer. NULL: out of memory. */
-uint64_t *repeat_guard_mask(const struct tokenizer *t, bool with_end, size_t *n_words);
+/* A bitset over the vocabulary, n_words 64-bit words, of the tokens that must not come; the caller
+ * frees. At the start of a restarted answer only a word may come, and no end; at the start of one
+ * of its lines anything but the opening of a call. NULL: out of memory. */
+uint64_t *repeat_guard_mask(const struct tokenizer *t, bool is_start, size_t *n_words);
 
 #endif
