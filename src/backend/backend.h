@@ -28,8 +28,8 @@ enum {
 
 struct backend_row {
     int32_t token;
-    int32_t position;   /* absolute, from 0 */
-    uint32_t sequence;  /* index into batch.sequences */
+    int32_t position;  /* absolute, from 0 */
+    uint32_t sequence; /* index into batch.sequences */
     bool wants_logits;
 };
 
@@ -87,7 +87,8 @@ struct backend_ops {
     /* Memory. Activations live until the backend is destroyed. */
     struct backend_activation *(*activation)(struct backend *be, uint32_t width, struct error *err);
     bool (*kv_init)(struct backend *be, const struct backend_kv_shape *shape, struct error *err);
-    size_t (*kv_page_bytes)(const struct backend *be);
+    /* What one page of that shape takes; the shape's n_pages does not count. */
+    uint64_t (*kv_page_bytes)(const struct backend *be, const struct backend_kv_shape *shape);
     /* Copies the first n_tokens positions of a page, all layers. Page ids are 0 .. n_pages-1. */
     void (*kv_page_copy)(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
 

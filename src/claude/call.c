@@ -105,11 +105,6 @@ static void on_started(void *context, uint32_t n_cached, uint32_t n_to_compute)
     publish(call, n_before);
 }
 
-static void on_prefilling(void *context, uint32_t n_done, uint32_t n_total)
-{
-    (void)context, (void)n_done, (void)n_total;
-}
-
 static void on_text(void *context, const char *bytes, size_t n)
 {
     struct claude_call *call = context;
@@ -313,7 +308,7 @@ static bool submit(struct claude_call *call, struct error *err)
         .max_tokens = call->request.max_tokens,
         .sampling = sampling(c, &call->request),
         .masked = call->mask,
-        .sink = {call, on_started, on_prefilling, on_token, on_finished, on_failed},
+        .sink = {call, on_started, NULL, on_token, on_finished, on_failed},
     };
     struct error refusal = {0};
     uint64_t ticket = engine_submit(c->engine, &ask, &refusal);

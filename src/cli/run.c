@@ -34,16 +34,6 @@ struct answer {
     struct error err;
 };
 
-static void on_started(void *context, uint32_t n_cached, uint32_t n_to_compute)
-{
-    (void)context, (void)n_cached, (void)n_to_compute;
-}
-
-static void on_prefilling(void *context, uint32_t n_done, uint32_t n_total)
-{
-    (void)context, (void)n_done, (void)n_total;
-}
-
 static enum engine_verdict on_token(void *context, int32_t id, const char *bytes, size_t n_bytes,
                                     float logprob)
 {
@@ -208,7 +198,7 @@ static bool generate(const struct loaded *l, const struct run_options *o,
         .n_tokens = tokens->n,
         .max_tokens = o->max_tokens,
         .sampling = l->sampling,
-        .sink = {a, on_started, on_prefilling, on_token, on_finished, on_failed},
+        .sink = {a, NULL, NULL, on_token, on_finished, on_failed},
     };
     a->started_ms = clock_now_ms();
     uint64_t ticket = engine_submit(l->engine, &request, err);

@@ -144,8 +144,7 @@ static bool create_pool(struct engine *e, struct error *err)
 {
     const struct model_info *info = model_info(e->model);
     struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim, 0};
-    uint64_t page_bytes =
-        (uint64_t)shape.n_layers * 2 * shape.n_kv_heads * BACKEND_PAGE_TOKENS * shape.head_dim * 2;
+    uint64_t page_bytes = e->be->ops->kv_page_bytes(e->be, &shape);
     uint64_t n_context = sequence_pages_for(e->options.n_ctx) + 1; /* one more for a copied tail */
     if (!e->options.kv_bytes)
         e->options.kv_bytes = default_kv_bytes(n_context * page_bytes);

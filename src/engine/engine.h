@@ -60,6 +60,7 @@ enum engine_verdict {
  * not call the engine. */
 struct engine_sink {
     void *context;
+    /* These two may be NULL. */
     void (*started)(void *context, uint32_t n_cached, uint32_t n_to_compute);
     void (*prefilling)(void *context, uint32_t n_done, uint32_t n_total);
     /* An end-of-generation token is not handed on. bytes[n_bytes]: the token's piece ("" for

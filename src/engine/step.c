@@ -90,7 +90,8 @@ bool step_admit(struct engine *e, struct request *r)
     if (!r->started) {
         r->started = true;
         r->n_cached = s->n_computed;
-        r->ask.sink.started(r->ask.sink.context, r->n_cached, r->n_prompt - r->n_cached);
+        if (r->ask.sink.started)
+            r->ask.sink.started(r->ask.sink.context, r->n_cached, r->n_prompt - r->n_cached);
     }
     return true;
 }
@@ -301,7 +302,7 @@ void step_run(struct engine *e)
     for (uint32_t i = 0; i < b.n_sequences; i++) {
         struct request *r = b.requests[i];
         r->sequence.n_computed += n_rows[i];
-        if (!r->n_draws)
+        if (!r->n_draws && r->ask.sink.prefilling)
             r->ask.sink.prefilling(r->ask.sink.context, r->sequence.n_computed, r->n_prompt);
         if (r->sequence.n_computed == r->sequence.n_tokens) {
             generate(e, r, logits);

@@ -306,7 +306,7 @@ static void pools_beyond_reason_are_refused(void **state)
     assert_false(be->ops->kv_init(be, &none, &err));
     const struct backend_kv_shape good = {24, 2, 64, 4};
     assert_true(be->ops->kv_init(be, &good, &err));
-    assert_int_equal(be->ops->kv_page_bytes(be), 24 * 2 * 2 * 64 * P * 2);
+    assert_int_equal(be->ops->kv_page_bytes(be, &good), 24 * 2 * 2 * 64 * P * 2);
     assert_true(be->ops->kv_init(be, &good, &err)); /* again: the old pool goes */
     be->ops->destroy(be);
 }

@@ -9,6 +9,22 @@ enum { P = BACKEND_PAGE_TOKENS };
 
 _Static_assert((int)KERNELS_PAGE_TOKENS == (int)BACKEND_PAGE_TOKENS, "one page");
 
+static size_t head_values(const struct backend_kv_shape *shape)
+{
+    return (size_t)2 * P * shape->head_dim;
+}
+
+static size_t page_values(const struct backend_kv_shape *shape)
+{
+    return head_values(shape) * shape->n_kv_heads * shape->n_layers;
+}
+
+uint64_t cpu_kv_page_bytes(const struct backend *be, const struct backend_kv_shape *shape)
+{
+    (void)be;
+    return page_values(shape) * sizeof(uint16_t);
+}
+
 static size_t pool_bytes(const struct cpu_kv *kv)
 {
     return kv->shape.n_pages * kv->page_values * sizeof(uint16_t);
@@ -38,8 +54,8 @@ bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struc
     struct cpu *cpu = (struct cpu *)be;
     cpu_kv_deinit(cpu);
     struct cpu_kv kv = {.shape = *shape};
-    kv.head_values = (size_t)2 * P * shape->head_dim;
-    kv.page_values = kv.head_values * shape->n_kv_heads * shape->n_layers;
+    kv.head_values = head_values(shape);
+    kv.page_values = page_values(shape);
     if (!kv.page_values || shape->n_pages > SIZE_MAX / 2 / sizeof(uint16_t) / kv.page_values)
         return error_set(err, ERROR_TOO_LARGE, "a KV pool of %u pages", shape->n_pages);
     kv.n_partials = PARTIALS_BYTES / ((shape->head_dim + 2) * sizeof(float));
@@ -59,11 +75,6 @@ bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struc
     if (!ok)
         cpu_kv_deinit(cpu);
     return ok;
-}
-
-size_t cpu_kv_page_bytes(const struct backend *be)
-{
-    return ((const struct cpu *)be)->kv.page_values * sizeof(uint16_t);
 }
 
 uint16_t *cpu_kv_keys(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t kv_head)

@@ -114,7 +114,7 @@ void cpu_logits(struct backend *be, const struct backend_activation *x,
 /* kv.c */
 bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struct error *err);
 void cpu_kv_deinit(struct cpu *cpu);
-size_t cpu_kv_page_bytes(const struct backend *be);
+uint64_t cpu_kv_page_bytes(const struct backend *be, const struct backend_kv_shape *shape);
 void cpu_kv_page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
 void cpu_kv_store(struct backend *be, uint32_t layer, const struct backend_activation *k,
                   const struct backend_activation *v);
@@ -128,7 +128,7 @@ void cpu_attend(struct backend *be, uint32_t layer, const struct backend_activat
 /* rope.c */
 bool cpu_rope_init(struct cpu *cpu, struct error *err);
 void cpu_rope_deinit(struct cpu *cpu);
-void cpu_rope(struct backend *be, struct backend_activation *x, uint32_t n_heads,
-              uint32_t head_dim, const struct backend_rope_params *params);
+void cpu_rope(struct backend *be, struct backend_activation *x, uint32_t n_heads, uint32_t head_dim,
+              const struct backend_rope_params *params);
 
 #endif
