@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
 enum {
@@ -20,18 +19,6 @@ enum {
     STREAM_BLOCK_BYTES = 16 << 10,
     DRAIN_FACTOR = 4, /* a body this many times too large is read to its end and then refused */
 };
-
-static void make_request_id(char out[REQUEST_ID_BYTES])
-{
-    static const char digits[] = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-    unsigned char random[24] = {0};
-    if (getentropy(random, sizeof random))
-        snprintf((char *)random, sizeof random, "%lld", (long long)clock_now_ns());
-    memcpy(out, "req_", 4);
-    for (size_t i = 0; i < sizeof random; i++)
-        out[4 + i] = digits[random[i] % (sizeof digits - 1)];
-    out[REQUEST_ID_BYTES - 1] = 0;
-}
 
 /* ---- answers ---- */
 
@@ -282,7 +269,7 @@ static struct exchange *exchange_create(struct server *s, struct MHD_Connection 
     x->server = s;
     x->connection = connection;
     x->started_ms = clock_now_ms();
-    make_request_id(x->request_id);
+    message_id_make(x->request_id, "req_");
     snprintf(x->method, sizeof x->method, "%s", method);
     snprintf(x->path, sizeof x->path, "%s", url);
     buf_init(&x->body, s->options.max_body_bytes);

@@ -11,6 +11,7 @@
 #ifndef PENSIEVE_SERVER_STATE_H
 #define PENSIEVE_SERVER_STATE_H
 
+#include "claude/message_id.h"
 #include "server/listen.h"
 #include "server/server.h"
 
@@ -18,7 +19,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { N_WORKERS = 2, REQUEST_ID_BYTES = 4 + 24 + 1 };
+enum { N_WORKERS = 2 };
 
 enum exchange_state {
     EXCHANGE_RECEIVING,
@@ -54,7 +55,7 @@ struct exchange {
     struct MHD_Connection *connection;
     struct exchange *next_work; /* in the workers' queue */
     int64_t started_ms;
-    char request_id[REQUEST_ID_BYTES];
+    char request_id[MESSAGE_ID_BYTES];
     char method[12], path[160]; /* cut, for the log and the routes */
     const struct route *route;
     const char *allow; /* for a 405 */
