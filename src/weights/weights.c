@@ -228,14 +228,21 @@ static bool scalar(const struct weights *w, const char *key, struct value *out)
     return true;
 }
 
+/* Item i of an array; a bool counts as a number there. */
+static struct value load_item(const struct weights *w, const struct file_meta *meta, size_t i)
+{
+    struct value v = load(meta->type, w->data + meta->at + i * file_value_bytes(meta->type));
+    if (v.kind == WEIGHTS_BOOL)
+        v.kind = WEIGHTS_UINT;
+    return v;
+}
+
 static bool array_item(const struct weights *w, const char *key, size_t i, struct value *out)
 {
     const struct file_meta *meta = meta_find(w, key, true);
     if (!meta || meta->type == FILE_STRING || i >= meta->n_items)
         return false;
-    *out = load(meta->type, w->data + meta->at + i * file_value_bytes(meta->type));
-    if (out->kind == WEIGHTS_BOOL)
-        out->kind = WEIGHTS_UINT;
+    *out = load_item(w, meta, i);
     return true;
 }
 
@@ -325,11 +332,8 @@ bool weights_array_ints(const struct weights *w, const char *key, int64_t *out, 
     const struct file_meta *meta = meta_find(w, key, true);
     if (!meta || meta->type == FILE_STRING || n > meta->n_items)
         return false;
-    size_t size = file_value_bytes(meta->type);
     for (size_t i = 0; i < n; i++) {
-        struct value v = load(meta->type, w->data + meta->at + i * size);
-        if (v.kind == WEIGHTS_BOOL)
-            v.kind = WEIGHTS_UINT;
+        struct value v = load_item(w, meta, i);
         if (!value_to_int(&v, &out[i]))
             return false;
     }
