@@ -2,6 +2,7 @@
 #include "stack.h"
 
 #include "backend/cpu/cpu.h"
+#include "support/test_models.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -20,34 +20,15 @@ static const struct {
     {"qwen05", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"},
 };
 
-/* PENSIEVE_TEST_MODELS, or the user's store. */
-static void models_folder(char *out, size_t size)
-{
-    const char *set = getenv("PENSIEVE_TEST_MODELS"), *home = getenv("PENSIEVE_HOME");
-    const char *data = getenv("XDG_DATA_HOME"), *user = getenv("HOME");
-    if (set && *set)
-        snprintf(out, size, "%s", set);
-    else if (home && *home)
-        snprintf(out, size, "%s/models", home);
-    else if (data && *data)
-        snprintf(out, size, "%s/pensieve/models", data);
-    else
-        snprintf(out, size, "%s/.local/share/pensieve/models", user ? user : "");
-}
-
 const char *stack_model_path(const char *name)
 {
-    static char path[4200];
-    char folder[4000];
-    models_folder(folder, sizeof folder);
+    static char path[4096];
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(known[i].name, name) != 0)
             continue;
-        snprintf(path, sizeof path, "%s/%s", folder, known[i].file);
-        if (access(path, R_OK) == 0)
-            return path;
-        fprintf(stderr, "SKIPPED: no model file %s\n", path);
-        exit(STACK_SKIPPED);
+        if (!test_models_find(path, sizeof path, known[i].file))
+            exit(TEST_MODELS_SKIPPED);
+        return path;
     }
     return NULL;
 }

@@ -15,10 +15,8 @@ struct stack {
     uint32_t n_pages;
 };
 
-enum { STACK_SKIPPED = 77 };
-
 /* The file of a model by its short name ("smollm2", "qwen05"), or NULL. Ends the program with
- * STACK_SKIPPED when the file isn't there. */
+ * TEST_MODELS_SKIPPED when the file isn't there. */
 const char *stack_model_path(const char *name);
 
 /* n_threads 0 is the machine's; tier NULL is the best. Room for n_tokens. */

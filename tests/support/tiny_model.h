@@ -1,4 +1,5 @@
-/* A whole model small enough for unit tests: a two-layer llama with random weights and a byte vocabulary. */
+/* A whole model small enough for unit tests: a two-layer llama with random weights and a byte
+ * vocabulary. */
 #ifndef PENSIEVE_TESTS_SUPPORT_TINY_MODEL_H
 #define PENSIEVE_TESTS_SUPPORT_TINY_MODEL_H
 
@@ -6,7 +7,8 @@
 
 enum {
     TINY_CONTEXT = 576,
-    TINY_VOCAB = 260, /* 256 bytes in order, <|end|> (256, ends a generation), <|start|>, <|mark|>, "ab" */
+    TINY_VOCAB =
+        260, /* 256 bytes in order, <|end|> (256, ends a generation), <|start|>, <|mark|>, "ab" */
     TINY_END = 256,
     TINY_LAYERS = 2,
     TINY_HEADS = 4,

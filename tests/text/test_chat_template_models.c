@@ -1,29 +1,14 @@
 /* The chat templates inside of real model files against jinja2: conversations with system messages,
  * tools, calls and results. Golden file by scripts/golden_templates.py. */
+#include "support/test_models.h"
 #include "text/chat_template.h"
 #include "weights/weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static json_t *golden;
-
-/* PENSIEVE_TEST_MODELS, else the store's folder. */
-static void model_path(char *out, size_t n, const char *file)
-{
-    const char *dir = getenv("PENSIEVE_TEST_MODELS"), *home = getenv("PENSIEVE_HOME");
-    const char *data = getenv("XDG_DATA_HOME"), *user = getenv("HOME");
-    if (dir && *dir)
-        snprintf(out, n, "%s/%s", dir, file);
-    else if (home && *home)
-        snprintf(out, n, "%s/models/%s", home, file);
-    else if (data && *data)
-        snprintf(out, n, "%s/pensieve/models/%s", data, file);
-    else
-        snprintf(out, n, "%s/.local/share/pensieve/models/%s", user ? user : "", file);
-}
 
 static struct chat_template *open_template(const char *path)
 {
@@ -68,11 +53,8 @@ static int check_model(const json_t *model)
     char path[4096];
     size_t i, n_wrong = 0, n_text = 0;
     json_t *item, *tokens = json_object_get(model, "tokens");
-    model_path(path, sizeof path, json_string_value(json_object_get(model, "file")));
-    if (access(path, R_OK) != 0) {
-        fprintf(stderr, "SKIPPED: %s is missing (PENSIEVE_TEST_MODELS names its folder)\n", path);
-        return 77;
-    }
+    if (!test_models_find(path, sizeof path, json_string_value(json_object_get(model, "file"))))
+        return TEST_MODELS_SKIPPED;
     struct chat_template *t = open_template(path);
     if (!t)
         return 1;

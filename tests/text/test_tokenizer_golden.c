@@ -3,36 +3,19 @@
 #include "test_tokenizer_cases.h"
 
 #include "base/clock.h"
+#include "support/test_models.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
-
-enum { SKIPPED = 77 };
 
 static struct tokenizer_cases cases;
 static struct weights *weights;
 static struct tokenizer *tokenizer;
 static const char *model; /* "qwen2" or "smollm" */
-
-/* PENSIEVE_TEST_MODELS, else the store's folder. */
-static void model_path(char *path, size_t n, const char *file)
-{
-    const char *dir = getenv("PENSIEVE_TEST_MODELS"), *home = getenv("PENSIEVE_HOME");
-    const char *data = getenv("XDG_DATA_HOME"), *user = getenv("HOME");
-    if (dir && *dir)
-        snprintf(path, n, "%s/%s", dir, file);
-    else if (home && *home)
-        snprintf(path, n, "%s/models/%s", home, file);
-    else if (data && *data)
-        snprintf(path, n, "%s/pensieve/models/%s", data, file);
-    else
-        snprintf(path, n, "%s/.local/share/pensieve/models/%s", user ? user : "", file);
-}
 
 /* Compares one case with a line of ids. */
 static bool same_as_line(const struct token_list *list, char *line)
@@ -177,13 +160,10 @@ int main(int argc, char **argv)
     struct error err;
     model = argc > 1 ? argv[1] : "qwen2";
     bool qwen = !strcmp(model, "qwen2");
-    model_path(path, sizeof path,
-               qwen ? "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
-                    : "SmolLM2-135M-Instruct.Q4_1.gguf");
-    if (access(path, R_OK)) {
-        printf("SKIPPED: the model %s is not there\n", path);
-        return SKIPPED;
-    }
+    if (!test_models_find(path, sizeof path,
+                          qwen ? "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+                               : "SmolLM2-135M-Instruct.Q4_1.gguf"))
+        return TEST_MODELS_SKIPPED;
     tokenizer_cases_init(&cases);
     weights = weights_open(path, &err);
     tokenizer = weights ? tokenizer_create(weights, &err) : NULL;

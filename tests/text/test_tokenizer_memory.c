@@ -1,5 +1,6 @@
 /* Creation and encoding with the k-th allocation failing, for every k: one error, no crash, nothing
- * leaked. The linker puts the functions below in the place of malloc and its kin (--wrap). */
+ * leaked. */
+#include "support/failing_alloc.h"
 #include "test_tokenizer_cases.h"
 
 #include <setjmp.h>
@@ -8,50 +9,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-void __real_free(void *p);
-
-static long until_failure = -1; /* allocations that still succeed; negative: all do */
-static long n_alive;
-
-static bool fails(void)
-{
-    return until_failure >= 0 && until_failure-- == 0;
-}
-
-void *__wrap_malloc(size_t n);
-void *__wrap_malloc(size_t n)
-{
-    void *p = fails() ? NULL : __real_malloc(n);
-    n_alive += p != NULL;
-    return p;
-}
-
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size)
-{
-    void *p = fails() ? NULL : __real_calloc(n, size);
-    n_alive += p != NULL;
-    return p;
-}
-
-void *__wrap_realloc(void *p, size_t n);
-void *__wrap_realloc(void *p, size_t n)
-{
-    void *q = fails() ? NULL : __real_realloc(p, n);
-    n_alive += !p && q;
-    return q;
-}
-
-void __wrap_free(void *p);
-void __wrap_free(void *p)
-{
-    n_alive -= p != NULL;
-    __real_free(p);
-}
 
 static char file[1 << 16];
 static char text[600]; /* short pieces, then one that needs the heap */
@@ -78,14 +35,14 @@ static void the_kth_failing_allocation_is_an_error(void **state)
     struct error err = {0};
     struct weights *w = weights_open_bytes(file, n, &err);
     assert_non_null(w);
-    long before = n_alive, k = 0;
+    long before = failing_alloc_n_alive, k = 0;
     for (;; k++) {
         err = (struct error){0};
-        until_failure = k;
+        failing_alloc_countdown = k;
         bool ok = live(w, &err);
-        bool all_succeeded = until_failure >= 0;
-        until_failure = -1;
-        assert_int_equal(n_alive, before);
+        bool all_succeeded = failing_alloc_countdown >= 0;
+        failing_alloc_countdown = -1;
+        assert_int_equal(failing_alloc_n_alive, before);
         if (all_succeeded) {
             assert_true(ok);
             break;

@@ -1,5 +1,5 @@
-/* Opening with the k-th allocation failing, for every k: one error, no crash, nothing leaked. The
- * linker puts the functions below in the place of malloc and its kin (--wrap). */
+/* Opening with the k-th allocation failing, for every k: one error, no crash, nothing leaked. */
+#include "support/failing_alloc.h"
 #include "weights/weights.h"
 
 #include <setjmp.h>
@@ -10,41 +10,6 @@
 #include <cmocka.h>
 
 #include "gguf_bytes.h"
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void __real_free(void *p);
-
-static long until_failure = -1; /* allocations that still succeed; negative: all do */
-static long n_alive;
-
-static bool fails(void)
-{
-    return until_failure >= 0 && until_failure-- == 0;
-}
-
-void *__wrap_malloc(size_t n);
-void *__wrap_malloc(size_t n)
-{
-    void *p = fails() ? NULL : __real_malloc(n);
-    n_alive += p != NULL;
-    return p;
-}
-
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size)
-{
-    void *p = fails() ? NULL : __real_calloc(n, size);
-    n_alive += p != NULL;
-    return p;
-}
-
-void __wrap_free(void *p);
-void __wrap_free(void *p)
-{
-    n_alive -= p != NULL;
-    __real_free(p);
-}
 
 static void the_kth_failing_allocation_is_an_error(void **state)
 {
@@ -69,15 +34,15 @@ static void the_kth_failing_allocation_is_an_error(void **state)
     gguf_pad(&b, 32);
     gguf_data(&b, 0, 32);
 
-    long before = n_alive, k = 0;
+    long before = failing_alloc_n_alive, k = 0;
     for (;; k++) {
         struct error err = {0};
-        until_failure = k;
+        failing_alloc_countdown = k;
         struct weights *w = weights_open_bytes(b.data, b.len, &err);
-        bool all_succeeded = until_failure >= 0;
-        until_failure = -1;
+        bool all_succeeded = failing_alloc_countdown >= 0;
+        failing_alloc_countdown = -1;
         weights_close(w);
-        assert_int_equal(n_alive, before);
+        assert_int_equal(failing_alloc_n_alive, before);
         if (all_succeeded) {
             if (!w)
                 fail_msg("%s", err.message);

@@ -3,39 +3,24 @@
 #include "weights/weights.h"
 
 #include "base/clock.h"
+#include "support/test_models.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 static const char qwen_file[] = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
 static const char smollm_file[] = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
-/* PENSIEVE_TEST_MODELS, else the store's folder. */
-static void model_path(char *path, size_t n, const char *file)
-{
-    const char *dir = getenv("PENSIEVE_TEST_MODELS"), *home = getenv("PENSIEVE_HOME");
-    const char *data = getenv("XDG_DATA_HOME"), *user = getenv("HOME");
-    if (dir && *dir)
-        snprintf(path, n, "%s/%s", dir, file);
-    else if (home && *home)
-        snprintf(path, n, "%s/models/%s", home, file);
-    else if (data && *data)
-        snprintf(path, n, "%s/pensieve/models/%s", data, file);
-    else
-        snprintf(path, n, "%s/.local/share/pensieve/models/%s", user ? user : "", file);
-}
-
 static struct weights *open_model(const char *file)
 {
     char path[4096];
     struct error err;
-    model_path(path, sizeof path, file);
+    test_models_path(path, sizeof path, file);
     int64_t begin_ms = clock_now_ms();
     struct weights *w = weights_open(path, &err);
     int64_t ms = clock_now_ms() - begin_ms;
@@ -133,12 +118,8 @@ int main(void)
     static const char *const files[] = {qwen_file, smollm_file};
     for (size_t i = 0; i < 2; i++) {
         char path[4096];
-        model_path(path, sizeof path, files[i]);
-        if (access(path, R_OK)) {
-            fprintf(stderr, "SKIPPED: %s is missing (PENSIEVE_TEST_MODELS names its folder)\n",
-                    path);
-            return 77;
-        }
+        if (!test_models_find(path, sizeof path, files[i]))
+            return TEST_MODELS_SKIPPED;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(qwen_is_as_its_makers_wrote_it),
