@@ -5,19 +5,15 @@
  * Logits are worth more than int8: there a token has two planes, its quantized activations and
  * those of what quantization left over, and its result is the sum of both. It costs little, as few
  * rows want logits, and takes a quarter off the distance from exact activations (in nats). */
-#include "backend/cpu/state.h"
+#include "backend/cpu/linear.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum {
-    FEW_ROWS = 5,              /* batches up to this stream the weights */
-    TASK_BYTES = 32 << 10,     /* of weights streamed by one task */
-    PANEL_BYTES = 256 << 10,   /* of unpacked weights that one task keeps in cache */
-    TASKS_PER_THREAD = 8,      /* at least, so that a late thread costs little */
-    MAX_OUTPUTS = 8,
-    STAGE_ROWS = 64, /* weight rows whose planes are added at once */
+    FEW_ROWS = 5,          /* batches up to this stream the weights */
+    TASK_BYTES = 32 << 10, /* of weights streamed by one task */
+    TASKS_PER_THREAD = 8,  /* at least, so that a late thread costs little */
 };
 
 static size_t n_blocks_of(size_t width)
@@ -29,12 +25,6 @@ static size_t n_blocks_of(size_t width)
 static size_t n_places_of(size_t width)
 {
     return kernels_strand_room(n_blocks_of(width)) * KERNELS_STRANDS;
-}
-
-/* Bytes of one panel, every form. */
-static size_t panel_bytes(size_t width)
-{
-    return n_places_of(width) * KERNELS_PANEL_ROWS * (KERNELS_BLOCK + 3 * sizeof(float));
 }
 
 /* ---- memory ---- */
@@ -49,7 +39,9 @@ void cpu_linear_deinit(struct cpu *cpu)
 /* Room for unpacked weights, and for what quantization leaves of one row, by thread. */
 static bool reserve_threads(struct cpu *cpu, size_t width, struct error *err)
 {
-    size_t n_bytes = panel_bytes(width) > PANEL_BYTES ? panel_bytes(width) : PANEL_BYTES;
+    size_t n_bytes = linear_panel_bytes(n_places_of(width));
+    if (n_bytes < LINEAR_PANEL_BYTES)
+        n_bytes = LINEAR_PANEL_BYTES;
     for (uint32_t i = 0; i < pool_n_threads(cpu->pool); i++) {
         struct cpu_thread *t = &cpu->threads[i];
         cpu_memory_unmap(t->panels, t->n_panel_bytes);
@@ -99,30 +91,6 @@ bool cpu_accepts(const struct backend *be, const struct weights_tensor *w, struc
         return error_set(err, ERROR_UNSUPPORTED, "a matrix with %u dimensions", w->n_dims);
     return true;
 }
-
-/* ---- the job ---- */
-
-struct linear_output {
-    const struct kernels_type *type;
-    const struct cpu_correction *correction;
-    const char *w;
-    size_t row_bytes, n_out;
-    const float *bias;
-    float *y; /* [n_rows][n_out] */
-    uint32_t first_task;
-    size_t rows_per_task;
-};
-
-struct linear_job {
-    struct cpu *cpu;
-    const float *x; /* [n_tokens][width] */
-    size_t width, n_blocks, n_places;
-    uint32_t n_tokens; /* that are quantized: n_planes of each row of x */
-    uint32_t n_planes;
-    bool few;
-    uint32_t n_outputs;
-    struct linear_output outputs[MAX_OUTPUTS];
-};
 
 /* ---- activations ---- */
 
@@ -273,29 +241,14 @@ static void add_bias(const struct linear_job *job, const struct linear_output *o
         job->cpu->kernels.add(out->y + t * out->n_out + first, out->bias + first, n);
 }
 
-static void stream_floats(const struct linear_job *job, const struct linear_output *out,
-                          size_t first, size_t n)
-{
-    const uint32_t n_rows = job->n_tokens / job->n_planes;
-    for (uint32_t t = 0; t < n_rows; t += KERNELS_FEW_TOKENS) {
-        out->type->float_rows(out->w + first * out->row_bytes, out->row_bytes, n, job->width,
-                              job->x + t * job->width, job->width,
-                              n_rows - t < KERNELS_FEW_TOKENS ? n_rows - t : KERNELS_FEW_TOKENS,
-                              out->y + t * out->n_out + first, out->n_out);
-    }
-}
-
-/* Where results of n weight rows for token t go: to y, or first to the stage when there are planes
- * to add. */
-static float *results_at(const struct linear_job *job, const struct linear_output *out,
+float *linear_results_at(const struct linear_job *job, const struct linear_output *out,
                          size_t first, size_t t, float *stage, size_t stage_stride, size_t *stride)
 {
     *stride = job->n_planes > 1 ? stage_stride : out->n_out;
     return job->n_planes > 1 ? stage : out->y + t * out->n_out + first;
 }
 
-/* Adds the planes of n_tokens staged tokens from t on. */
-static void add_planes(const struct linear_job *job, const struct linear_output *out, size_t first,
+void linear_add_planes(const struct linear_job *job, const struct linear_output *out, size_t first,
                        size_t n, size_t t, size_t n_tokens, const float *stage, size_t stride)
 {
     if (job->n_planes == 1)
@@ -305,75 +258,6 @@ static void add_planes(const struct linear_job *job, const struct linear_output 
         memcpy(y, stage + i * stride, n * sizeof *y);
         for (size_t plane = 1; plane < job->n_planes; plane++)
             job->cpu->kernels.add(y, stage + (i + plane) * stride, n);
-    }
-}
-
-static void stream_tokens(const struct linear_job *job, const struct linear_output *out,
-                          size_t first, size_t n, uint32_t t, uint32_t n_tokens)
-{
-    const struct kernels_blocks *x = &job->cpu->quantized.blocks;
-    struct kernels_row_x rows[KERNELS_FEW_TOKENS];
-    float stage[KERNELS_FEW_TOKENS * STAGE_ROWS];
-    for (uint32_t i = 0; i < n_tokens; i++) {
-        size_t p = (t + i) * job->n_places;
-        rows[i] = (struct kernels_row_x){x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
-                                         {out->correction->c[0] + p, out->correction->c[1] + p}};
-    }
-    const size_t chunk = job->n_planes > 1 ? STAGE_ROWS : n;
-    for (size_t i = 0; i < n; i += chunk) {
-        const size_t n_here = n - i < chunk ? n - i : chunk;
-        size_t stride;
-        float *y = results_at(job, out, first + i, t, stage, STAGE_ROWS, &stride);
-        out->type->rows(out->w + (first + i) * out->row_bytes, out->row_bytes, n_here,
-                        job->n_blocks, rows, n_tokens, y, stride);
-        add_planes(job, out, first + i, n_here, t, n_tokens, stage, STAGE_ROWS);
-    }
-}
-
-static void stream_rows(const struct linear_job *job, const struct linear_output *out, size_t first,
-                        size_t n)
-{
-    for (uint32_t t = 0; t < job->n_tokens; t += KERNELS_FEW_TOKENS)
-        stream_tokens(job, out, first, n, t,
-                      job->n_tokens - t < KERNELS_FEW_TOKENS ? job->n_tokens - t
-                                                             : KERNELS_FEW_TOKENS);
-}
-
-static struct kernels_panel panel_at(const struct linear_job *job, void *memory, size_t i)
-{
-    const size_t n = job->n_places * KERNELS_PANEL_ROWS;
-    uint8_t *q = (uint8_t *)memory + i * n * (KERNELS_BLOCK + 3 * sizeof(float));
-    float *d = (float *)(q + n * KERNELS_BLOCK);
-    return (struct kernels_panel){q, d, d + 2 * n};
-}
-
-static void multiply_panels(const struct linear_job *job, const struct linear_output *out,
-                            size_t first, size_t n, void *memory)
-{
-    enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
-    const struct kernels_blocks *x = &job->cpu->quantized.blocks;
-    const size_t n_panels = (n + R - 1) / R;
-    for (size_t i = 0; i < n_panels; i++) {
-        struct kernels_panel panel = panel_at(job, memory, i);
-        out->type->pack(out->w + (first + i * R) * out->row_bytes, out->row_bytes,
-                        n - i * R < R ? n - i * R : R, job->n_blocks, &panel);
-    }
-    for (size_t t = 0; t < job->n_tokens; t += T) {
-        size_t p = t * job->n_places;
-        const struct kernels_tile_x tile = {
-            x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
-            {out->correction->c[0] + p, out->correction->c[1] + p}};
-        const size_t n_tokens = job->n_tokens - t < T ? job->n_tokens - t : T;
-        for (size_t i = 0; i < n_panels; i++) {
-            const struct kernels_panel panel = panel_at(job, memory, i);
-            const size_t row = first + i * R, n_here = n - i * R < R ? n - i * R : R;
-            float stage[T * R];
-            size_t stride;
-            float *y = results_at(job, out, row, t, stage, R, &stride);
-            job->cpu->kernels.panel[out->type->form](&panel, n_here, job->n_blocks, &tile, n_tokens,
-                                                     y, stride);
-            add_planes(job, out, row, n_here, t, n_tokens, stage, R);
-        }
     }
 }
 
@@ -388,11 +272,11 @@ static void linear_task(void *context, uint32_t i, uint32_t thread)
     if (n > out->rows_per_task)
         n = out->rows_per_task;
     if (out->type->form == KERNELS_FLOAT)
-        stream_floats(job, out, first, n);
+        linear_few_floats(job, out, first, n);
     else if (job->few)
-        stream_rows(job, out, first, n);
+        linear_few_rows(job, out, first, n);
     else
-        multiply_panels(job, out, first, n, job->cpu->threads[thread].panels);
+        linear_many_rows(job, out, first, n, job->cpu->threads[thread].panels);
     add_bias(job, out, first, n);
 }
 
@@ -405,12 +289,13 @@ static uint32_t deal(const struct linear_job *job, struct linear_output *out)
         n = TASK_BYTES / out->row_bytes;
     } else {
         unit = KERNELS_PANEL_ROWS;
-        n = PANEL_BYTES / panel_bytes(job->width);
+        n = LINEAR_PANEL_BYTES / linear_panel_bytes(job->n_places);
     }
     size_t n_units = (out->n_out + unit - 1) / unit;
     if (n > n_units / n_wanted)
         n = n_units / n_wanted;
-    size_t least = (n_units + POOL_MAX_TASKS / MAX_OUTPUTS - 1) / (POOL_MAX_TASKS / MAX_OUTPUTS);
+    const size_t most_tasks = POOL_MAX_TASKS / LINEAR_MAX_OUTPUTS;
+    const size_t least = (n_units + most_tasks - 1) / most_tasks;
     if (n < least)
         n = least;
     out->rows_per_task = n * unit;
@@ -431,7 +316,7 @@ static void run(struct linear_job *job)
 static void add_output(struct linear_job *job, const struct weights_tensor *w, const float *bias,
                        float *y)
 {
-    assert(w->shape[0] == job->width && job->n_outputs < MAX_OUTPUTS);
+    assert(w->shape[0] == job->width && job->n_outputs < LINEAR_MAX_OUTPUTS);
     job->outputs[job->n_outputs++] = (struct linear_output){
         .type = &job->cpu->kernels.types[w->type],
         .w = w->data,
@@ -464,7 +349,7 @@ void cpu_linear(struct backend *be, const struct backend_activation *x,
     struct linear_job job;
     for (uint32_t i = 0; i < n;) {
         job_init(&job, cpu, x->data, x->width, cpu->n_rows, 1);
-        for (; i < n && job.n_outputs < MAX_OUTPUTS; i++) {
+        for (; i < n && job.n_outputs < LINEAR_MAX_OUTPUTS; i++) {
             const struct backend_linear *out = &outputs[i];
             assert(out->y->width == out->w->shape[1] && out->y != x);
             add_output(&job, out->w, out->bias ? out->bias->data : NULL, out->y->data);

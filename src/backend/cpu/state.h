@@ -102,7 +102,7 @@ void cpu_run_rows(struct cpu *cpu, uint32_t n_rows, size_t n_floats,
                   void (*rows)(const struct cpu_row_job *, uint32_t, uint32_t),
                   const void *context);
 
-/* linear.c */
+/* linear.c (with linear_few.c, linear_many.c) */
 bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err);
 void cpu_linear_deinit(struct cpu *cpu);
 bool cpu_accepts(const struct backend *be, const struct weights_tensor *w, struct error *err);
