@@ -65,6 +65,7 @@ void kernels_init(struct kernels *k, size_t tier)
     k->tier = kernels_tier_name(tier);
     scalar_init_matmul(k);
     scalar_init_vector(k);
+    scalar_init_attend(k);
 #ifdef KERNELS_X86
     if (tier < TIER_AVX2)
         return;

@@ -12,9 +12,11 @@ void x86_init_avx512(struct kernels *k); /* over the table of avx2 */
 void avx2_init_rows(struct kernels *k);
 void avx2_init_panel(struct kernels *k);
 void avx2_init_vector(struct kernels *k);
+void avx2_init_attend(struct kernels *k);
 void avx512_init_rows(struct kernels *k);
 void avx512_init_panel(struct kernels *k);
 void avx512_init_vector(struct kernels *k);
+void avx512_init_attend(struct kernels *k);
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
