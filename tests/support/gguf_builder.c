@@ -2,7 +2,15 @@
 
 #include <string.h>
 
-enum { KIND_U32 = 4, KIND_I32 = 5, KIND_F32 = 6, KIND_STRING = 8, KIND_ARRAY = 9, ALIGNMENT = 32 };
+enum {
+    KIND_U32 = 4,
+    KIND_I32 = 5,
+    KIND_F32 = 6,
+    KIND_BOOL = 7,
+    KIND_STRING = 8,
+    KIND_ARRAY = 9,
+    ALIGNMENT = 32,
+};
 
 static void put(struct buf *b, uint64_t value, size_t n_bytes)
 {
@@ -30,10 +38,23 @@ void gguf_builder_init(struct gguf_builder *g)
     buf_init(&g->data, 64 << 20);
 }
 
+void gguf_builder_deinit(struct gguf_builder *g)
+{
+    buf_deinit(&g->meta);
+    buf_deinit(&g->infos);
+    buf_deinit(&g->data);
+}
+
 void gguf_builder_u32(struct gguf_builder *g, const char *key, uint32_t value)
 {
     put_key(g, key, KIND_U32);
     put(&g->meta, value, 4);
+}
+
+void gguf_builder_bool(struct gguf_builder *g, const char *key, bool value)
+{
+    put_key(g, key, KIND_BOOL);
+    put(&g->meta, value, 1);
 }
 
 void gguf_builder_f32(struct gguf_builder *g, const char *key, float value)
@@ -66,20 +87,35 @@ void gguf_builder_i32s(struct gguf_builder *g, const char *key, const int32_t *v
     buf_append(&g->meta, values, n * sizeof *values);
 }
 
+void gguf_builder_f32s(struct gguf_builder *g, const char *key, const float *values, uint64_t n)
+{
+    put_key(g, key, KIND_ARRAY);
+    put(&g->meta, KIND_F32, 4);
+    put(&g->meta, n, 8);
+    buf_append(&g->meta, values, n * sizeof *values);
+}
+
+void gguf_builder_declare(struct gguf_builder *g, const char *name, uint32_t type, uint32_t n_dims,
+                          const uint64_t *shape, uint64_t n_bytes)
+{
+    put_string(&g->infos, name);
+    put(&g->infos, n_dims, 4);
+    for (uint32_t i = 0; i < n_dims; i++)
+        put(&g->infos, shape[i], 8);
+    put(&g->infos, type, 4);
+    put(&g->infos, g->n_data, 8);
+    g->n_data += (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    g->n_tensors++;
+}
+
 void gguf_builder_tensor(struct gguf_builder *g, const char *name, const float *values,
                          uint64_t n_cols, uint64_t n_rows)
 {
-    put_string(&g->infos, name);
-    put(&g->infos, n_rows ? 2 : 1, 4);
-    put(&g->infos, n_cols, 8);
-    if (n_rows)
-        put(&g->infos, n_rows, 8);
-    put(&g->infos, 0, 4); /* F32 */
-    put(&g->infos, g->data.len, 8);
-    buf_append(&g->data, values, n_cols * (n_rows ? n_rows : 1) * sizeof *values);
-    while (g->data.len % ALIGNMENT)
+    const uint64_t n_bytes = n_cols * (n_rows ? n_rows : 1) * sizeof *values;
+    gguf_builder_declare(g, name, 0, n_rows ? 2 : 1, (const uint64_t[]){n_cols, n_rows}, n_bytes);
+    buf_append(&g->data, values, n_bytes);
+    while (g->data.len < g->n_data)
         buf_putc(&g->data, 0);
-    g->n_tensors++;
 }
 
 void *gguf_builder_finish(struct gguf_builder *g, size_t *n_bytes)
@@ -95,8 +131,6 @@ void *gguf_builder_finish(struct gguf_builder *g, size_t *n_bytes)
     while (file.len % ALIGNMENT)
         buf_putc(&file, 0);
     buf_append(&file, g->data.data, g->data.len);
-    buf_deinit(&g->meta);
-    buf_deinit(&g->infos);
-    buf_deinit(&g->data);
+    gguf_builder_deinit(g);
     return buf_steal(&file, n_bytes);
 }
