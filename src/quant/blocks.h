@@ -1,5 +1,7 @@
 /* The blocks byte for byte, as they lie in a GGUF file (little-endian; f16 is IEEE binary16 as
- * uint16_t). Shared by the scalar decoders here and by the kernels, which read them in place. */
+ * uint16_t). Shared by the scalar decoders here and by the kernels, which read them in place. The
+ * layouts are those of ggml (github.com/ggml-org/ggml, src/ggml-common.h and src/ggml-quants.c);
+ * MXFP4's numbers are the Open Compute Project's "Microscaling Formats (MX)", version 1.0. */
 #ifndef PENSIEVE_QUANT_BLOCKS_H
 #define PENSIEVE_QUANT_BLOCKS_H
 
@@ -63,6 +65,54 @@ struct quant_q6_k {
     uint8_t qh[64];
     int8_t scales[16];
     uint16_t d;
+};
+
+/* Sixteen sub-blocks of 16: x = d * (scales[i] & 15) * q - dmin * (scales[i] >> 4). Per half of 128
+ * elements qs has 32 bytes; element l (0..31) of quarter k is qs[l] >> 2k & 3. */
+struct quant_q2_k {
+    uint8_t scales[16];
+    uint8_t qs[64];
+    uint16_t d, dmin;
+};
+
+/* Sixteen sub-blocks of 16: x = d * (sc[i] - 32) * (q - 4). The low two bits of q lie as in Q2_K,
+ * bit 2 of element l (0..31) of block j of 32 is bit j of hmask[l]. Six-bit sc: the low 4 bits of
+ * sc[i] and sc[i + 8] are the nibbles of scales[i], the high 2 are scales[8 + i % 4] >> i / 4 * 2.
+ */
+struct quant_q3_k {
+    uint8_t hmask[32];
+    uint8_t qs[64];
+    uint8_t scales[12];
+    uint16_t d;
+};
+
+/* The sixteen values of a nibble in IQ4_NL and IQ4_XS. */
+#define QUANT_IQ4_VALUES                                                                           \
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+
+/* x = d * value[q]; nibbles as in Q4_0 */
+struct quant_iq4_nl {
+    uint16_t d;
+    uint8_t qs[16];
+};
+
+/* Eight sub-blocks of 32: x = d * (sc[j] - 32) * value[q]. Six-bit sc: the low 4 bits are a nibble
+ * of scales_l[j / 2] (low ones for even j), the high 2 are scales_h >> 2j. Each sub-block has 16
+ * bytes, with nibbles as in Q4_0. */
+struct quant_iq4_xs {
+    uint16_t d, scales_h;
+    uint8_t scales_l[4];
+    uint8_t qs[128];
+};
+
+/* Twice the sixteen values of MXFP4, e2m1 floats whose highest bit is the sign. */
+#define QUANT_MXFP4_VALUES 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12
+
+/* x = 2^(e - 128) * value[q] (that is 2^(e - 127) times half of it); nibbles as in Q4_0. Blocks are
+ * 17 bytes: the only ones that lie at odd addresses. */
+struct quant_mxfp4 {
+    uint8_t e;
+    uint8_t qs[16];
 };
 
 #endif

@@ -1,5 +1,5 @@
 /* The 16-bit floats of weight files, exactly: IEEE binary16 ("half") and bfloat16 to and from
- * float. Rounding is to nearest, ties to even. Knows no blocks. */
+ * float, and the bare exponents of MXFP4. Rounding is to nearest, ties to even. Knows no blocks. */
 #ifndef PENSIEVE_QUANT_HALF_H
 #define PENSIEVE_QUANT_HALF_H
 
@@ -62,6 +62,12 @@ static inline uint16_t half_bf16_from_float(float x)
     if ((bits & 0x7fffffff) > 0x7f800000)
         return (uint16_t)(bits >> 16 | 0x40); /* a NaN stays one when its low bits go */
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* 2^(e - 128), the scale of an MXFP4 block; exact, the two lowest are subnormal. */
+static inline float half_e8m0_to_float(uint8_t e)
+{
+    return half_bits_to_float(e < 2 ? (uint32_t)0x200000 << e : (uint32_t)(e - 1) << 23);
 }
 
 #endif

@@ -15,6 +15,9 @@ QUANT_TYPES(X)
 _Static_assert(sizeof(struct quant_q4_0) == 18 && sizeof(struct quant_q4_1) == 20, "layout");
 _Static_assert(sizeof(struct quant_q5_0) == 22 && sizeof(struct quant_q5_1) == 24, "layout");
 _Static_assert(sizeof(struct quant_q8_0) == 34 && sizeof(struct quant_q4_k) == 144, "layout");
+_Static_assert(sizeof(struct quant_q2_k) == 84 && sizeof(struct quant_q3_k) == 110, "layout");
+_Static_assert(sizeof(struct quant_iq4_nl) == 18 && sizeof(struct quant_iq4_xs) == 136, "layout");
+_Static_assert(sizeof(struct quant_mxfp4) == 17, "layout");
 _Static_assert(sizeof(struct quant_q5_k) == 176 && sizeof(struct quant_q6_k) == 210, "layout");
 
 static void decode_F32(const void *blocks, float *out, size_t n)
@@ -158,6 +161,81 @@ static void decode_Q6_K(const void *blocks, float *out, size_t n)
             *out++ = s * (float)((low | high << 4) - 32);
         }
     }
+}
+
+static void decode_Q2_K(const void *blocks, float *out, size_t n)
+{
+    const struct quant_q2_k *block = blocks;
+    for (; n; n -= 256, block++) {
+        float d = half_to_float(block->d), dmin = half_to_float(block->dmin);
+        for (int i = 0; i < 256; i++) {
+            int half = i / 128, quarter = i / 32 % 4, scale = block->scales[i / 16];
+            int q = block->qs[half * 32 + i % 32] >> (quarter * 2) & 3;
+            float s = d * (float)(scale & 15), m = dmin * (float)(scale >> 4);
+            *out++ = s * (float)q - m;
+        }
+    }
+}
+
+/* The six-bit scale of sub-block i (0..15), packed as blocks.h says. */
+static int q3_k_scale(const uint8_t scales[12], int i)
+{
+    int low = scales[i % 8] >> (i / 8 * 4) & 15;
+    return (low | (scales[8 + i % 4] >> (i / 4 * 2) & 3) << 4) - 32;
+}
+
+static void decode_Q3_K(const void *blocks, float *out, size_t n)
+{
+    const struct quant_q3_k *block = blocks;
+    for (; n; n -= 256, block++) {
+        float d = half_to_float(block->d);
+        for (int i = 0; i < 256; i++) {
+            int half = i / 128, quarter = i / 32 % 4, l = i % 32;
+            int low = block->qs[half * 32 + l] >> (quarter * 2) & 3;
+            int high = block->hmask[l] >> (i / 32) & 1;
+            float s = d * (float)q3_k_scale(block->scales, i / 16);
+            *out++ = s * (float)((low | high << 2) - 4);
+        }
+    }
+}
+
+/* d times the values of 32 nibbles. */
+static void decode_values(const int8_t values[16], const uint8_t qs[16], float d, float *out)
+{
+    for (int i = 0; i < 16; i++) {
+        out[i] = d * (float)values[qs[i] & 15];
+        out[i + 16] = d * (float)values[qs[i] >> 4];
+    }
+}
+
+static const int8_t iq4_values[16] = {QUANT_IQ4_VALUES};
+static const int8_t mxfp4_values[16] = {QUANT_MXFP4_VALUES};
+
+static void decode_IQ4_NL(const void *blocks, float *out, size_t n)
+{
+    const struct quant_iq4_nl *block = blocks;
+    for (; n; n -= 32, out += 32, block++)
+        decode_values(iq4_values, block->qs, half_to_float(block->d), out);
+}
+
+static void decode_IQ4_XS(const void *blocks, float *out, size_t n)
+{
+    const struct quant_iq4_xs *block = blocks;
+    for (; n; n -= 256, block++) {
+        float d = half_to_float(block->d);
+        for (int j = 0; j < 8; j++, out += 32) {
+            int low = block->scales_l[j / 2] >> (j % 2 * 4) & 15;
+            int scale = (low | (block->scales_h >> (2 * j) & 3) << 4) - 32;
+            decode_values(iq4_values, block->qs + j * 16, d * (float)scale, out);
+        }
+    }
+}
+
+static void decode_MXFP4(const void *blocks, float *out, size_t n)
+{
+    const struct quant_mxfp4 *block = blocks;
+    for (; n; n -= 32, out += 32, block++)
+        decode_values(mxfp4_values, block->qs, half_e8m0_to_float(block->e), out);
 }
 
 const struct quant_traits *quant_traits(uint32_t type)

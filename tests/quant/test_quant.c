@@ -93,10 +93,10 @@ static void unknown_types_have_no_traits(void **state)
 {
     (void)state;
     assert_null(quant_traits(4)); /* a number that was withdrawn */
-    assert_null(quant_traits(10));
+    assert_null(quant_traits(9)); /* for activations only */
     assert_null(quant_traits(31));
     assert_null(quant_traits(UINT32_MAX));
-    assert_int_equal(quant_row_bytes(10, 256), 0);
+    assert_int_equal(quant_row_bytes(9, 256), 0);
 }
 
 static void row_sizes_are_whole_blocks_and_do_not_overflow(void **state)
@@ -106,6 +106,8 @@ static void row_sizes_are_whole_blocks_and_do_not_overflow(void **state)
     assert_int_equal(quant_row_bytes(QUANT_Q4_K, 511), 0);
     assert_int_equal(quant_row_bytes(QUANT_Q8_0, 32), 34);
     assert_int_equal(quant_row_bytes(QUANT_F32, 3), 12);
+    assert_int_equal(quant_row_bytes(QUANT_MXFP4, 96), 51);
+    assert_int_equal(quant_row_bytes(QUANT_MXFP4, 33), 0);
     assert_int_equal(quant_row_bytes(QUANT_F32, SIZE_MAX / 2), 0);
     assert_int_equal(quant_row_bytes(QUANT_Q8_0, (SIZE_MAX / 34) * 32), SIZE_MAX / 34 * 34);
     assert_int_equal(quant_row_bytes(QUANT_Q8_0, SIZE_MAX - 31), 0);

@@ -434,7 +434,7 @@ static void hostile_tensors_are_refused(void **state)
         {QUANT_Q4_0, 1, {1ull << 63}, 0, ERROR_FORMAT, "multiply"},
         {QUANT_Q4_K, 1, {255}, 0, ERROR_FORMAT, "not whole blocks of Q4_K"},
         {QUANT_Q8_0, 2, {16, 2}, 0, ERROR_FORMAT, "not whole blocks of Q8_0"},
-        {10, 1, {256}, 0, ERROR_UNSUPPORTED, "Q2_K"},
+        {16, 1, {256}, 0, ERROR_UNSUPPORTED, "IQ2_XXS"},
         {4, 1, {256}, 0, ERROR_UNSUPPORTED, "unknown"},
         {UINT32_MAX, 1, {256}, 0, ERROR_UNSUPPORTED, "4294967295"},
         {QUANT_F32, 1, {1}, 4, ERROR_FORMAT, "not a multiple of the alignment"},
