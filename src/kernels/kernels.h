@@ -10,11 +10,17 @@
  *   WIDE     w = d * (u - 128)           u < 256
  *   MIN      w = d * u + m               u < 32
  *   HALVES   w = d[half] * (u - offset)  u < 64, a scale for each 16 elements
+ *   MINS     w = d * u + m[half]         u < 64, a minimum for each 16 elements
+ *   WIDE_MIN w = d * (u - 128) + m       u < 256
+ *
+ * An integer factor of a sub-block may be in u: a product of integers is exact where d times the
+ * factor would be rounded, and the float operations become fewer (Q2_K, Q3_K).
  *
  * Integer sums of a block (of a half) are exact. Float additions have one order everywhere, so
  * that all paths and all tiers give the same bits: block b belongs to strand b mod 8; within a
  * strand, blocks ascend, each adding  acc = fma(dot - offset * sum(a), d * da, acc)  (HALVES:
- * lower half, then upper), and for MIN then  acc = fma(m, da * sum(a), acc);  the strands end in
+ * lower half, then upper), and for MIN and WIDE_MIN then  acc = fma(m, da * sum(a), acc)  (MINS:
+ * that of the lower half, then of the upper, each with the sum of its half);  the strands end in
  * the tree ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)). */
 #ifndef PENSIEVE_KERNELS_KERNELS_H
 #define PENSIEVE_KERNELS_KERNELS_H
@@ -30,7 +36,7 @@ enum {
     KERNELS_TILE_TOKENS = 12, /* tokens whose activations are interleaved */
     KERNELS_FEW_TOKENS = 4,   /* tokens that the row kernels take at once */
     KERNELS_PAGE_TOKENS = 64, /* keys of a page of attention */
-    KERNELS_N_TYPES = 32,     /* above every type number of QUANT_TYPES */
+    KERNELS_N_TYPES = 40,     /* above every type number of QUANT_TYPES */
 };
 
 enum kernels_form {
@@ -40,6 +46,8 @@ enum kernels_form {
     KERNELS_WIDE,
     KERNELS_MIN,
     KERNELS_HALVES,
+    KERNELS_MINS,
+    KERNELS_WIDE_MIN,
     KERNELS_N_FORMS,
 };
 
@@ -67,9 +75,10 @@ struct kernels_blocks {
 struct kernels_row_x {
     const int8_t *q;    /* [room][32] */
     const float *d, *s; /* [room] */
-    /* [room] the correction -offset * sum(a): c[0] of the block (OFFSET, WIDE), or of each half
-     * (HALVES) */
+    /* [room] the correction -offset * sum(a): c[0] of the block (OFFSET, WIDE, WIDE_MIN), or of
+     * each half (HALVES) */
     const int32_t *c[2];
+    const float *sh[2]; /* [room] MINS: d * sum of q of each half */
 };
 
 /* KERNELS_TILE_TOKENS rows interleaved, strand by strand; room = kernels_strand_room(n_blocks). */
@@ -77,6 +86,7 @@ struct kernels_tile_x {
     const int8_t *q;     /* [8][room][tokens][32] */
     const float *d, *s;  /* [8][room][tokens] */
     const int32_t *c[2]; /* [8][room][tokens] as above */
+    const float *sh[2];  /* [8][room][tokens] */
 };
 
 /* KERNELS_PANEL_ROWS weight rows unpacked, strand by strand. Places past a strand's end hold
@@ -84,7 +94,7 @@ struct kernels_tile_x {
 struct kernels_panel {
     uint8_t *q; /* [8][room][8 quads][16 rows][4 elements] */
     float *d;   /* [8][room][16 rows]; HALVES: [8][room][2][16 rows] */
-    float *m;   /* [8][room][16 rows], MIN only */
+    float *m;   /* [8][room][16 rows], MIN and WIDE_MIN; MINS: [8][room][2][16 rows] */
 };
 
 /* What the table knows about a type of weights. */
@@ -104,6 +114,31 @@ struct kernels_type {
     void (*float_rows)(const void *w, size_t row_bytes, size_t n_rows, size_t n, const float *x,
                        size_t x_stride, size_t n_tokens, float *y, size_t y_stride);
 };
+
+/* Weights as MLX stores them, three arrays: w = scale * u + bias with one scale and one bias for
+ * `group` elements of a row; u are `bits` wide, the first in the lowest bits of a little-endian
+ * word. Products have the form MIN (4 bits) or WIDE_MIN (8 bits: m = fma(128, scale, bias)). */
+struct kernels_affine {
+    const uint32_t *q;               /* [n_out][n_in * bits / 32] */
+    const uint16_t *scales, *biases; /* [n_out][n_in / group] */
+    uint32_t bits;                   /* 4 or 8 */
+    uint32_t group;                  /* 32, 64 or 128 */
+    bool bf16;                       /* what scales and biases are; else f16 */
+};
+static inline enum kernels_form kernels_affine_form(const struct kernels_affine *w)
+{
+    return w->bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
+}
+/* The same from row `row` on, of rows of n_blocks blocks. */
+static inline struct kernels_affine kernels_affine_at(const struct kernels_affine *w, size_t row,
+                                                      size_t n_blocks)
+{
+    struct kernels_affine at = *w;
+    at.q += row * n_blocks * w->bits;
+    at.scales += row * n_blocks * KERNELS_BLOCK / w->group;
+    at.biases += row * n_blocks * KERNELS_BLOCK / w->group;
+    return at;
+}
 
 /* Queries that attend to one page, and their softmax so far: o = sum of exp(score - m) * v,
  * l = sum of exp(score - m); a fresh one has m = -infinity, l = 0, o = 0. */
@@ -127,6 +162,12 @@ struct kernels {
     void (*panel[KERNELS_N_FORMS])(const struct kernels_panel *w, size_t n_rows, size_t n_blocks,
                                    const struct kernels_tile_x *x, size_t n_tokens, float *y,
                                    size_t y_stride);
+
+    /* `rows` and `pack` of affine weights; n_blocks is a multiple of group / 32. */
+    void (*affine_rows)(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
+                        const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride);
+    void (*affine_pack)(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
+                        const struct kernels_panel *panel);
 
     /* One page of attention; k [head_dim][64] and v [64][head_dim] are f16. Pages must come in
      * ascending order. Scores are dot(q, k) * scale, summed over head_dim ascending. Within 1e-6

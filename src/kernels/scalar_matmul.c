@@ -12,7 +12,7 @@
 struct block {
     uint8_t u[32];
     float d[2]; /* HALVES: of each half; else d[0] */
-    float m;
+    float m[2]; /* MINS: of each half; else m[0] */
 };
 
 /* ---- the types ---- */
@@ -42,7 +42,7 @@ static void unpack_q4_1(const void *row, size_t b, struct block *out)
 {
     const struct quant_q4_1 *in = (const struct quant_q4_1 *)row + b;
     out->d[0] = half_to_float(in->d);
-    out->m = half_to_float(in->m);
+    out->m[0] = half_to_float(in->m);
     unpack_nibbles(in->qs, out->u);
 }
 
@@ -58,7 +58,7 @@ static void unpack_q5_1(const void *row, size_t b, struct block *out)
 {
     const struct quant_q5_1 *in = (const struct quant_q5_1 *)row + b;
     out->d[0] = half_to_float(in->d);
-    out->m = half_to_float(in->m);
+    out->m[0] = half_to_float(in->m);
     unpack_nibbles(in->qs, out->u);
     add_fifth_bits(in->qh, out->u);
 }
@@ -81,7 +81,7 @@ static void unpack_k_scale(const uint8_t *scales, uint16_t d, uint16_t dmin, siz
         mn = scales[j + 4] >> 4 | (scales[j] >> 6) << 4;
     }
     out->d[0] = half_to_float(d) * (float)sc;
-    out->m = -half_to_float(dmin) * (float)mn;
+    out->m[0] = -half_to_float(dmin) * (float)mn;
 }
 
 static void unpack_q4_k(const void *row, size_t b, struct block *out)
@@ -114,6 +114,82 @@ static void unpack_q6_k(const void *row, size_t b, struct block *out)
         out->d[i] = half_to_float(in->d) * (float)in->scales[b % 8 * 2 + i];
 }
 
+/* Q2_K: the four-bit scale of a half goes into u; q is below 4. */
+static void unpack_q2_k(const void *row, size_t b, struct block *out)
+{
+    const struct quant_q2_k *in = (const struct quant_q2_k *)row + b / 8;
+    const uint8_t *qs = in->qs + b % 8 / 4 * 32, *scales = in->scales + b % 8 * 2;
+    out->d[0] = half_to_float(in->d);
+    for (int i = 0; i < 32; i++)
+        out->u[i] = (uint8_t)((qs[i] >> 2 * (b % 4) & 3) * (scales[i / 16] & 15));
+    for (int i = 0; i < 2; i++)
+        out->m[i] = -half_to_float(in->dmin) * (float)(scales[i] >> 4);
+}
+
+/* Q3_K: the scale of a half, -32 .. 31, goes into u, and as scale * (q - 4) reaches 128 but not
+ * -128, the sign goes into d. */
+static void unpack_q3_k(const void *row, size_t b, struct block *out)
+{
+    const struct quant_q3_k *in = (const struct quant_q3_k *)row + b / 8;
+    const uint8_t *qs = in->qs + b % 8 / 4 * 32;
+    out->d[0] = -half_to_float(in->d);
+    for (int i = 0; i < 32; i++) {
+        size_t h = b % 8 * 2 + i / 16;
+        int low = in->scales[h % 8] >> h / 8 * 4 & 15, high = in->scales[8 + h % 4] >> h / 4 * 2;
+        int scale = (low | (high & 3) << 4) - 32;
+        int q = (qs[i] >> 2 * (b % 4) & 3) | (in->hmask[i] >> b % 8 & 1) << 2;
+        out->u[i] = (uint8_t)(128 - scale * (q - 4));
+    }
+}
+
+static void unpack_values(const int8_t values[16], int offset, const uint8_t *qs, uint8_t *u)
+{
+    unpack_nibbles(qs, u);
+    for (int i = 0; i < 32; i++)
+        u[i] = (uint8_t)(values[u[i]] + offset);
+}
+
+static const int8_t iq4_values[16] = {QUANT_IQ4_VALUES};
+static const int8_t mxfp4_values[16] = {QUANT_MXFP4_VALUES};
+enum { MXFP4_OFFSET = 12 };
+
+static void unpack_iq4_nl(const void *row, size_t b, struct block *out)
+{
+    const struct quant_iq4_nl *in = (const struct quant_iq4_nl *)row + b;
+    out->d[0] = half_to_float(in->d);
+    unpack_values(iq4_values, 128, in->qs, out->u);
+}
+
+static void unpack_iq4_xs(const void *row, size_t b, struct block *out)
+{
+    const struct quant_iq4_xs *in = (const struct quant_iq4_xs *)row + b / 8;
+    size_t j = b % 8;
+    int scale = (in->scales_l[j / 2] >> j % 2 * 4 & 15) | (in->scales_h >> 2 * j & 3) << 4;
+    out->d[0] = half_to_float(in->d) * (float)(scale - 32);
+    unpack_values(iq4_values, 128, in->qs + j * 16, out->u);
+}
+
+static void unpack_mxfp4(const void *row, size_t b, struct block *out)
+{
+    const struct quant_mxfp4 *in = (const struct quant_mxfp4 *)row + b;
+    out->d[0] = half_e8m0_to_float(in->e);
+    unpack_values(mxfp4_values, MXFP4_OFFSET, in->qs, out->u);
+}
+
+static void unpack_affine(const void *row, size_t b, struct block *out)
+{
+    const struct kernels_affine *w = row;
+    size_t g = b * KERNELS_BLOCK / w->group;
+    out->d[0] = w->bf16 ? half_bf16_to_float(w->scales[g]) : half_to_float(w->scales[g]);
+    out->m[0] = w->bf16 ? half_bf16_to_float(w->biases[g]) : half_to_float(w->biases[g]);
+    if (w->bits == 8)
+        out->m[0] = fmaf(128, out->d[0], out->m[0]);
+    for (size_t i = 0; i < 32; i++) {
+        size_t bit = (b * 32 + i) * w->bits;
+        out->u[i] = (uint8_t)(w->q[bit / 32] >> bit % 32 & ((1u << w->bits) - 1));
+    }
+}
+
 /* ---- the one order of additions ---- */
 
 static float tree(const float *s)
@@ -129,41 +205,108 @@ static int32_t dot_bytes(const uint8_t *u, const int8_t *a, int n)
     return sum;
 }
 
-static float add_block(float acc, enum kernels_form form, const struct block *w, const int8_t *a,
-                       float da, float sa, int32_t c0, int32_t c1)
+/* A block of one token's activations. */
+struct block_x {
+    const int8_t *q;
+    float d, s, sh[2];
+    int32_t c[2];
+};
+
+static struct block_x row_block(const struct kernels_row_x *x, enum kernels_form form, size_t b)
 {
-    if (form == KERNELS_HALVES) {
-        acc = fmaf((float)(dot_bytes(w->u, a, 16) + c0), w->d[0] * da, acc);
-        return fmaf((float)(dot_bytes(w->u + 16, a + 16, 16) + c1), w->d[1] * da, acc);
+    struct block_x out = {x->q + b * 32, x->d[b], x->s[b], {0, 0}, {x->c[0][b], x->c[1][b]}};
+    for (int h = 0; h < 2 && form == KERNELS_MINS; h++)
+        out.sh[h] = x->sh[h][b];
+    return out;
+}
+
+static struct block_x tile_block(const struct kernels_tile_x *x, enum kernels_form form, size_t p)
+{
+    const struct kernels_row_x row = {x->q, x->d, x->s, {x->c[0], x->c[1]}, {x->sh[0], x->sh[1]}};
+    return row_block(&row, form, p);
+}
+
+static float add_block(float acc, enum kernels_form form, const struct block *w,
+                       const struct block_x *x)
+{
+    switch (form) {
+    case KERNELS_HALVES:
+        acc = fmaf((float)(dot_bytes(w->u, x->q, 16) + x->c[0]), w->d[0] * x->d, acc);
+        return fmaf((float)(dot_bytes(w->u + 16, x->q + 16, 16) + x->c[1]), w->d[1] * x->d, acc);
+    case KERNELS_MIN:
+        acc = fmaf((float)dot_bytes(w->u, x->q, 32), w->d[0] * x->d, acc);
+        return fmaf(w->m[0], x->s, acc);
+    case KERNELS_MINS:
+        acc = fmaf((float)dot_bytes(w->u, x->q, 32), w->d[0] * x->d, acc);
+        return fmaf(w->m[1], x->sh[1], fmaf(w->m[0], x->sh[0], acc));
+    case KERNELS_WIDE_MIN:
+        acc = fmaf((float)(dot_bytes(w->u, x->q, 32) + x->c[0]), w->d[0] * x->d, acc);
+        return fmaf(w->m[0], x->s, acc);
+    default:
+        return fmaf((float)(dot_bytes(w->u, x->q, 32) + x->c[0]), w->d[0] * x->d, acc);
     }
-    if (form == KERNELS_MIN) {
-        acc = fmaf((float)dot_bytes(w->u, a, 32), w->d[0] * da, acc);
-        return fmaf(w->m, sa, acc);
-    }
-    return fmaf((float)(dot_bytes(w->u, a, 32) + c0), w->d[0] * da, acc);
 }
 
 typedef void unpack_block(const void *row, size_t b, struct block *out);
+
+/* One weight row; `row` is what `unpack` takes. */
+static inline void dot_row(unpack_block *unpack, enum kernels_form form, const void *row,
+                           size_t n_blocks, const struct kernels_row_x *x, size_t n_tokens,
+                           float *y, size_t y_stride)
+{
+    float acc[KERNELS_FEW_TOKENS][KERNELS_STRANDS] = {{0}};
+    for (size_t b = 0; b < n_blocks; b++) {
+        struct block block;
+        unpack(row, b, &block);
+        for (size_t t = 0; t < n_tokens; t++) {
+            float *strand = &acc[t][b % KERNELS_STRANDS];
+            struct block_x in = row_block(&x[t], form, b);
+            *strand = add_block(*strand, form, &block, &in);
+        }
+    }
+    for (size_t t = 0; t < n_tokens; t++)
+        y[t * y_stride] = tree(acc[t]);
+}
 
 static inline void dot_rows(unpack_block *unpack, enum kernels_form form, const void *w,
                             size_t row_bytes, size_t n_rows, size_t n_blocks,
                             const struct kernels_row_x *x, size_t n_tokens, float *y,
                             size_t y_stride)
 {
+    for (size_t r = 0; r < n_rows; r++)
+        dot_row(unpack, form, (const char *)w + r * row_bytes, n_blocks, x, n_tokens, y + r,
+                y_stride);
+}
+
+static void affine_rows(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
+                        const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
+{
     for (size_t r = 0; r < n_rows; r++) {
-        const void *row = (const char *)w + r * row_bytes;
-        float acc[KERNELS_FEW_TOKENS][KERNELS_STRANDS] = {{0}};
-        for (size_t b = 0; b < n_blocks; b++) {
-            struct block block;
+        struct kernels_affine row = kernels_affine_at(w, r, n_blocks);
+        dot_row(unpack_affine, kernels_affine_form(w), &row, n_blocks, x, n_tokens, y + r,
+                y_stride);
+    }
+}
+
+/* Row r of a panel; without `row` zeros. */
+static inline void pack_row(unpack_block *unpack, enum kernels_form form, const void *row, size_t r,
+                            size_t n_blocks, const struct kernels_panel *panel)
+{
+    const size_t room = kernels_strand_room(n_blocks);
+    for (size_t b = 0; b < n_blocks; b++) {
+        size_t place = b % KERNELS_STRANDS * room + b / KERNELS_STRANDS;
+        struct block block = {{0}, {0, 0}, {0, 0}};
+        if (row)
             unpack(row, b, &block);
-            for (size_t t = 0; t < n_tokens; t++) {
-                float *strand = &acc[t][b % KERNELS_STRANDS];
-                *strand = add_block(*strand, form, &block, x[t].q + b * 32, x[t].d[b], x[t].s[b],
-                                    x[t].c[0][b], x[t].c[1][b]);
-            }
-        }
-        for (size_t t = 0; t < n_tokens; t++)
-            y[t * y_stride + r] = tree(acc[t]);
+        for (int quad = 0; quad < 8; quad++)
+            memcpy(panel->q + (place * 8 + quad) * 64 + r * 4, block.u + quad * 4, 4);
+        const size_t n_d = form == KERNELS_HALVES ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
+        for (size_t h = 0; h < n_d; h++)
+            panel->d[(place * n_d + h) * 16 + r] = block.d[h];
+        if (form != KERNELS_MIN && form != KERNELS_WIDE_MIN && form != KERNELS_MINS)
+            continue;
+        for (size_t h = 0; h < n_m; h++)
+            panel->m[(place * n_m + h) * 16 + r] = block.m[h];
     }
 }
 
@@ -171,24 +314,18 @@ static inline void pack_rows(unpack_block *unpack, enum kernels_form form, const
                              size_t row_bytes, size_t n_rows, size_t n_blocks,
                              const struct kernels_panel *panel)
 {
-    const size_t room = kernels_strand_room(n_blocks);
+    for (size_t r = 0; r < KERNELS_PANEL_ROWS; r++)
+        pack_row(unpack, form, r < n_rows ? (const char *)w + r * row_bytes : NULL, r, n_blocks,
+                 panel);
+}
+
+static void affine_pack(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
+                        const struct kernels_panel *panel)
+{
     for (size_t r = 0; r < KERNELS_PANEL_ROWS; r++) {
-        for (size_t b = 0; b < n_blocks; b++) {
-            size_t place = b % KERNELS_STRANDS * room + b / KERNELS_STRANDS;
-            struct block block = {{0}, {0, 0}, 0};
-            if (r < n_rows)
-                unpack((const char *)w + r * row_bytes, b, &block);
-            for (int quad = 0; quad < 8; quad++)
-                memcpy(panel->q + (place * 8 + quad) * 64 + r * 4, block.u + quad * 4, 4);
-            if (form == KERNELS_HALVES) {
-                panel->d[place * 32 + r] = block.d[0];
-                panel->d[place * 32 + 16 + r] = block.d[1];
-            } else {
-                panel->d[place * 16 + r] = block.d[0];
-            }
-            if (form == KERNELS_MIN)
-                panel->m[place * 16 + r] = block.m;
-        }
+        struct kernels_affine row = kernels_affine_at(w, r, n_blocks);
+        pack_row(unpack_affine, kernels_affine_form(w), r < n_rows ? &row : NULL, r, n_blocks,
+                 panel);
     }
 }
 
@@ -212,6 +349,11 @@ DEFINE_TYPE(q8_0, KERNELS_WIDE)
 DEFINE_TYPE(q4_k, KERNELS_MIN)
 DEFINE_TYPE(q5_k, KERNELS_MIN)
 DEFINE_TYPE(q6_k, KERNELS_HALVES)
+DEFINE_TYPE(q2_k, KERNELS_MINS)
+DEFINE_TYPE(q3_k, KERNELS_WIDE)
+DEFINE_TYPE(iq4_nl, KERNELS_WIDE)
+DEFINE_TYPE(iq4_xs, KERNELS_WIDE)
+DEFINE_TYPE(mxfp4, KERNELS_OFFSET)
 
 /* ---- the many-token product ---- */
 
@@ -220,13 +362,13 @@ static void panel_block(enum kernels_form form, const struct kernels_panel *w, s
 {
     for (int quad = 0; quad < 8; quad++)
         memcpy(out->u + quad * 4, w->q + (place * 8 + quad) * 64 + row * 4, 4);
-    if (form == KERNELS_HALVES) {
-        out->d[0] = w->d[place * 32 + row];
-        out->d[1] = w->d[place * 32 + 16 + row];
-    } else {
-        out->d[0] = w->d[place * 16 + row];
-    }
-    out->m = form == KERNELS_MIN ? w->m[place * 16 + row] : 0;
+    const size_t n_d = form == KERNELS_HALVES ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
+    const bool has_m =
+        form == KERNELS_MIN || form == KERNELS_WIDE_MIN || form == KERNELS_MINS;
+    for (size_t h = 0; h < n_d; h++)
+        out->d[h] = w->d[(place * n_d + h) * 16 + row];
+    for (size_t h = 0; h < n_m && has_m; h++)
+        out->m[h] = w->m[(place * n_m + h) * 16 + row];
 }
 
 static inline void panel_rows(enum kernels_form form, const struct kernels_panel *w, size_t n_rows,
@@ -242,8 +384,8 @@ static inline void panel_rows(enum kernels_form form, const struct kernels_panel
                 panel_block(form, w, s * room + i, r, &block);
                 for (size_t t = 0; t < n_tokens; t++) {
                     size_t p = (s * room + i) * KERNELS_TILE_TOKENS + t;
-                    acc[t][s] = add_block(acc[t][s], form, &block, x->q + p * 32, x->d[p],
-                                          x->s[p], x->c[0][p], x->c[1][p]);
+                    struct block_x in = tile_block(x, form, p);
+                    acc[t][s] = add_block(acc[t][s], form, &block, &in);
                 }
             }
         }
@@ -262,6 +404,8 @@ static inline void panel_rows(enum kernels_form form, const struct kernels_panel
 DEFINE_PANEL(offset, KERNELS_OFFSET)
 DEFINE_PANEL(min, KERNELS_MIN)
 DEFINE_PANEL(halves, KERNELS_HALVES)
+DEFINE_PANEL(mins, KERNELS_MINS)
+DEFINE_PANEL(wide_min, KERNELS_WIDE_MIN)
 
 /* ---- activations ---- */
 
@@ -356,9 +500,21 @@ void scalar_init_matmul(struct kernels *k)
     k->types[QUANT_F32] = (struct kernels_type){KERNELS_FLOAT, 0, NULL, NULL, rows_f32};
     k->types[QUANT_F16] = (struct kernels_type){KERNELS_FLOAT, 0, NULL, NULL, rows_f16};
     k->types[QUANT_BF16] = (struct kernels_type){KERNELS_FLOAT, 0, NULL, NULL, rows_bf16};
+    k->types[QUANT_Q2_K] = (struct kernels_type){KERNELS_MINS, 0, rows_q2_k, pack_q2_k, NULL};
+    k->types[QUANT_Q3_K] = (struct kernels_type){KERNELS_WIDE, 128, rows_q3_k, pack_q3_k, NULL};
+    k->types[QUANT_IQ4_NL] =
+        (struct kernels_type){KERNELS_WIDE, 128, rows_iq4_nl, pack_iq4_nl, NULL};
+    k->types[QUANT_IQ4_XS] =
+        (struct kernels_type){KERNELS_WIDE, 128, rows_iq4_xs, pack_iq4_xs, NULL};
+    k->types[QUANT_MXFP4] =
+        (struct kernels_type){KERNELS_OFFSET, MXFP4_OFFSET, rows_mxfp4, pack_mxfp4, NULL};
+    k->affine_rows = affine_rows;
+    k->affine_pack = affine_pack;
     k->quantize = quantize;
     k->panel[KERNELS_OFFSET] = panel_offset;
     k->panel[KERNELS_WIDE] = panel_offset;
     k->panel[KERNELS_MIN] = panel_min;
     k->panel[KERNELS_HALVES] = panel_halves;
+    k->panel[KERNELS_MINS] = panel_mins;
+    k->panel[KERNELS_WIDE_MIN] = panel_wide_min;
 }

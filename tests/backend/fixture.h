@@ -61,6 +61,16 @@ static inline struct weights_tensor fixture_tensor(enum quant_type type, uint64_
         case QUANT_Q6_K:
             memcpy(data + i + 208, &d, 2);
             break;
+        case QUANT_Q2_K:
+            memcpy(data + i + 80, &d, 2);
+            memcpy(data + i + 82, &m, 2);
+            break;
+        case QUANT_Q3_K:
+            memcpy(data + i + 108, &d, 2);
+            break;
+        case QUANT_MXFP4:
+            data[i] = (uint8_t)(118 + i % 4);
+            break;
         default:
             memcpy(data + i, &d, 2);
         }

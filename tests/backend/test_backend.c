@@ -6,7 +6,8 @@ enum { MAX_ROWS = 150 };
 
 static const enum quant_type types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0,
                                         QUANT_Q4_1, QUANT_Q5_0, QUANT_Q5_1, QUANT_Q8_0,
-                                        QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K};
+                                        QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K, QUANT_Q2_K,
+                                        QUANT_Q3_K, QUANT_IQ4_NL, QUANT_IQ4_XS, QUANT_MXFP4};
 enum { N_TYPES = sizeof types / sizeof *types };
 
 /* A batch of n rows at positions 0.., of one sequence. */

@@ -34,6 +34,8 @@ static double best_ns(void (*work)(void *context), void *context)
 struct product {
     const struct kernels *k;
     struct check_weights w;
+    struct check_affine affine; /* when w has no type */
+    enum kernels_form form;
     struct check_x x;
     struct kernels_panel panel;
     float *y;
@@ -44,65 +46,86 @@ static void run_rows(void *context)
 {
     const struct product *p = context;
     struct kernels_row_x rows[KERNELS_FEW_TOKENS];
-    for (size_t t = 0; t < p->n_tokens; t++) {
-        size_t at = t * p->x.n_places;
-        rows[t] = (struct kernels_row_x){p->x.q + at * 32, p->x.d + at, p->x.s + at,
-                                         {p->x.c[0] + at, p->x.c[1] + at}};
-    }
-    p->k->types[p->w.type->type].rows(p->w.data, p->w.row_bytes, p->w.n_rows, p->w.n_blocks, rows,
-                                      p->n_tokens, p->y, p->w.n_rows);
+    for (size_t t = 0; t < p->n_tokens; t++)
+        rows[t] = check_x_row(&p->x, t);
+    if (p->w.type)
+        p->k->types[p->w.type->type].rows(p->w.data, p->w.row_bytes, p->w.n_rows, p->w.n_blocks,
+                                          rows, p->n_tokens, p->y, p->w.n_rows);
+    else
+        p->k->affine_rows(&p->affine.w, p->w.n_rows, p->w.n_blocks, rows, p->n_tokens, p->y,
+                          p->w.n_rows);
 }
 
 static void run_pack(void *context)
 {
     const struct product *p = context;
-    p->k->types[p->w.type->type].pack(p->w.data, p->w.row_bytes, R, p->w.n_blocks, &p->panel);
+    if (p->w.type)
+        p->k->types[p->w.type->type].pack(p->w.data, p->w.row_bytes, R, p->w.n_blocks, &p->panel);
+    else
+        p->k->affine_pack(&p->affine.w, R, p->w.n_blocks, &p->panel);
 }
 
 static void run_panel(void *context)
 {
     const struct product *p = context;
-    const struct kernels_tile_x tile = {p->x.q, p->x.d, p->x.s, {p->x.c[0], p->x.c[1]}};
-    p->k->panel[p->k->types[p->w.type->type].form](&p->panel, R, p->w.n_blocks, &tile, p->n_tokens,
-                                                   p->y, R);
+    const struct kernels_tile_x tile = check_x_tile(&p->x, 0);
+    p->k->panel[p->form](&p->panel, R, p->w.n_blocks, &tile, p->n_tokens, p->y, R);
+}
+
+/* Prints the rest of the line of a product whose weights and form are set. */
+static void bench_paths(struct product *p, int32_t offset)
+{
+    const size_t n = p->w.n_blocks * 32, n_rows = p->w.n_rows;
+    float *x = check_floats(T * n, CHECK_RANDOM);
+    p->y = check_floats(n_rows * T, CHECK_ZEROS);
+    for (p->n_tokens = 1; p->n_tokens <= KERNELS_FEW_TOKENS; p->n_tokens += 3) {
+        check_x_init(&p->x, p->k, x, p->n_tokens, n / 32, 0);
+        check_x_correct(&p->x, p->x.n_places * p->n_tokens, p->form, offset);
+        double ns = best_ns(run_rows, p);
+        printf("  %zu token%s %6.2f GB/s", p->n_tokens, p->n_tokens == 1 ? " " : "s",
+               (double)(p->w.row_bytes * n_rows) / ns);
+        check_x_deinit(&p->x);
+    }
+    check_x_init(&p->x, p->k, x, T, n / 32, T);
+    check_x_correct(&p->x, p->x.n_places * T, p->form, offset);
+    p->panel = check_panel(p->x.n_places);
+    double ns = best_ns(run_pack, p);
+    printf("  pack %6.2f GB/s", (double)(p->w.row_bytes * R) / ns);
+    run_pack(p);
+    for (p->n_tokens = T / 3; p->n_tokens <= T; p->n_tokens += T / 3) {
+        ns = best_ns(run_panel, p);
+        printf("  %zu tokens %6.1f GOP/s", p->n_tokens, 2.0 * R * (double)(n * p->n_tokens) / ns);
+    }
+    printf("\n");
+    check_x_deinit(&p->x);
+    check_panel_deinit(&p->panel);
+    free(p->y);
+    free(x);
 }
 
 static void bench_product(const struct kernels *k, const struct check_type *type, size_t n)
 {
-    struct product p = {.k = k};
+    struct product p = {.k = k, .form = k->types[type->type].form};
     const size_t n_rows = (96 << 20) / (n / type->block_elements * type->block_bytes);
-    float *x = check_floats(T * n, CHECK_RANDOM);
     check_weights_init(&p.w, type, n_rows, n, CHECK_RANDOM, 0);
-    p.y = check_floats(n_rows * T, CHECK_ZEROS);
-    printf("%-6s %-5s %5zu ", k->tier, type->name, n);
-    for (p.n_tokens = 1; p.n_tokens <= KERNELS_FEW_TOKENS; p.n_tokens += 3) {
-        check_x_init(&p.x, k, x, p.n_tokens, n / 32, 0);
-        check_x_correct(&p.x, p.x.n_places * p.n_tokens, &k->types[type->type]);
-        double ns = best_ns(run_rows, &p);
-        printf("  %zu token%s %6.2f GB/s", p.n_tokens, p.n_tokens == 1 ? " " : "s",
-               (double)(p.w.row_bytes * n_rows) / ns);
-        check_x_deinit(&p.x);
-    }
-    check_x_init(&p.x, k, x, T, n / 32, T);
-    check_x_correct(&p.x, p.x.n_places * T, &k->types[type->type]);
-    p.panel = (struct kernels_panel){check_alloc(p.x.n_places * R * 32),
-                                     check_alloc(p.x.n_places * R * 2 * sizeof(float)),
-                                     check_alloc(p.x.n_places * R * sizeof(float))};
-    double ns = best_ns(run_pack, &p);
-    printf("  pack %6.2f GB/s", (double)(p.w.row_bytes * R) / ns);
-    run_pack(&p);
-    for (p.n_tokens = T / 3; p.n_tokens <= T; p.n_tokens += T / 3) {
-        ns = best_ns(run_panel, &p);
-        printf("  %zu tokens %6.1f GOP/s", p.n_tokens, 2.0 * R * (double)(n * p.n_tokens) / ns);
-    }
-    printf("\n");
-    check_x_deinit(&p.x);
+    printf("%-6s %-6s %5zu ", k->tier, type->name, n);
+    bench_paths(&p, k->types[type->type].offset);
     check_weights_deinit(&p.w);
-    free(p.panel.q);
-    free(p.panel.d);
-    free(p.panel.m);
-    free(p.y);
-    free(x);
+}
+
+static void bench_affine(const struct kernels *k, uint32_t bits, uint32_t group, bool bf16,
+                         size_t n)
+{
+    struct product p = {.k = k};
+    p.w.row_bytes = n * bits / 8 + n / group * 4;
+    p.w.n_rows = (96 << 20) / p.w.row_bytes;
+    p.w.n_blocks = n / 32;
+    check_affine_init(&p.affine, bits, group, bf16, p.w.n_rows, p.w.n_blocks, CHECK_RANDOM);
+    p.form = kernels_affine_form(&p.affine.w);
+    printf("%-6s affine %u bits, groups of %u%s %zu ", k->tier, bits, group, bf16 ? ", bf16" : "",
+           n);
+    bench_paths(&p, 128);
+    check_affine_deinit(&p.affine);
 }
 
 /* ---- attention ---- */
@@ -195,6 +218,9 @@ void bench_all(const char *tier)
         kernels_init(&k, i);
         for (size_t t = 0; t < check_n_types; t++)
             bench_product(&k, &check_types[t], check_types[t].block_elements == 32 ? 896 : 4864);
+        bench_affine(&k, 4, 64, true, 896);
+        bench_affine(&k, 4, 32, false, 896);
+        bench_affine(&k, 8, 64, true, 896);
         bench_attend(&k, 64);
         bench_attend(&k, 128);
         bench_vectors(&k);

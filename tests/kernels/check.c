@@ -18,7 +18,12 @@ enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS, NO = 0xffff };
     X(Q8_0, 0, NO)                                                                                 \
     X(Q4_K, 0, 2)                                                                                  \
     X(Q5_K, 0, 2)                                                                                  \
-    X(Q6_K, 208, NO)
+    X(Q6_K, 208, NO)                                                                               \
+    X(Q2_K, 80, 82)                                                                                \
+    X(Q3_K, 108, NO)                                                                               \
+    X(IQ4_NL, 0, NO)                                                                               \
+    X(IQ4_XS, 0, NO)                                                                               \
+    X(MXFP4, NO, NO)
 
 #define X(NAME, number, elements, bytes) enum { E_##NAME = elements, B_##NAME = bytes };
 QUANT_TYPES(X)
@@ -122,6 +127,16 @@ static uint16_t random_scale(int pattern)
     return half_from_float(uniform() * 0.02f);
 }
 
+/* The exponent of an MXFP4 block: extreme ones, but no overflow; tiny ones are subnormal. */
+static uint8_t random_exponent(int pattern)
+{
+    if (pattern == CHECK_EXTREME)
+        return check_random() & 1 ? 140 : 116;
+    if (pattern == CHECK_TINY || pattern == CHECK_ZEROS)
+        return check_random() & 3;
+    return (uint8_t)(120 + check_random() % 12);
+}
+
 static void fill_float(uint8_t *p, enum quant_type type, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -161,11 +176,74 @@ void check_weights_init(struct check_weights *w, const struct check_type *type, 
                 uint16_t scale = random_scale(pattern);
                 memcpy(w->data + i * type->block_bytes + type->scales[j], &scale, 2);
             }
+    for (size_t i = 0; i < n_all && type->type == QUANT_MXFP4; i++)
+        w->data[i * type->block_bytes] = random_exponent(pattern);
 }
 
 void check_weights_deinit(struct check_weights *w)
 {
     free(w->memory);
+}
+
+/* n scales or biases that end where their memory ends. */
+static uint16_t *affine_scales(size_t n, bool bf16, int pattern)
+{
+    uint16_t *out = malloc(n * sizeof *out);
+    if (!out)
+        exit(1);
+    for (size_t i = 0; i < n; i++) {
+        out[i] = random_scale(pattern);
+        if (bf16)
+            out[i] = half_bf16_from_float(half_to_float(out[i]));
+    }
+    return out;
+}
+
+void check_affine_init(struct check_affine *w, uint32_t bits, uint32_t group, bool bf16,
+                       size_t n_rows, size_t n_blocks, int pattern)
+{
+    const size_t n_words = n_rows * n_blocks * bits, n_groups = n_rows * n_blocks * 32 / group;
+    uint32_t *q = malloc(n_words * sizeof *q);
+    if (!q)
+        exit(1);
+    for (size_t i = 0; i < n_words; i++)
+        q[i] = pattern == CHECK_EXTREME ? 0u - (check_random() & 1) : check_random();
+    w->w = (struct kernels_affine){q,    affine_scales(n_groups, bf16, pattern),
+                                   affine_scales(n_groups, bf16, pattern),
+                                   bits, group, bf16};
+    w->n_rows = n_rows;
+    w->n_blocks = n_blocks;
+}
+
+void check_affine_deinit(struct check_affine *w)
+{
+    free((void *)w->w.q);
+    free((void *)w->w.scales);
+    free((void *)w->w.biases);
+}
+
+float check_affine_value(const struct check_affine *w, size_t row, size_t i)
+{
+    const struct kernels_affine *a = &w->w;
+    size_t n = w->n_blocks * 32, bit = (row * n + i) * a->bits, g = (row * n + i) / a->group;
+    uint32_t u = a->q[bit / 32] >> bit % 32 & ((1u << a->bits) - 1);
+    float d = a->bf16 ? half_bf16_to_float(a->scales[g]) : half_to_float(a->scales[g]);
+    float m = a->bf16 ? half_bf16_to_float(a->biases[g]) : half_to_float(a->biases[g]);
+    return d * (float)u + m;
+}
+
+struct kernels_panel check_panel(size_t n_places)
+{
+    return (struct kernels_panel){check_alloc(n_places * R * 32),
+                                  check_alloc(n_places * R * 2 * sizeof(float)),
+                                  check_alloc(n_places * R * 2 * sizeof(float))};
+}
+
+void check_panel_deinit(struct kernels_panel *panel)
+{
+    free(panel->q);
+    free(panel->d);
+    free(panel->m);
 }
 
 /* ---- activations ---- */
@@ -182,6 +260,7 @@ void check_x_init(struct check_x *x, const struct kernels *k, const float *float
     for (int h = 0; h < 2; h++) {
         x->half[h] = check_alloc(n * sizeof(int32_t));
         x->c[h] = check_alloc(n * sizeof(int32_t));
+        x->sh[h] = check_alloc(n * sizeof(float));
     }
     for (size_t t = 0; t < n_tokens; t++) {
         size_t first = t * x->n_places, strand = 1, step = KERNELS_STRANDS;
@@ -196,13 +275,29 @@ void check_x_init(struct check_x *x, const struct kernels *k, const float *float
     }
 }
 
-void check_x_correct(struct check_x *x, size_t n, const struct kernels_type *type)
+void check_x_correct(struct check_x *x, size_t n, enum kernels_form form, int32_t offset)
 {
     for (size_t i = 0; i < n; i++) {
-        bool halves = type->form == KERNELS_HALVES;
-        x->c[0][i] = -type->offset * (halves ? x->half[0][i] : x->half[0][i] + x->half[1][i]);
-        x->c[1][i] = -type->offset * x->half[1][i];
+        bool halves = form == KERNELS_HALVES;
+        x->c[0][i] = -offset * (halves ? x->half[0][i] : x->half[0][i] + x->half[1][i]);
+        x->c[1][i] = -offset * x->half[1][i];
+        for (int h = 0; h < 2; h++)
+            x->sh[h][i] = x->d[i] * (float)x->half[h][i];
     }
+}
+
+struct kernels_row_x check_x_row(const struct check_x *x, size_t t)
+{
+    size_t p = t * x->n_places;
+    return (struct kernels_row_x){x->q + p * 32, x->d + p, x->s + p, {x->c[0] + p, x->c[1] + p},
+                                  {x->sh[0] + p, x->sh[1] + p}};
+}
+
+struct kernels_tile_x check_x_tile(const struct check_x *x, size_t t)
+{
+    size_t p = t * x->n_places;
+    return (struct kernels_tile_x){x->q + p * 32, x->d + p, x->s + p, {x->c[0] + p, x->c[1] + p},
+                                   {x->sh[0] + p, x->sh[1] + p}};
 }
 
 void check_x_deinit(struct check_x *x)
@@ -213,59 +308,104 @@ void check_x_deinit(struct check_x *x)
     for (int h = 0; h < 2; h++) {
         free(x->half[h]);
         free(x->c[h]);
+        free(x->sh[h]);
     }
 }
 
 /* ---- products ---- */
 
+/* Weights of either kind. */
+struct source {
+    const struct kernels *k;
+    const struct check_weights *w; /* or, when NULL: */
+    const struct kernels_affine *affine;
+    size_t n_rows, n_blocks;
+};
+
+static enum kernels_form form_of(const struct source *s)
+{
+    return s->w ? s->k->types[s->w->type->type].form : kernels_affine_form(s->affine);
+}
+
+static int32_t offset_of(const struct source *s)
+{
+    return s->w ? s->k->types[s->w->type->type].offset : 128; /* MIN does not look at it */
+}
+
+static void rows_product(const struct source *s, const float *x, size_t n_tokens, float *y)
+{
+    struct check_x q;
+    check_x_init(&q, s->k, x, n_tokens, s->n_blocks, 0);
+    check_x_correct(&q, q.n_places * n_tokens, form_of(s), offset_of(s));
+    for (size_t t = 0; t < n_tokens; t += KERNELS_FEW_TOKENS) {
+        struct kernels_row_x rows[KERNELS_FEW_TOKENS];
+        float *out = y + t * s->n_rows;
+        size_t n = 0;
+        for (; n < KERNELS_FEW_TOKENS && t + n < n_tokens; n++)
+            rows[n] = check_x_row(&q, t + n);
+        if (s->w)
+            s->k->types[s->w->type->type].rows(s->w->data, s->w->row_bytes, s->n_rows, s->n_blocks,
+                                               rows, n, out, s->n_rows);
+        else
+            s->k->affine_rows(s->affine, s->n_rows, s->n_blocks, rows, n, out, s->n_rows);
+    }
+    check_x_deinit(&q);
+}
+
+static void pack(const struct source *s, size_t row, size_t n, const struct kernels_panel *panel)
+{
+    if (s->w) {
+        s->k->types[s->w->type->type].pack(s->w->data + row * s->w->row_bytes, s->w->row_bytes, n,
+                                           s->n_blocks, panel);
+    } else {
+        struct kernels_affine at = kernels_affine_at(s->affine, row, s->n_blocks);
+        s->k->affine_pack(&at, n, s->n_blocks, panel);
+    }
+}
+
+static void panel_product(const struct source *s, const float *x, size_t n_tokens, float *y)
+{
+    struct check_x q;
+    check_x_init(&q, s->k, x, n_tokens, s->n_blocks, T);
+    check_x_correct(&q, q.n_places * ((n_tokens + T - 1) / T * T), form_of(s), offset_of(s));
+    struct kernels_panel panel = check_panel(q.n_places);
+    memset(panel.q, 0xaa, q.n_places * R * 32);
+    for (size_t r = 0; r < s->n_rows; r += R) {
+        size_t n = s->n_rows - r < R ? s->n_rows - r : R;
+        pack(s, r, n, &panel);
+        for (size_t t = 0; t < n_tokens; t += T) {
+            const struct kernels_tile_x tile = check_x_tile(&q, t);
+            s->k->panel[form_of(s)](&panel, n, s->n_blocks, &tile,
+                                    n_tokens - t < T ? n_tokens - t : T, y + t * s->n_rows + r,
+                                    s->n_rows);
+        }
+    }
+    check_panel_deinit(&panel);
+    check_x_deinit(&q);
+}
+
 void check_rows_product(const struct kernels *k, const struct check_weights *w, const float *x,
                         size_t n_tokens, float *y)
 {
-    struct check_x q;
-    const struct kernels_type *type = &k->types[w->type->type];
-    check_x_init(&q, k, x, n_tokens, w->n_blocks, 0);
-    check_x_correct(&q, q.n_places * n_tokens, type);
-    for (size_t t = 0; t < n_tokens; t += KERNELS_FEW_TOKENS) {
-        struct kernels_row_x rows[KERNELS_FEW_TOKENS];
-        size_t n = 0;
-        for (; n < KERNELS_FEW_TOKENS && t + n < n_tokens; n++) {
-            size_t p = (t + n) * q.n_places;
-            rows[n] = (struct kernels_row_x){q.q + p * 32, q.d + p, q.s + p,
-                                             {q.c[0] + p, q.c[1] + p}};
-        }
-        type->rows(w->data, w->row_bytes, w->n_rows, w->n_blocks, rows, n, y + t * w->n_rows,
-                   w->n_rows);
-    }
-    check_x_deinit(&q);
+    rows_product(&(struct source){k, w, NULL, w->n_rows, w->n_blocks}, x, n_tokens, y);
 }
 
 void check_panel_product(const struct kernels *k, const struct check_weights *w, const float *x,
                          size_t n_tokens, float *y)
 {
-    struct check_x q;
-    const struct kernels_type *type = &k->types[w->type->type];
-    check_x_init(&q, k, x, n_tokens, w->n_blocks, T);
-    check_x_correct(&q, q.n_places * ((n_tokens + T - 1) / T * T), type);
-    struct kernels_panel panel = {check_alloc(q.n_places * R * 32),
-                                  check_alloc(q.n_places * R * 2 * sizeof(float)),
-                                  check_alloc(q.n_places * R * sizeof(float))};
-    memset(panel.q, 0xaa, q.n_places * R * 32);
-    for (size_t r = 0; r < w->n_rows; r += R) {
-        size_t n = w->n_rows - r < R ? w->n_rows - r : R;
-        type->pack(w->data + r * w->row_bytes, w->row_bytes, n, w->n_blocks, &panel);
-        for (size_t t = 0; t < n_tokens; t += T) {
-            size_t p = t * q.n_places;
-            const struct kernels_tile_x tile = {q.q + p * 32, q.d + p, q.s + p,
-                                                {q.c[0] + p, q.c[1] + p}};
-            k->panel[type->form](&panel, n, w->n_blocks, &tile,
-                                 n_tokens - t < T ? n_tokens - t : T, y + t * w->n_rows + r,
-                                 w->n_rows);
-        }
-    }
-    free(panel.q);
-    free(panel.d);
-    free(panel.m);
-    check_x_deinit(&q);
+    panel_product(&(struct source){k, w, NULL, w->n_rows, w->n_blocks}, x, n_tokens, y);
+}
+
+void check_affine_rows_product(const struct kernels *k, const struct check_affine *w,
+                               const float *x, size_t n_tokens, float *y)
+{
+    rows_product(&(struct source){k, NULL, &w->w, w->n_rows, w->n_blocks}, x, n_tokens, y);
+}
+
+void check_affine_panel_product(const struct kernels *k, const struct check_affine *w,
+                                const float *x, size_t n_tokens, float *y)
+{
+    panel_product(&(struct source){k, NULL, &w->w, w->n_rows, w->n_blocks}, x, n_tokens, y);
 }
 
 /* ---- queries ---- */

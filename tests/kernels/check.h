@@ -38,17 +38,33 @@ void check_weights_init(struct check_weights *w, const struct check_type *type, 
                         size_t n, int pattern, size_t misalign);
 void check_weights_deinit(struct check_weights *w);
 
+/* The same of affine weights. */
+struct check_affine {
+    struct kernels_affine w;
+    size_t n_rows, n_blocks;
+};
+void check_affine_init(struct check_affine *w, uint32_t bits, uint32_t group, bool bf16,
+                       size_t n_rows, size_t n_blocks, int pattern);
+void check_affine_deinit(struct check_affine *w);
+float check_affine_value(const struct check_affine *w, size_t row, size_t i);
+
+struct kernels_panel check_panel(size_t n_places);
+void check_panel_deinit(struct kernels_panel *panel);
+
 /* Quantized activations by rows (n_tile 0) or by tiles of n_tile tokens, with corrections of
  * `offset`. */
 struct check_x {
     int8_t *q;
     float *d, *s;
-    int32_t *half[2], *c[2], *halves[2]; /* corrections of blocks, of halves */
-    size_t n_places;                     /* of one token */
+    int32_t *half[2], *c[2];
+    float *sh[2];
+    size_t n_places; /* of one token */
 };
 void check_x_init(struct check_x *x, const struct kernels *k, const float *floats, size_t n_tokens,
                   size_t n_blocks, size_t n_tile);
-void check_x_correct(struct check_x *x, size_t n, const struct kernels_type *type);
+void check_x_correct(struct check_x *x, size_t n, enum kernels_form form, int32_t offset);
+struct kernels_row_x check_x_row(const struct check_x *x, size_t t);
+struct kernels_tile_x check_x_tile(const struct check_x *x, size_t t); /* that begins with t */
 void check_x_deinit(struct check_x *x);
 
 /* y[n_tokens][n_rows] */
@@ -56,6 +72,11 @@ void check_rows_product(const struct kernels *k, const struct check_weights *w, 
                         size_t n_tokens, float *y);
 void check_panel_product(const struct kernels *k, const struct check_weights *w, const float *x,
                          size_t n_tokens, float *y);
+
+void check_affine_rows_product(const struct kernels *k, const struct check_affine *w,
+                               const float *x, size_t n_tokens, float *y);
+void check_affine_panel_product(const struct kernels *k, const struct check_affine *w,
+                                const float *x, size_t n_tokens, float *y);
 
 /* Fresh queries; query i sees 64 - 5 * i keys, at least 1. */
 struct check_queries {

@@ -194,6 +194,81 @@ static void products_are_what_the_format_says(void **state)
     }
 }
 
+/* ---- affine weights ---- */
+
+static void check_affine_product(const struct kernels *k, uint32_t bits, uint32_t group, bool bf16,
+                                 size_t n_rows, size_t n_blocks, size_t n_tokens, int pattern)
+{
+    char what[96];
+    struct check_affine w;
+    check_affine_init(&w, bits, group, bf16, n_rows, n_blocks, pattern);
+    float *x = check_floats(n_tokens * n_blocks * 32, pattern);
+    const size_t n = n_tokens * n_rows;
+    float *expected = check_floats(n, CHECK_ZEROS), *got = check_floats(n, CHECK_ZEROS);
+    snprintf(what, sizeof what, "affine %u bits, group %u%s, %zu rows x %zu blocks x %zu tokens",
+             bits, group, bf16 ? ", bf16" : "", n_rows, n_blocks, n_tokens);
+    check_affine_rows_product(&reference, &w, x, n_tokens, expected);
+    check_affine_rows_product(k, &w, x, n_tokens, got);
+    assert_same_bits(expected, got, n, what, k->tier);
+    memset(got, 0xff, n * sizeof *got);
+    check_affine_panel_product(k, &w, x, n_tokens, got);
+    assert_same_bits(expected, got, n, what, k->tier);
+    free(expected);
+    free(got);
+    free(x);
+    check_affine_deinit(&w);
+}
+
+static void check_affine_products(const struct kernels *k)
+{
+    static const size_t n_blocks[] = {4, 8, 12, 20, 28, 40}, n_rows[] = {1, 3, 16, 19, 35};
+    static const size_t n_tokens[] = {1, 2, 3, 4, 5, 8, 9, 12, 13, 25};
+    size_t n = 0;
+    for (uint32_t bits = 4; bits <= 8; bits += 4)
+        for (uint32_t group = 32; group <= 128; group *= 2)
+            for (int bf16 = 0; bf16 < 2; bf16++)
+                for (size_t i = 0; i < 10; i++, n++) {
+                    size_t b = n_blocks[n % 6]; /* any number of whole groups */
+                    b += group == 32 ? n % 4 : group == 64 ? 2 * (n % 2) : 0;
+                    check_affine_product(k, bits, group, bf16, n_rows[n % 5], b, n_tokens[i],
+                                         (int)(n % CHECK_N_PATTERNS));
+                }
+}
+
+static void affine_products_are_exact_in_every_tier_and_path(void **state)
+{
+    (void)state;
+    check_affine_products(&reference);
+    for_each_tier(check_affine_products);
+}
+
+static void affine_products_are_what_the_format_says(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, BLOCKS = 20, N = BLOCKS * 32 };
+    for (uint32_t bits = 4; bits <= 8; bits += 4) {
+        struct check_affine w;
+        struct check_x q;
+        float *x = check_floats(N, CHECK_RANDOM), y[ROWS];
+        check_affine_init(&w, bits, 64, bits == 4, ROWS, BLOCKS, CHECK_RANDOM);
+        check_affine_rows_product(&reference, &w, x, 1, y);
+        check_x_init(&q, &reference, x, 1, BLOCKS, 0);
+        for (size_t r = 0; r < ROWS; r++) {
+            double sum = 0, size = 0;
+            for (size_t e = 0; e < N; e++) {
+                double term = (double)check_affine_value(&w, r, e) * q.q[e] * (double)q.d[e / 32];
+                sum += term;
+                size += fabs(term);
+            }
+            if (fabs(sum - (double)y[r]) > 1e-6 * size)
+                fail_msg("%u bits: row %zu is %g, not %g", bits, r, (double)y[r], sum);
+        }
+        check_x_deinit(&q);
+        check_affine_deinit(&w);
+        free(x);
+    }
+}
+
 static void check_float_products(const struct kernels *k)
 {
     static const size_t sizes[] = {1, 15, 16, 17, 100, 576};
@@ -401,6 +476,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(quantization_is_exact_in_every_tier),
         cmocka_unit_test(products_are_what_the_format_says),
         cmocka_unit_test(products_are_exact_in_every_tier_and_path),
+        cmocka_unit_test(affine_products_are_what_the_format_says),
+        cmocka_unit_test(affine_products_are_exact_in_every_tier_and_path),
         cmocka_unit_test(float_products_are_exact_in_every_tier),
         cmocka_unit_test(attention_is_that_of_the_reference),
         cmocka_unit_test(a_query_is_the_same_alone),

@@ -59,7 +59,7 @@ bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err)
     if (x->max_width >= width)
         return true;
     const size_t n = n_places_of(width) * CPU_N_TILES * KERNELS_TILE_TOKENS;
-    const size_t n_words = 4 + 2 * CPU_N_CORRECTIONS; /* d, s, two sums, corrections */
+    const size_t n_words = 6 + 2 * CPU_N_CORRECTIONS; /* d, s, sums of halves, corrections */
     if (!reserve_threads(cpu, width, err))
         return false;
     cpu_memory_unmap(x->memory, x->n_bytes);
@@ -73,9 +73,11 @@ bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err)
     x->blocks.s = x->blocks.d + n;
     x->blocks.half[0] = (int32_t *)(x->blocks.s + n);
     x->blocks.half[1] = x->blocks.half[0] + n;
+    for (int h = 0; h < 2; h++)
+        x->sh[h] = (float *)(x->blocks.half[1] + (size_t)(1 + h) * n);
     for (int i = 0; i < CPU_N_CORRECTIONS; i++)
         for (int h = 0; h < 2; h++)
-            x->corrections[i].c[h] = x->blocks.half[1] + (1 + 2 * i + h) * n;
+            x->corrections[i].c[h] = x->blocks.half[1] + (3 + 2 * i + h) * n;
     x->max_width = width;
     return true;
 }
@@ -119,6 +121,9 @@ static void correct(const struct cpu_quantized *x, size_t first, size_t n)
         for (size_t p = 0; p < n && c->halves; p++)
             c1[p] = -c->offset * high[p];
     }
+    for (size_t p = first; p < first + n && x->needs_halves; p++)
+        for (int h = 0; h < 2; h++)
+            x->sh[h][p] = x->blocks.d[p] * (float)x->blocks.half[h][p];
 }
 
 /* What the places of `out` leave of x. */
@@ -212,11 +217,13 @@ static void quantize(struct linear_job *job)
     bool any = false;
     for (int i = 0; i < CPU_N_CORRECTIONS; i++)
         x->corrections[i].used = false;
+    x->needs_halves = false;
     for (uint32_t i = 0; i < job->n_outputs; i++) {
         struct linear_output *out = &job->outputs[i];
         if (out->type->form == KERNELS_FLOAT)
             continue;
         any = true;
+        x->needs_halves |= out->type->form == KERNELS_MINS;
         out->correction = need_correction(x, out->type);
     }
     if (!any)

@@ -27,7 +27,9 @@ static void stream_tokens(const struct linear_job *job, const struct linear_outp
     for (uint32_t i = 0; i < n_tokens; i++) {
         size_t p = (t + i) * job->n_places;
         rows[i] = (struct kernels_row_x){x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
-                                         {out->correction->c[0] + p, out->correction->c[1] + p}};
+                                         {out->correction->c[0] + p, out->correction->c[1] + p},
+                                         {job->cpu->quantized.sh[0] + p,
+                                          job->cpu->quantized.sh[1] + p}};
     }
     const size_t chunk = job->n_planes > 1 ? STAGE_ROWS : n;
     for (size_t i = 0; i < n; i += chunk) {

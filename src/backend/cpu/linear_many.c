@@ -12,7 +12,7 @@ static struct kernels_panel panel_at(const struct linear_job *job, void *memory,
     const size_t n = job->n_places * KERNELS_PANEL_ROWS;
     uint8_t *q = (uint8_t *)memory + i * n * (KERNELS_BLOCK + 3 * sizeof(float));
     float *d = (float *)(q + n * KERNELS_BLOCK);
-    return (struct kernels_panel){q, d, d + 2 * n};
+    return (struct kernels_panel){q, d, d + n}; /* two of d, or two of m, or one of each */
 }
 
 void linear_many_rows(const struct linear_job *job, const struct linear_output *out, size_t first,
@@ -30,7 +30,8 @@ void linear_many_rows(const struct linear_job *job, const struct linear_output *
         size_t p = t * job->n_places;
         const struct kernels_tile_x tile = {
             x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
-            {out->correction->c[0] + p, out->correction->c[1] + p}};
+            {out->correction->c[0] + p, out->correction->c[1] + p},
+            {job->cpu->quantized.sh[0] + p, job->cpu->quantized.sh[1] + p}};
         const size_t n_tokens = job->n_tokens - t < T ? job->n_tokens - t : T;
         for (size_t i = 0; i < n_panels; i++) {
             const struct kernels_panel panel = panel_at(job, memory, i);

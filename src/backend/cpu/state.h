@@ -32,12 +32,14 @@ struct cpu_correction {
     int32_t *c[2]; /* [n_places] */
 };
 
-enum { CPU_N_CORRECTIONS = 4 }; /* as many as there are offsets */
+enum { CPU_N_CORRECTIONS = 6 }; /* as many as there are offsets */
 
 /* The current operation's activations as int8: by rows (few tokens) or by tiles (many). */
 struct cpu_quantized {
     struct kernels_blocks blocks;
     struct cpu_correction corrections[CPU_N_CORRECTIONS];
+    float *sh[2]; /* [n_places] scaled sums of the halves, made when an output needs them */
+    bool needs_halves;
     uint32_t max_width; /* that it has room for */
     void *memory;
     size_t n_bytes;
