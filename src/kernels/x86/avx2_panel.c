@@ -1,9 +1,9 @@
-/* Matrix times many tokens on AVX2: a panel's sixteen rows are two registers, three tokens share
+/* Matrix times many tokens on AVX2: a panel's sixteen rows are two registers, four tokens share
  * each load of weights, and sums stay in 16 bits as long as they cannot overflow. Also packing. */
 #include "kernels/x86/avx2_unpack.h"
 #include "quant/quant.h"
 
-enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS, STEP = 3 };
+enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS, STEP = 4 };
 
 _Static_assert(T % STEP == 0, "tokens of a tile come in steps");
 
@@ -129,42 +129,68 @@ INLINE __m256i broadcast_quad(const int8_t *q)
     return _mm256_set1_epi32(quad);
 }
 
-/* Adds the dot products of quads [first, last) to sums[token][2]: 31 * 127 * 2 * 4 and 63 * 127 *
- * 2 * 2 fit into 16 bits, so four quads (HALVES: two) are added before widening. */
+/* The compiler must not add in another order: a tree of sums takes more registers than there
+ * are. */
+INLINE void keep(__m256i *sum)
+{
+    __asm__("" : "+x"(*sum));
+}
+
+/* 16-bit sums of the products of quads [first, last), bits from `shift` on of the weights; with u <
+ * 16 a whole block fits, with u < 32 half of one, with u < 64 a quarter. */
+INLINE void dot_narrow(__m256i (*narrow)[2], const uint8_t *w, const int8_t *x, const int first,
+                       const int last, const __m256i mask, const int shift, const bool masks)
+{
+    UNROLL
+    for (int i = first; i < last; i++) {
+        __m256i quad[2] = {load32(w + i * 64), load32(w + i * 64 + 32)};
+        UNROLL
+        for (int h = 0; h < 2 && masks; h++)
+            quad[h] = _mm256_and_si256(shift ? _mm256_srli_epi16(quad[h], shift) : quad[h], mask);
+        UNROLL
+        for (int t = 0; t < STEP; t++) {
+            __m256i a = broadcast_quad(x + t * 32 + i * 4);
+            UNROLL
+            for (int h = 0; h < 2; h++) {
+                __m256i pairs = _mm256_maddubs_epi16(quad[h], a);
+                narrow[t][h] = i == first ? pairs : _mm256_add_epi16(narrow[t][h], pairs);
+                keep(&narrow[t][h]);
+            }
+        }
+    }
+}
+
+/* sums[token][2] += or = narrow sums times `factor`. */
+INLINE void widen(__m256i (*sums)[2], __m256i (*narrow)[2], const int factor, const bool adds)
+{
+    UNROLL
+    for (int t = 0; t < STEP; t++) {
+        UNROLL
+        for (int h = 0; h < 2; h++) {
+            __m256i wide = _mm256_madd_epi16(narrow[t][h], _mm256_set1_epi16((short)factor));
+            sums[t][h] = adds ? _mm256_add_epi32(sums[t][h], wide) : wide;
+        }
+    }
+}
+
+/* The dot products of quads [first, last) to sums[token][2]. WIDE goes over its low and its high
+ * nibbles. */
 INLINE void dot_quads(__m256i (*sums)[2], const enum kernels_form form, const uint8_t *w,
                       const int8_t *x, const int first, const int last)
 {
-    const int n_narrow = form == KERNELS_HALVES ? 2 : form == KERNELS_WIDE ? 1 : 4;
-    const __m256i one = _mm256_set1_epi16(1);
+    const int n_narrow = form == KERNELS_HALVES ? 2 : form == KERNELS_WIDE ? 8 : 4;
+    const __m256i four = _mm256_set1_epi8(15);
+    __m256i narrow[STEP][2];
     UNROLL
     for (int i = first; i < last; i += n_narrow) {
-        __m256i narrow[STEP][2];
-        UNROLL
-        for (int j = 0; j < n_narrow; j++) {
-            __m256i quad[2] = {load32(w + (i + j) * 64), load32(w + (i + j) * 64 + 32)};
-            UNROLL
-            for (int t = 0; t < STEP; t++) {
-                __m256i a = broadcast_quad(x + t * 32 + (i + j) * 4);
-                UNROLL
-                for (int h = 0; h < 2; h++) {
-                    __m256i u = quad[h], s = a;
-                    if (form == KERNELS_WIDE) { /* |w| <= 128, and a with the sign of w */
-                        u = _mm256_xor_si256(u, _mm256_set1_epi8((char)0x80));
-                        s = _mm256_sign_epi8(a, u);
-                        u = _mm256_abs_epi8(u);
-                    }
-                    __m256i pairs = _mm256_maddubs_epi16(u, s);
-                    narrow[t][h] = j ? _mm256_add_epi16(narrow[t][h], pairs) : pairs;
-                }
-            }
-        }
-        UNROLL
-        for (int t = 0; t < STEP; t++) {
-            UNROLL
-            for (int h = 0; h < 2; h++)
-                sums[t][h] =
-                    _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(narrow[t][h], one));
-        }
+        dot_narrow(narrow, w, x, i, i + n_narrow, four, 0, form == KERNELS_WIDE);
+        widen(sums, narrow, 1, i != first);
+    }
+    if (form == KERNELS_WIDE) {
+        /* loaded again: there are no registers to remember the first pass */
+        __asm__("" : "+r"(w), "+r"(x));
+        dot_narrow(narrow, w, x, first, last, four, 4, true);
+        widen(sums, narrow, 16, true);
     }
 }
 
@@ -177,21 +203,22 @@ INLINE void add_place(__m256 (*acc)[2], const enum kernels_form form, const stru
     UNROLL
     for (int part = 0; part < n_parts; part++) {
         const float *d = w->d + (place * n_parts + part) * R;
-        const bool corrected = form == KERNELS_OFFSET || form == KERNELS_HALVES;
         __m256i sums[STEP][2];
-        UNROLL
-        for (int t = 0; t < STEP; t++)
-            sums[t][0] = sums[t][1] = _mm256_set1_epi32(corrected ? x->c[part][at + t] : 0);
         dot_quads(sums, form, w->q + place * 512, x->q + at * 32, part * 4,
                   n_parts == 2 ? part * 4 + 4 : 8);
         UNROLL
         for (int t = 0; t < STEP; t++) {
             __m256 da = _mm256_set1_ps(x->d[at + t]);
+            __m256i c = _mm256_set1_epi32(form == KERNELS_MIN ? 0 : x->c[part][at + t]);
             UNROLL
-            for (int h = 0; h < 2; h++)
+            for (int h = 0; h < 2; h++) {
+                __m256i sum = sums[t][h];
+                if (form != KERNELS_MIN)
+                    sum = _mm256_add_epi32(sum, c);
                 acc[t][h] =
-                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[t][h]),
+                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum),
                                     _mm256_mul_ps(_mm256_loadu_ps(d + 8 * h), da), acc[t][h]);
+            }
         }
     }
     if (form == KERNELS_MIN) {
