@@ -1,7 +1,7 @@
 /* Matrix times many tokens on AVX-512 VNNI: sixteen rows lie side by side in the lanes of a panel,
  * four activation bytes are broadcast, and up to twelve tokens share each load of weights. Also
  * packing. */
-#include "kernels/x86/avx512_unpack.h"
+#include "kernels/x86/avx512_unpack_more.h"
 #include "quant/quant.h"
 
 enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
@@ -42,8 +42,13 @@ INLINE void transpose(const uint32_t *src, size_t stride, __m512i out[8])
 struct rows {
     _Alignas(64) uint32_t u[R][64]; /* [row][block][8 quads] */
     _Alignas(64) float d[R][16];    /* [row][block], HALVES: [row][block][half] */
-    _Alignas(64) float m[R][8];
+    _Alignas(64) float m[R][16];    /* [row][block], MINS: [row][block][half] */
 };
+
+INLINE bool has_min(const enum kernels_form form)
+{
+    return form == KERNELS_MIN || form == KERNELS_WIDE_MIN;
+}
 
 INLINE void keep_group(struct rows *rows, size_t r, const enum kernels_form form,
                        const struct group *g)
@@ -55,8 +60,25 @@ INLINE void keep_group(struct rows *rows, size_t r, const enum kernels_form form
         _mm512_store_ps(rows->d[r], g->d16);
     else
         _mm256_store_ps(rows->d[r], g->d);
-    if (form == KERNELS_MIN)
+    if (form == KERNELS_MINS)
+        _mm512_store_ps(rows->m[r], g->d16);
+    else if (has_min(form))
         _mm256_store_ps(rows->m[r], g->m);
+}
+
+/* One of the floats of each block (or, with n_parts 2, of each half) to its place in `out`. */
+INLINE void place_floats(const float (*rows)[16], const size_t n_parts, size_t index, size_t n,
+                         size_t room, float *out)
+{
+    __m512i v[8];
+    transpose((const uint32_t *)rows, 16, v);
+    for (size_t b = 0; b < n; b++) {
+        if (n_parts == 2 && b == 4)
+            transpose((const uint32_t *)rows + 8, 16, v);
+        for (size_t h = 0; h < n_parts; h++)
+            _mm512_storeu_si512(out + ((b * room + index) * n_parts + h) * 16,
+                                v[n_parts == 2 ? b % 4 * 2 + h : b]);
+    }
 }
 
 /* Writes the first n blocks of group `index` to their strands' places. */
@@ -70,24 +92,9 @@ INLINE void place_group(const struct rows *rows, const enum kernels_form form, s
         for (int i = 0; i < 8; i++)
             _mm512_storeu_si512(panel->q + ((b * room + index) * 8 + i) * 64, v[i]);
     }
-    transpose((const uint32_t *)rows->d, 16, v);
-    if (form == KERNELS_HALVES) {
-        for (size_t b = 0; b < n; b++) {
-            if (b == 4)
-                transpose((const uint32_t *)rows->d + 8, 16, v);
-            for (size_t h = 0; h < 2; h++)
-                _mm512_storeu_si512(panel->d + ((b * room + index) * 2 + h) * 16,
-                                    v[b % 4 * 2 + h]);
-        }
-    } else {
-        for (size_t b = 0; b < n; b++)
-            _mm512_storeu_si512(panel->d + (b * room + index) * 16, v[b]);
-    }
-    if (form == KERNELS_MIN) {
-        transpose((const uint32_t *)rows->m, 8, v);
-        for (size_t b = 0; b < n; b++)
-            _mm512_storeu_si512(panel->m + (b * room + index) * 16, v[b]);
-    }
+    place_floats(rows->d, form == KERNELS_HALVES ? 2 : 1, index, n, room, panel->d);
+    if (has_min(form) || form == KERNELS_MINS)
+        place_floats(rows->m, form == KERNELS_MINS ? 2 : 1, index, n, room, panel->m);
 }
 
 INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_t group_bytes,
@@ -134,6 +141,39 @@ DEFINE_PACK(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0), 1)
 DEFINE_PACK(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k), 0)
 DEFINE_PACK(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k), 0)
 DEFINE_PACK(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k), 0)
+DEFINE_PACK(q2_k, KERNELS_MINS, sizeof(struct quant_q2_k), 0)
+DEFINE_PACK(q3_k, KERNELS_WIDE, sizeof(struct quant_q3_k), 0)
+DEFINE_PACK(iq4_nl, KERNELS_WIDE, 8 * sizeof(struct quant_iq4_nl), 1)
+DEFINE_PACK(iq4_xs, KERNELS_WIDE, sizeof(struct quant_iq4_xs), 0)
+DEFINE_PACK(mxfp4, KERNELS_OFFSET, 8 * sizeof(struct quant_mxfp4), 0)
+
+INLINE void affine_pack_rows(const struct kernels_affine *w, const uint32_t bits, size_t n_rows,
+                             size_t n_blocks, const struct kernels_panel *panel)
+{
+    const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
+    const __m256i blocks = affine_blocks(w);
+    struct rows rows;
+    if (n_rows < R)
+        memset(&rows, 0, sizeof rows);
+    for (size_t b = 0; b < n_blocks; b += 8) {
+        const size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
+        for (size_t r = 0; r < n_rows; r++) {
+            struct group g;
+            group_affine(&g, w, blocks, bits, r * n_blocks + b, n);
+            keep_group(&rows, r, form, &g);
+        }
+        place_group(&rows, form, b / 8, n, kernels_strand_room(n_blocks), panel);
+    }
+}
+
+static void affine_pack(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
+                        const struct kernels_panel *panel)
+{
+    if (w->bits == 8)
+        affine_pack_rows(w, 8, n_rows, n_blocks, panel);
+    else
+        affine_pack_rows(w, 4, n_rows, n_blocks, panel);
+}
 
 /* ---- the product ---- */
 
@@ -171,7 +211,8 @@ INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct ke
         __m512i sums[T];
         UNROLL
         for (size_t t = 0; t < n; t++)
-            sums[t] = form == KERNELS_MIN ? _mm512_setzero_si512() : _mm512_set1_epi32(c[t]);
+            sums[t] = form == KERNELS_MIN || form == KERNELS_MINS ? _mm512_setzero_si512()
+                                                                  : _mm512_set1_epi32(c[t]);
         dot_quads(sums, wq, xq, part * 4, n_parts == 2 ? part * 4 + 4 : 8, n);
         __m512 d = _mm512_loadu_ps(w->d + (place * n_parts + part) * R);
         UNROLL
@@ -179,7 +220,14 @@ INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct ke
             acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]),
                                      _mm512_mul_ps(d, _mm512_set1_ps(xd[t])), acc[t]);
     }
-    if (form == KERNELS_MIN) {
+    UNROLL
+    for (int part = 0; part < 2 && form == KERNELS_MINS; part++) {
+        __m512 m = _mm512_loadu_ps(w->m + (place * 2 + (size_t)part) * R);
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            acc[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(x->sh[part][place * T + t]), acc[t]);
+    }
+    if (has_min(form)) {
         __m512 m = _mm512_loadu_ps(w->m + place * R);
         UNROLL
         for (size_t t = 0; t < n; t++)
@@ -239,6 +287,8 @@ INLINE void panel_tokens(const enum kernels_form form, const struct kernels_pane
 DEFINE_PANEL(offset, KERNELS_OFFSET)
 DEFINE_PANEL(min, KERNELS_MIN)
 DEFINE_PANEL(halves, KERNELS_HALVES)
+DEFINE_PANEL(mins, KERNELS_MINS)
+DEFINE_PANEL(wide_min, KERNELS_WIDE_MIN)
 
 void avx512_init_panel(struct kernels *k)
 {
@@ -250,8 +300,16 @@ void avx512_init_panel(struct kernels *k)
     k->types[QUANT_Q4_K].pack = pack_q4_k;
     k->types[QUANT_Q5_K].pack = pack_q5_k;
     k->types[QUANT_Q6_K].pack = pack_q6_k;
+    k->types[QUANT_Q2_K].pack = pack_q2_k;
+    k->types[QUANT_Q3_K].pack = pack_q3_k;
+    k->types[QUANT_IQ4_NL].pack = pack_iq4_nl;
+    k->types[QUANT_IQ4_XS].pack = pack_iq4_xs;
+    k->types[QUANT_MXFP4].pack = pack_mxfp4;
+    k->affine_pack = affine_pack;
     k->panel[KERNELS_OFFSET] = panel_offset;
     k->panel[KERNELS_WIDE] = panel_offset;
     k->panel[KERNELS_MIN] = panel_min;
     k->panel[KERNELS_HALVES] = panel_halves;
+    k->panel[KERNELS_MINS] = panel_mins;
+    k->panel[KERNELS_WIDE_MIN] = panel_wide_min;
 }
