@@ -1,6 +1,6 @@
 /* Matrix times many tokens on AVX2: a panel's sixteen rows are two registers, four tokens share
  * each load of weights, and sums stay in 16 bits as long as they cannot overflow. Also packing. */
-#include "kernels/x86/avx2_unpack.h"
+#include "kernels/x86/avx2_unpack_more.h"
 #include "quant/quant.h"
 
 enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS, STEP = 4 };
@@ -38,8 +38,14 @@ INLINE void transpose(const uint32_t *src, size_t stride, __m256i out[8])
 /* Eight blocks of sixteen rows, as the groups leave them. */
 struct rows {
     _Alignas(32) uint32_t u[R][64];        /* [row][block][8 quads] */
-    _Alignas(32) float scales[3][R][8];    /* d, d_high, m: [row][block] */
+    _Alignas(32) float d[2][R][8];         /* d, d_high: [row][block] */
+    _Alignas(32) float m[2][R][8];         /* m, m_high */
 };
+
+INLINE bool has_min(const enum kernels_form form)
+{
+    return form == KERNELS_MIN || form == KERNELS_WIDE_MIN;
+}
 
 /* One of `scales` to memory: block b's sixteen at out + b * step. */
 INLINE void place_scales(const float (*scales)[8], size_t n, float *out, size_t step)
@@ -56,7 +62,7 @@ INLINE void place_scales(const float (*scales)[8], size_t n, float *out, size_t 
 INLINE void place_group(const struct rows *rows, const enum kernels_form form, size_t index,
                         size_t n, size_t room, const struct kernels_panel *panel)
 {
-    const size_t parts = form == KERNELS_HALVES ? 2 : 1;
+    const size_t n_d = form == KERNELS_HALVES ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
     for (size_t b = 0; b < n; b++) {
         uint8_t *out = panel->q + (b * room + index) * 512;
         for (size_t r = 0; r < R; r += 8) {
@@ -67,11 +73,25 @@ INLINE void place_group(const struct rows *rows, const enum kernels_form form, s
                 _mm256_storeu_si256((__m256i *)(out + i * 64 + r * 4), v[i]);
         }
     }
-    for (size_t part = 0; part < parts; part++)
-        place_scales(rows->scales[part], n, panel->d + (index * parts + part) * R,
-                     room * parts * R);
-    if (form == KERNELS_MIN)
-        place_scales(rows->scales[2], n, panel->m + index * R, room * R);
+    for (size_t part = 0; part < n_d; part++)
+        place_scales(rows->d[part], n, panel->d + (index * n_d + part) * R, room * n_d * R);
+    for (size_t part = 0; part < n_m && (has_min(form) || form == KERNELS_MINS); part++)
+        place_scales(rows->m[part], n, panel->m + (index * n_m + part) * R, room * n_m * R);
+}
+
+INLINE void keep_group(struct rows *rows, size_t r, const enum kernels_form form,
+                       const struct group *g)
+{
+    UNROLL
+    for (int j = 0; j < 8; j++)
+        _mm256_store_si256((__m256i *)&rows->u[r][8 * j], g->u[j]);
+    _mm256_store_ps(rows->d[0][r], g->d);
+    if (form == KERNELS_HALVES)
+        _mm256_store_ps(rows->d[1][r], g->d_high);
+    if (has_min(form) || form == KERNELS_MINS)
+        _mm256_store_ps(rows->m[0][r], g->m);
+    if (form == KERNELS_MINS)
+        _mm256_store_ps(rows->m[1][r], g->m_high);
 }
 
 INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_t group_bytes,
@@ -92,14 +112,7 @@ INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_
             if (n_rows * row_bytes < (size_t)(p - w) + group_bytes)
                 p = memcpy(last, p, n * (group_bytes / 8));
             group(&g, p);
-            UNROLL
-            for (int j = 0; j < 8; j++)
-                _mm256_store_si256((__m256i *)&rows.u[r][8 * j], g.u[j]);
-            _mm256_store_ps(rows.scales[0][r], g.d);
-            if (form == KERNELS_HALVES)
-                _mm256_store_ps(rows.scales[1][r], g.d_high);
-            if (form == KERNELS_MIN)
-                _mm256_store_ps(rows.scales[2][r], g.m);
+            keep_group(&rows, r, form, &g);
         }
         place_group(&rows, form, b / 8, n, room, panel);
     }
@@ -119,6 +132,42 @@ DEFINE_PACK(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0))
 DEFINE_PACK(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k))
 DEFINE_PACK(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k))
 DEFINE_PACK(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k))
+DEFINE_PACK(q2_k, KERNELS_MINS, sizeof(struct quant_q2_k))
+DEFINE_PACK(q3_k, KERNELS_WIDE, sizeof(struct quant_q3_k))
+DEFINE_PACK(iq4_nl, KERNELS_WIDE, 8 * sizeof(struct quant_iq4_nl))
+DEFINE_PACK(iq4_xs, KERNELS_WIDE, sizeof(struct quant_iq4_xs))
+DEFINE_PACK(mxfp4, KERNELS_OFFSET, 8 * sizeof(struct quant_mxfp4))
+
+INLINE void affine_pack_rows(const struct kernels_affine *w, const uint32_t bits, size_t n_rows,
+                             size_t n_blocks, const struct kernels_panel *panel)
+{
+    const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
+    const __m256i blocks = affine_blocks(w);
+    struct rows rows;
+    if (n_rows < R)
+        memset(&rows, 0, sizeof rows);
+    for (size_t b = 0; b < n_blocks; b += 8) {
+        const size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
+        for (size_t r = 0; r < n_rows; r++) {
+            struct group g;
+            if (n == 8)
+                group_affine(&g, w, blocks, bits, r * n_blocks + b, 8);
+            else
+                group_affine(&g, w, blocks, bits, r * n_blocks + b, n);
+            keep_group(&rows, r, form, &g);
+        }
+        place_group(&rows, form, b / 8, n, kernels_strand_room(n_blocks), panel);
+    }
+}
+
+static void affine_pack(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
+                        const struct kernels_panel *panel)
+{
+    if (w->bits == 8)
+        affine_pack_rows(w, 8, n_rows, n_blocks, panel);
+    else
+        affine_pack_rows(w, 4, n_rows, n_blocks, panel);
+}
 
 /* ---- the product ---- */
 
@@ -178,15 +227,16 @@ INLINE void widen(__m256i (*sums)[2], __m256i (*narrow)[2], const int factor, co
 INLINE void dot_quads(__m256i (*sums)[2], const enum kernels_form form, const uint8_t *w,
                       const int8_t *x, const int first, const int last)
 {
-    const int n_narrow = form == KERNELS_HALVES ? 2 : form == KERNELS_WIDE ? 8 : 4;
+    const bool wide = form == KERNELS_WIDE || form == KERNELS_WIDE_MIN;
+    const int n_narrow = form == KERNELS_HALVES || form == KERNELS_MINS ? 2 : wide ? 8 : 4;
     const __m256i four = _mm256_set1_epi8(15);
     __m256i narrow[STEP][2];
     UNROLL
     for (int i = first; i < last; i += n_narrow) {
-        dot_narrow(narrow, w, x, i, i + n_narrow, four, 0, form == KERNELS_WIDE);
+        dot_narrow(narrow, w, x, i, i + n_narrow, four, 0, wide);
         widen(sums, narrow, 1, i != first);
     }
-    if (form == KERNELS_WIDE) {
+    if (wide) {
         /* loaded again: there are no registers to remember the first pass */
         __asm__("" : "+r"(w), "+r"(x));
         dot_narrow(narrow, w, x, first, last, four, 4, true);
@@ -199,6 +249,7 @@ INLINE void add_place(__m256 (*acc)[2], const enum kernels_form form, const stru
                       const struct kernels_tile_x *x, size_t place, size_t token)
 {
     const int n_parts = form == KERNELS_HALVES ? 2 : 1;
+    const bool corrects = form != KERNELS_MIN && form != KERNELS_MINS;
     const size_t at = place * T + token;
     UNROLL
     for (int part = 0; part < n_parts; part++) {
@@ -209,11 +260,11 @@ INLINE void add_place(__m256 (*acc)[2], const enum kernels_form form, const stru
         UNROLL
         for (int t = 0; t < STEP; t++) {
             __m256 da = _mm256_set1_ps(x->d[at + t]);
-            __m256i c = _mm256_set1_epi32(form == KERNELS_MIN ? 0 : x->c[part][at + t]);
+            __m256i c = _mm256_set1_epi32(corrects ? x->c[part][at + t] : 0);
             UNROLL
             for (int h = 0; h < 2; h++) {
                 __m256i sum = sums[t][h];
-                if (form != KERNELS_MIN)
+                if (corrects)
                     sum = _mm256_add_epi32(sum, c);
                 acc[t][h] =
                     _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum),
@@ -221,14 +272,17 @@ INLINE void add_place(__m256 (*acc)[2], const enum kernels_form form, const stru
             }
         }
     }
-    if (form == KERNELS_MIN) {
+    const int n_m = form == KERNELS_MINS ? 2 : has_min(form) ? 1 : 0;
+    UNROLL
+    for (int part = 0; part < n_m; part++) {
+        const float *m = w->m + (place * (size_t)n_m + (size_t)part) * R;
+        const float *xs = form == KERNELS_MINS ? x->sh[part] : x->s;
         UNROLL
         for (int t = 0; t < STEP; t++) {
-            __m256 s = _mm256_set1_ps(x->s[at + t]);
+            __m256 s = _mm256_set1_ps(xs[at + t]);
             UNROLL
             for (int h = 0; h < 2; h++)
-                acc[t][h] = _mm256_fmadd_ps(_mm256_loadu_ps(w->m + place * R + 8 * h), s,
-                                            acc[t][h]);
+                acc[t][h] = _mm256_fmadd_ps(_mm256_loadu_ps(m + 8 * h), s, acc[t][h]);
         }
     }
 }
@@ -286,6 +340,8 @@ DEFINE_PANEL(offset, KERNELS_OFFSET)
 DEFINE_PANEL(wide, KERNELS_WIDE)
 DEFINE_PANEL(min, KERNELS_MIN)
 DEFINE_PANEL(halves, KERNELS_HALVES)
+DEFINE_PANEL(mins, KERNELS_MINS)
+DEFINE_PANEL(wide_min, KERNELS_WIDE_MIN)
 
 void avx2_init_panel(struct kernels *k)
 {
@@ -297,8 +353,16 @@ void avx2_init_panel(struct kernels *k)
     k->types[QUANT_Q4_K].pack = pack_q4_k;
     k->types[QUANT_Q5_K].pack = pack_q5_k;
     k->types[QUANT_Q6_K].pack = pack_q6_k;
+    k->types[QUANT_Q2_K].pack = pack_q2_k;
+    k->types[QUANT_Q3_K].pack = pack_q3_k;
+    k->types[QUANT_IQ4_NL].pack = pack_iq4_nl;
+    k->types[QUANT_IQ4_XS].pack = pack_iq4_xs;
+    k->types[QUANT_MXFP4].pack = pack_mxfp4;
+    k->affine_pack = affine_pack;
     k->panel[KERNELS_OFFSET] = panel_offset;
     k->panel[KERNELS_WIDE] = panel_wide;
     k->panel[KERNELS_MIN] = panel_min;
     k->panel[KERNELS_HALVES] = panel_halves;
+    k->panel[KERNELS_MINS] = panel_mins;
+    k->panel[KERNELS_WIDE_MIN] = panel_wide_min;
 }

@@ -1,16 +1,16 @@
 /* Matrix times few tokens on AVX2: weights are streamed row by row, eight blocks at a time, whose
  * exact sums land in eight lanes, the strands of kernels.h. Also the float types. */
-#include "kernels/x86/avx2_unpack.h"
+#include "kernels/x86/avx2_unpack_more.h"
 #include "quant/quant.h"
 
 enum { PREFETCH_BYTES = 4096 };
 
 /* Dot products of the four bytes of each dword. Pairs of products are added in 16 bits: with u <
- * 64 they fit, and WIDE goes over |w| <= 128 and a with the sign of w. */
+ * 64 they fit, and WIDE (WIDE_MIN) goes over |w| <= 128 and a with the sign of w. */
 INLINE __m256i dot_quads(__m256i u, __m256i a, const enum kernels_form form)
 {
     __m256i pairs;
-    if (form == KERNELS_WIDE) {
+    if (form == KERNELS_WIDE || form == KERNELS_WIDE_MIN) {
         __m256i w = _mm256_xor_si256(u, _mm256_set1_epi8((char)0x80));
         pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
     } else {
@@ -48,8 +48,12 @@ INLINE __m256 add_group(__m256 acc, const enum kernels_form form, const struct g
     if (form == KERNELS_OFFSET)
         sum = _mm256_add_epi32(sum, load32(x->c[0] + b));
     acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(g->d, da), acc);
-    if (form == KERNELS_MIN)
+    if (form == KERNELS_MIN || form == KERNELS_WIDE_MIN)
         acc = _mm256_fmadd_ps(g->m, _mm256_loadu_ps(x->s + b), acc);
+    if (form == KERNELS_MINS) {
+        acc = _mm256_fmadd_ps(g->m, _mm256_loadu_ps(x->sh[0] + b), acc);
+        acc = _mm256_fmadd_ps(g->m_high, _mm256_loadu_ps(x->sh[1] + b), acc);
+    }
     return acc;
 }
 
@@ -128,6 +132,65 @@ DEFINE_ROWS(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0))
 DEFINE_ROWS(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k))
 DEFINE_ROWS(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k))
 DEFINE_ROWS(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k))
+DEFINE_ROWS(q2_k, KERNELS_MINS, sizeof(struct quant_q2_k))
+DEFINE_ROWS(q3_k, KERNELS_WIDE, sizeof(struct quant_q3_k))
+DEFINE_ROWS(iq4_nl, KERNELS_WIDE, 8 * sizeof(struct quant_iq4_nl))
+DEFINE_ROWS(iq4_xs, KERNELS_WIDE, sizeof(struct quant_iq4_xs))
+DEFINE_ROWS(mxfp4, KERNELS_OFFSET, 8 * sizeof(struct quant_mxfp4))
+
+/* ---- MLX's affine weights ---- */
+
+INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, size_t n_rows,
+                          size_t n_blocks, const struct kernels_row_x *x, const size_t n_tokens,
+                          float *y, size_t y_stride)
+{
+    const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
+    const __m256i blocks = affine_blocks(w);
+    for (size_t r = 0; r < n_rows; r++) {
+        __m256 acc[KERNELS_FEW_TOKENS];
+        struct group g;
+        UNROLL
+        for (size_t t = 0; t < n_tokens; t++)
+            acc[t] = _mm256_setzero_ps();
+        size_t b = 0;
+        for (; b + 8 <= n_blocks; b += 8) {
+            const size_t at = r * n_blocks + b;
+            UNROLL
+            for (size_t i = 0; i < 32 * bits; i += 64)
+                _mm_prefetch((const char *)(w->q + at * bits) + PREFETCH_BYTES + i, _MM_HINT_T0);
+            group_affine(&g, w, blocks, bits, at, 8);
+            UNROLL
+            for (size_t t = 0; t < n_tokens; t++)
+                acc[t] = add_group(acc[t], form, &g, &x[t], b);
+        }
+        if (b < n_blocks) {
+            group_affine(&g, w, blocks, bits, r * n_blocks + b, n_blocks - b);
+            UNROLL
+            for (size_t t = 0; t < n_tokens; t++)
+                acc[t] = _mm256_blendv_ps(acc[t], add_group(acc[t], form, &g, &x[t], b),
+                                          lanes(n_blocks - b));
+        }
+        UNROLL
+        for (size_t t = 0; t < n_tokens; t++)
+            y[t * y_stride + r] = tree(acc[t]);
+    }
+}
+
+static void affine_rows(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
+                        const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
+{
+    size_t t = 0;
+    for (; t + 2 <= n_tokens; t += 2) {
+        if (w->bits == 8)
+            affine_tokens(w, 8, n_rows, n_blocks, x + t, 2, y + t * y_stride, y_stride);
+        else
+            affine_tokens(w, 4, n_rows, n_blocks, x + t, 2, y + t * y_stride, y_stride);
+    }
+    if (t < n_tokens && w->bits == 8)
+        affine_tokens(w, 8, n_rows, n_blocks, x + t, 1, y + t * y_stride, y_stride);
+    else if (t < n_tokens)
+        affine_tokens(w, 4, n_rows, n_blocks, x + t, 1, y + t * y_stride, y_stride);
+}
 
 /* ---- floats: sixteen strands are two registers ---- */
 
@@ -210,6 +273,12 @@ void avx2_init_rows(struct kernels *k)
     k->types[QUANT_Q4_K].rows = rows_q4_k;
     k->types[QUANT_Q5_K].rows = rows_q5_k;
     k->types[QUANT_Q6_K].rows = rows_q6_k;
+    k->types[QUANT_Q2_K].rows = rows_q2_k;
+    k->types[QUANT_Q3_K].rows = rows_q3_k;
+    k->types[QUANT_IQ4_NL].rows = rows_iq4_nl;
+    k->types[QUANT_IQ4_XS].rows = rows_iq4_xs;
+    k->types[QUANT_MXFP4].rows = rows_mxfp4;
+    k->affine_rows = affine_rows;
     k->types[QUANT_F32].float_rows = rows_f32;
     k->types[QUANT_F16].float_rows = rows_f16;
     k->types[QUANT_BF16].float_rows = rows_bf16;

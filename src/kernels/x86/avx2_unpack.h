@@ -12,7 +12,8 @@
 
 struct group {
     __m256i u[8];
-    __m256 d, d_high, m; /* d_high: HALVES, of the upper halves; m: MIN */
+    __m256 d, d_high; /* d_high: HALVES, of the upper halves */
+    __m256 m, m_high; /* m: MIN, WIDE_MIN; both: MINS */
 };
 
 typedef void group_fn(struct group *g, const uint8_t *p);

@@ -1,0 +1,197 @@
+/* The types of avx2_unpack.h that are rarer: those whose scales of 16 elements go into the unsigned
+ * bytes (see kernels.h), tables of values, and MLX's affine weights. */
+#ifndef PENSIEVE_KERNELS_X86_AVX2_UNPACK_MORE_H
+#define PENSIEVE_KERNELS_X86_AVX2_UNPACK_MORE_H
+
+#include "kernels/x86/avx2_unpack.h"
+#include "quant/half.h"
+
+/* ---- scales in the bytes ---- */
+
+/* Sixteen bytes: those of lower halves in the lower eight, then those of upper ones. */
+INLINE __m128i part_halves(__m128i v)
+{
+    return _mm_shuffle_epi8(v,
+                            _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+}
+
+/* Block j of two-bit quants. */
+INLINE __m256i two_bits(const uint8_t *qs, const int j)
+{
+    return _mm256_and_si256(_mm256_srli_epi16(load32(qs + 32 * (j / 4)), j % 4 * 2),
+                            _mm256_set1_epi8(3));
+}
+
+INLINE void group_q2_k(struct group *g, const uint8_t *p)
+{
+    const struct quant_q2_k *b = (const struct quant_q2_k *)p;
+    const __m128i four = _mm_set1_epi8(15);
+    const __m256i multiples = _mm256_set1_epi32(0x03020100);
+    __m128i both = part_halves(_mm_loadu_si128((const __m128i *)b->scales));
+    __m128i sc = _mm_and_si128(both, four), mn = _mm_and_si128(_mm_srli_epi16(both, 4), four);
+    /* 0, 1, 2 and 3 times each scale: those of four lower halves, then of their upper ones */
+    __m256i low = _mm256_mullo_epi32(_mm256_cvtepu8_epi32(sc), multiples);
+    __m256i high = _mm256_mullo_epi32(_mm256_cvtepu8_epi32(_mm_srli_si128(sc, 8)), multiples);
+    const __m256i times[2] = {_mm256_permute2x128_si256(low, high, 0x20),
+                              _mm256_permute2x128_si256(low, high, 0x31)};
+    UNROLL
+    for (int j = 0; j < 8; j++) {
+        __m256i at = _mm256_or_si256(two_bits(b->qs, j), _mm256_set1_epi8((char)(j % 4 * 4)));
+        g->u[j] = _mm256_shuffle_epi8(times[j / 4], at);
+    }
+    __m256 dmin = _mm256_set1_ps(-_cvtsh_ss(b->dmin));
+    g->d = _mm256_set1_ps(_cvtsh_ss(b->d));
+    g->m = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(mn)));
+    g->m_high =
+        _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(mn, 8))));
+}
+
+/* The sixteen six-bit scales less 32, as bytes. */
+INLINE __m128i q3_k_scales(const uint8_t *scales)
+{
+    __m128i low = _mm_loadl_epi64((const __m128i *)scales);
+    int32_t high_bits;
+    memcpy(&high_bits, scales + 8, 4);
+    low = _mm_and_si128(_mm_unpacklo_epi64(low, _mm_srli_epi16(low, 4)), _mm_set1_epi8(15));
+    __m128i high = _mm_srlv_epi32(_mm_set1_epi32(high_bits), _mm_setr_epi32(0, 2, 4, 6));
+    high = _mm_slli_epi16(_mm_and_si128(high, _mm_set1_epi8(3)), 4);
+    return _mm_sub_epi8(_mm_or_si128(low, high), _mm_set1_epi8(32));
+}
+
+/* Of blocks j and j + 1, whose halves are in the two lanes: 128 + scale * (4 - q) for q = 0 .. 7.
+ * Bytes are multiplied in the words where they are the lower or the upper one. */
+INLINE __m256i q3_k_times(__m256i scales, const int j)
+{
+    const __m256i lower = _mm256_set1_epi16(0xff);
+    const __m256i even_times = _mm256_set1_epi64x((long long)0xfffe000000020004); /* 4 2 0 -2 */
+    const __m256i odd_times = _mm256_set1_epi64x((long long)0xfffdffff00010003);  /* 3 1 -1 -3 */
+    const __m256i by_block = _mm256_set_epi64x(0x0303030303030303, 0x0101010101010101,
+                                               0x0202020202020202, 0);
+    __m256i v = _mm256_shuffle_epi8(
+        scales, _mm256_add_epi8(by_block, _mm256_set1_epi8((char)(2 * j))));
+    __m256i even = _mm256_and_si256(lower, _mm256_mullo_epi16(v, even_times));
+    __m256i odd = _mm256_mullo_epi16(_mm256_andnot_si256(lower, v), odd_times);
+    return _mm256_xor_si256(_mm256_or_si256(even, odd), _mm256_set1_epi8((char)0x80));
+}
+
+INLINE void group_q3_k(struct group *g, const uint8_t *p)
+{
+    const struct quant_q3_k *b = (const struct quant_q3_k *)p;
+    const __m256i scales = _mm256_broadcastsi128_si256(q3_k_scales(b->scales));
+    const __m256i hmask = load32(b->hmask), four = _mm256_set1_epi8(4);
+    UNROLL
+    for (int j = 0; j < 8; j += 2) {
+        const __m256i times = q3_k_times(scales, j);
+        UNROLL
+        for (int i = j; i < j + 2; i++) { /* bit i becomes bit 2 */
+            __m256i high =
+                i < 2 ? _mm256_slli_epi16(hmask, 2 - i) : _mm256_srli_epi16(hmask, i - 2);
+            __m256i q = _mm256_or_si256(two_bits(b->qs, i), _mm256_and_si256(high, four));
+            if (i > j)
+                q = _mm256_or_si256(q, _mm256_set1_epi8(8));
+            g->u[i] = _mm256_shuffle_epi8(times, q);
+        }
+    }
+    g->d = _mm256_set1_ps(-_cvtsh_ss(b->d));
+}
+
+/* ---- tables of values ---- */
+
+INLINE __m256i iq4_values(const uint8_t *nibbles_at)
+{
+    const __m128i values =
+        _mm_xor_si128(_mm_setr_epi8(QUANT_IQ4_VALUES), _mm_set1_epi8((char)0x80));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles(nibbles_at));
+}
+
+INLINE void group_iq4_nl(struct group *g, const uint8_t *p)
+{
+    enum { S = sizeof(struct quant_iq4_nl) };
+    UNROLL
+    for (int b = 0; b < 8; b++)
+        g->u[b] = iq4_values(p + b * S + 2);
+    g->d = pick(p, S);
+}
+
+INLINE void group_iq4_xs(struct group *g, const uint8_t *p)
+{
+    const struct quant_iq4_xs *b = (const struct quant_iq4_xs *)p;
+    const __m256i steps = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+    int32_t low_bits;
+    memcpy(&low_bits, b->scales_l, 4);
+    UNROLL
+    for (int j = 0; j < 8; j++)
+        g->u[j] = iq4_values(b->qs + 16 * j);
+    __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32(low_bits), _mm256_slli_epi32(steps, 1));
+    __m256i high = _mm256_srlv_epi32(_mm256_set1_epi32(b->scales_h), steps);
+    low = _mm256_and_si256(low, _mm256_set1_epi32(15));
+    high = _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4);
+    __m256i sc = _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
+    g->d = _mm256_mul_ps(_mm256_set1_ps(_cvtsh_ss(b->d)), _mm256_cvtepi32_ps(sc));
+}
+
+INLINE void group_mxfp4(struct group *g, const uint8_t *p)
+{
+    enum { S = sizeof(struct quant_mxfp4) };
+    const __m128i values = _mm_add_epi8(_mm_setr_epi8(QUANT_MXFP4_VALUES), _mm_set1_epi8(12));
+    float d[8];
+    UNROLL
+    for (int b = 0; b < 8; b++) {
+        g->u[b] =
+            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles(p + b * S + 1));
+        d[b] = half_e8m0_to_float(p[b * S]);
+    }
+    g->d = _mm256_loadu_ps(d);
+}
+
+/* ---- MLX's affine weights ---- */
+
+/* Floats of n <= 8 16-bit ones, each to the blocks of its group. */
+INLINE __m256 affine_floats(const struct kernels_affine *w, const uint16_t *p, size_t n,
+                            __m256i blocks)
+{
+    uint16_t h[8] = {0};
+    if (n == 8)
+        memcpy(h, p, 16);
+    else if (n == 4)
+        memcpy(h, p, 8);
+    else
+        memcpy(h, p, n * sizeof *h);
+    __m128i v = _mm_loadu_si128((const __m128i *)h);
+    __m256 f = w->bf16 ? _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16))
+                       : _mm256_cvtph_ps(v);
+    return _mm256_permutevar8x32_ps(f, blocks);
+}
+
+/* Which of a group of eight blocks' scales each block has. */
+INLINE __m256i affine_blocks(const struct kernels_affine *w)
+{
+    return _mm256_srlv_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+                             _mm256_set1_epi32(w->group == 32 ? 0 : w->group == 64 ? 1 : 2));
+}
+
+/* n <= 8 blocks from block `at` of the whole matrix on; the others become zeros. */
+INLINE void group_affine(struct group *g, const struct kernels_affine *w, __m256i blocks,
+                         const uint32_t bits, size_t at, size_t n)
+{
+    const size_t per_scale = w->group / KERNELS_BLOCK, n_scales = n / per_scale;
+    g->d = affine_floats(w, w->scales + at / per_scale, n_scales, blocks);
+    g->m = affine_floats(w, w->biases + at / per_scale, n_scales, blocks);
+    if (bits == 8)
+        g->m = _mm256_fmadd_ps(_mm256_set1_ps(128), g->d, g->m);
+    UNROLL
+    for (size_t j = 0; j < 8; j++) {
+        const uint32_t *q = w->q + (at + j) * bits;
+        if (j >= n) {
+            g->u[j] = _mm256_setzero_si256();
+        } else if (bits == 8) {
+            g->u[j] = load32(q);
+        } else { /* a byte's nibbles become two bytes, the lower one first */
+            __m256i v = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)q));
+            g->u[j] = _mm256_and_si256(_mm256_or_si256(v, _mm256_slli_epi16(v, 4)),
+                                       _mm256_set1_epi8(15));
+        }
+    }
+}
+
+#endif
