@@ -57,12 +57,24 @@ enum backend_rope {
     BACKEND_ROPE_HALVES, /* rotates (x[i], x[i + n/2]): qwen2, phi3, gemma ("neox") */
 };
 
+/* YaRN (Peng et al. 2023, arXiv:2309.00071): pairs that turn more than beta_fast times within the
+ * original context keep their frequency, those that turn less than beta_slow times get all of
+ * freq_scale, and between them a ramp over the pairs' numbers blends the two. */
+struct backend_rope_yarn {
+    uint32_t n_ctx_original; /* 0: no YaRN */
+    float beta_fast, beta_slow;
+};
+
+/* The angle of pair i at position p is p * freq_base^(-2i / n_dims) / factors[i] * freq_scale. */
 struct backend_rope_params {
     enum backend_rope kind;
     uint32_t n_dims;      /* dimensions rotated, from the head's first */
     float freq_base;      /* theta */
-    float freq_scale;     /* positions are multiplied by this (linear scaling); 1 for none */
-    const float *factors; /* [n_dims / 2] divisors of the frequencies (rope_freqs.weight) or NULL */
+    float freq_scale;     /* 1 / the factor of linear scaling or YaRN; 1 for none */
+    const float *factors; /* [n_dims / 2] divisors of the frequencies (Llama 3's, LongRoPE's) or
+                           * NULL; they stay where they are */
+    float magnitude; /* what is rotated is also multiplied by this (YaRN, LongRoPE); 1 for none */
+    struct backend_rope_yarn yarn;
 };
 
 /* One output of a matrix product: y[row][i] = dot(w[i], x[row]) + bias[i]. */

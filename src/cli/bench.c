@@ -124,20 +124,25 @@ static uint32_t largest(const struct sizes *s)
     return max;
 }
 
+/* Tokens of the longest sequence. */
+static uint32_t n_tokens_of(const struct bench_options *o)
+{
+    uint32_t longest = largest(&o->prompts);
+    if (largest(&o->generations) > longest)
+        longest = largest(&o->generations);
+    longest += largest(&o->depths); /* each is far below 2^31 */
+    return longest < o->batch ? o->batch : longest;
+}
+
 static bool set_up(struct bench *b, struct error *err)
 {
     const struct bench_options *o = b->options;
     const struct model_info *info = model_info(b->loaded.model);
-    uint32_t longest = largest(&o->prompts);
-    if (largest(&o->generations) > longest)
-        longest = largest(&o->generations);
-    uint64_t n_tokens = (uint64_t)largest(&o->depths) + longest;
+    const uint32_t n_tokens = n_tokens_of(o);
     if (n_tokens > info->n_ctx_train)
-        return error_set(err, ERROR_USAGE, "%llu tokens: this model was made for %u",
-                         (unsigned long long)n_tokens, info->n_ctx_train);
-    if (n_tokens < o->batch)
-        n_tokens = o->batch;
-    b->n_pages = (uint32_t)((n_tokens + BACKEND_PAGE_TOKENS - 1) / BACKEND_PAGE_TOKENS);
+        return error_set(err, ERROR_USAGE, "%u tokens: this model was made for %u", n_tokens,
+                         info->n_ctx_train);
+    b->n_pages = (n_tokens + BACKEND_PAGE_TOKENS - 1) / BACKEND_PAGE_TOKENS;
     const struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim,
                                            b->n_pages};
     struct backend *be = b->loaded.backend;
@@ -192,7 +197,9 @@ static void print_json(const struct bench *b)
 static bool bench(const struct bench_options *o, struct error *err)
 {
     struct bench b = {.options = o};
-    if (!loaded_open_model(&b.loaded, &o->load, err))
+    struct loaded_options load = o->load;
+    load.n_ctx = n_tokens_of(o);
+    if (!loaded_open_model(&b.loaded, &load, err))
         return false;
     bool ok = set_up(&b, err);
     if (ok) {

@@ -100,7 +100,8 @@ static bool open_model(struct loaded *l, const struct loaded_options *o, struct 
     l->backend = backend_cpu_create(&cpu, err);
     if (!l->backend)
         return false;
-    l->model = model_create(l->weights, l->backend, err);
+    const struct model_options options = {.n_ctx = o->n_ctx};
+    l->model = model_create(l->weights, l->backend, &options, err);
     if (!l->model)
         return error_prefix(err, "%s", l->path);
     describe(l);

@@ -3,73 +3,91 @@
  */
 #include "model/decoder.h"
 
+#include "model/rope_scaling.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static bool load_rope(struct decoder *d, const struct network_loader *loader,
-                      enum backend_rope kind)
+static void load_separate(struct decoder_layer *layer, uint32_t i, const struct model_info *info,
+                          const struct network_loader *loader)
 {
-    const struct model_info *info = &d->model.info;
-    char key[96];
-    uint64_t n_dims = info->head_dim;
-    float base = 10000.0f, factor = 1.0f;
-    struct weights_string scaling = {"none", 4};
-    snprintf(key, sizeof key, "%s.rope.dimension_count", info->architecture);
-    weights_uint(loader->w, key, &n_dims);
-    snprintf(key, sizeof key, "%s.rope.freq_base", info->architecture);
-    weights_float(loader->w, key, &base);
-    snprintf(key, sizeof key, "%s.rope.scaling.type", info->architecture);
-    weights_string(loader->w, key, &scaling);
-    snprintf(key, sizeof key, "%s.rope.scaling.factor", info->architecture);
-    weights_float(loader->w, key, &factor);
-    if (n_dims < 2 || n_dims > info->head_dim || n_dims % 2)
-        return error_set(loader->err, ERROR_FORMAT, "RoPE over %llu of %u dimensions",
-                         (unsigned long long)n_dims, info->head_dim);
-    if (!(base > 0) || !isfinite(base) || !(factor > 0) || !isfinite(factor))
-        return error_set(loader->err, ERROR_FORMAT, "RoPE with base %g and factor %g", (double)base,
-                         (double)factor);
-    bool linear = scaling.len == 6 && !memcmp(scaling.data, "linear", 6);
-    bool none = scaling.len == 4 && !memcmp(scaling.data, "none", 4);
-    if (!linear && !none)
-        return error_set(loader->err, ERROR_UNSUPPORTED, "RoPE scaling '%.*s' is not supported",
-                         (int)(scaling.len < 32 ? scaling.len : 32), scaling.data);
-    const struct weights_tensor *factors = network_tensor(
-        loader, n_dims / 2, 1, NETWORK_VECTOR | NETWORK_OPTIONAL, "rope_freqs.weight");
-    d->rope = (struct backend_rope_params){
-        .kind = kind,
-        .n_dims = (uint32_t)n_dims,
-        .freq_base = base,
-        .freq_scale = linear ? 1.0f / factor : 1.0f,
-        .factors = factors ? factors->data : NULL,
-    };
-    return true;
+    const uint64_t n = info->n_embd, n_q = (uint64_t)info->n_heads * info->head_dim;
+    const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim;
+    layer->wq = network_tensor(loader, n, n_q, 0, "blk.%u.attn_q.weight", i);
+    layer->wk = network_tensor(loader, n, n_kv, 0, "blk.%u.attn_k.weight", i);
+    layer->wv = network_tensor(loader, n, n_kv, 0, "blk.%u.attn_v.weight", i);
+    layer->w_gate = network_tensor(loader, n, info->n_ff, 0, "blk.%u.ffn_gate.weight", i);
+    layer->w_up = network_tensor(loader, n, info->n_ff, 0, "blk.%u.ffn_up.weight", i);
 }
 
-static void load_layer(struct decoder_layer *layer, uint32_t i, const struct model_info *info,
-                       const struct network_loader *loader, enum decoder_biases biases)
+/* The rows of attn_qkv are q, k, v; those of ffn_up are gate, up. */
+static void load_fused(struct decoder_layer *layer, struct decoder_parts *parts, uint32_t i,
+                       const struct model_info *info, const struct network_loader *loader)
 {
     const uint64_t n = info->n_embd, n_ff = info->n_ff;
     const uint64_t n_q = (uint64_t)info->n_heads * info->head_dim;
     const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim;
+    const struct weights_tensor *qkv =
+        network_tensor(loader, n, n_q + 2 * n_kv, 0, "blk.%u.attn_qkv.weight", i);
+    const struct weights_tensor *gate_up =
+        network_tensor(loader, n, 2 * n_ff, 0, "blk.%u.ffn_up.weight", i);
+    if (*loader->failed)
+        return;
+    *parts = (struct decoder_parts){
+        .wq = network_rows(qkv, 0, n_q),
+        .wk = network_rows(qkv, n_q, n_kv),
+        .wv = network_rows(qkv, n_q + n_kv, n_kv),
+        .w_gate = network_rows(gate_up, 0, n_ff),
+        .w_up = network_rows(gate_up, n_ff, n_ff),
+    };
+    layer->wq = &parts->wq;
+    layer->wk = &parts->wk;
+    layer->wv = &parts->wv;
+    layer->w_gate = &parts->w_gate;
+    layer->w_up = &parts->w_up;
+}
+
+static void load_layer(struct decoder *d, uint32_t i, const struct network_loader *loader,
+                       const struct decoder_wiring *wiring)
+{
+    const struct model_info *info = &d->model.info;
+    const uint64_t n = info->n_embd, n_q = (uint64_t)info->n_heads * info->head_dim;
+    const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim;
+    struct decoder_layer *layer = &d->layers[i];
     *layer = (struct decoder_layer){
         .attn_norm = network_tensor(loader, n, 1, NETWORK_VECTOR, "blk.%u.attn_norm.weight", i),
-        .wq = network_tensor(loader, n, n_q, 0, "blk.%u.attn_q.weight", i),
-        .wk = network_tensor(loader, n, n_kv, 0, "blk.%u.attn_k.weight", i),
-        .wv = network_tensor(loader, n, n_kv, 0, "blk.%u.attn_v.weight", i),
         .wo = network_tensor(loader, n_q, n, 0, "blk.%u.attn_output.weight", i),
         .ffn_norm = network_tensor(loader, n, 1, NETWORK_VECTOR, "blk.%u.ffn_norm.weight", i),
-        .w_gate = network_tensor(loader, n, n_ff, 0, "blk.%u.ffn_gate.weight", i),
-        .w_up = network_tensor(loader, n, n_ff, 0, "blk.%u.ffn_up.weight", i),
-        .w_down = network_tensor(loader, n_ff, n, 0, "blk.%u.ffn_down.weight", i),
+        .w_down = network_tensor(loader, info->n_ff, n, 0, "blk.%u.ffn_down.weight", i),
     };
-    if (biases == DECODER_NO_BIASES)
+    if (wiring->is_fused)
+        load_fused(layer, &d->parts[i], i, info, loader);
+    else
+        load_separate(layer, i, info, loader);
+    if (wiring->biases == DECODER_NO_BIASES)
         return;
-    unsigned flags = NETWORK_VECTOR | (biases == DECODER_OPTIONAL_BIASES ? NETWORK_OPTIONAL : 0);
+    unsigned flags =
+        NETWORK_VECTOR | (wiring->biases == DECODER_OPTIONAL_BIASES ? NETWORK_OPTIONAL : 0);
     layer->bq = network_tensor(loader, n_q, 1, flags, "blk.%u.attn_q.bias", i);
     layer->bk = network_tensor(loader, n_kv, 1, flags, "blk.%u.attn_k.bias", i);
     layer->bv = network_tensor(loader, n_kv, 1, flags, "blk.%u.attn_v.bias", i);
+}
+
+/* A window that is never full changes nothing. */
+static bool check_window(const struct network_loader *loader, const struct model_info *info,
+                         uint32_t n_ctx)
+{
+    char key[96];
+    uint64_t n_window;
+    snprintf(key, sizeof key, "%s.attention.sliding_window", info->architecture);
+    if (weights_uint(loader->w, key, &n_window) && n_window && n_window < n_ctx)
+        return error_set(loader->err, ERROR_UNSUPPORTED,
+                         "attention over a window of %llu tokens is not supported: ask for a "
+                         "context of at most that",
+                         (unsigned long long)n_window);
+    return true;
 }
 
 static void load_activations(struct decoder *d, const struct network_loader *loader)
@@ -86,15 +104,17 @@ static void load_activations(struct decoder *d, const struct network_loader *loa
     d->up = network_activation(loader, info->n_ff);
 }
 
-static bool load(struct decoder *d, const struct network_loader *loader, enum backend_rope rope,
-                 enum decoder_biases biases)
+static bool load(struct decoder *d, const struct network_loader *loader,
+                 const struct model_options *options, const struct decoder_wiring *wiring)
 {
     const struct model_info *info = &d->model.info;
     char key[96];
     snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", info->architecture);
     if (!weights_float(loader->w, key, &d->norm_eps))
         return error_set(loader->err, ERROR_FORMAT, "the file lacks %s", key);
-    if (!load_rope(d, loader, rope))
+    d->rope.kind = wiring->rope;
+    if (!rope_scaling_read(loader, info, options->n_ctx, &d->rope) ||
+        (wiring->has_window && !check_window(loader, info, options->n_ctx)))
         return false;
     d->embedding = network_tensor(loader, info->n_embd, info->n_vocab, 0, "token_embd.weight");
     d->output_norm = network_tensor(loader, info->n_embd, 1, NETWORK_VECTOR, "output_norm.weight");
@@ -103,38 +123,40 @@ static bool load(struct decoder *d, const struct network_loader *loader, enum ba
     if (!d->output)
         d->output = d->embedding;
     for (uint32_t i = 0; i < info->n_layers && !*loader->failed; i++)
-        load_layer(&d->layers[i], i, info, loader, biases);
+        load_layer(d, i, loader, wiring);
     load_activations(d, loader);
     return !*loader->failed;
 }
 
 struct model *decoder_create(const struct weights *w, struct backend *be,
-                             const struct model_info *info, enum backend_rope rope,
-                             enum decoder_biases biases, struct error *err)
+                             const struct model_info *info, const struct model_options *options,
+                             const struct decoder_wiring *wiring, struct error *err)
 {
     bool failed = false;
     struct network_loader loader = {.w = w, .be = be, .err = err, .failed = &failed};
     struct decoder *d = calloc(1, sizeof *d);
-    if (d)
-        d->layers = calloc(info->n_layers, sizeof *d->layers);
-    if (!d || !d->layers) {
+    if (!d) {
         error_set(err, ERROR_NO_MEMORY, "out of memory for the model's tables");
-        free(d);
         return NULL;
     }
     d->model.info = *info;
     d->model.be = be;
-    if (!load(d, &loader, rope, biases)) {
-        decoder_destroy(&d->model);
-        return NULL;
-    }
-    return &d->model;
+    d->layers = calloc(info->n_layers, sizeof *d->layers);
+    d->parts = calloc(info->n_layers, sizeof *d->parts);
+    bool has_room = d->layers && d->parts;
+    if (!has_room)
+        error_set(err, ERROR_NO_MEMORY, "out of memory for the model's tables");
+    if (has_room && load(d, &loader, options, wiring))
+        return &d->model;
+    decoder_destroy(&d->model);
+    return NULL;
 }
 
 void decoder_destroy(struct model *m)
 {
     struct decoder *d = (struct decoder *)m;
     free(d->layers);
+    free(d->parts);
     free(d);
 }
 

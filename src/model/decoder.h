@@ -15,6 +15,11 @@ struct decoder_layer {
     const struct weights_tensor *w_down;            /* [n_embd][n_ff] */
 };
 
+/* The matrices of a layer that lie fused in the file, as views of their rows. */
+struct decoder_parts {
+    struct weights_tensor wq, wk, wv, w_gate, w_up;
+};
+
 struct decoder {
     struct model model; /* first, so that a struct model * is a struct decoder * */
     float norm_eps;
@@ -23,6 +28,7 @@ struct decoder {
     const struct weights_tensor *output_norm; /* [n_embd] */
     const struct weights_tensor *output;      /* [n_vocab][n_embd]; the embedding when tied */
     struct decoder_layer *layers;             /* [n_layers] */
+    struct decoder_parts *parts;              /* [n_layers] what fused matrices consist of */
 
     struct backend_activation *x;         /* [n_rows][n_embd] the residual stream */
     struct backend_activation *h;         /* [n_rows][n_embd] normalized, or a block's result */
@@ -34,11 +40,18 @@ struct decoder {
 
 enum decoder_biases { DECODER_NO_BIASES, DECODER_OPTIONAL_BIASES, DECODER_QKV_BIASES };
 
-/* Loads everything; the networks differ in how RoPE pairs dimensions and in the biases of q, k and
- * v. */
+/* What the networks of the family differ in. */
+struct decoder_wiring {
+    enum backend_rope rope;     /* how dimensions are paired */
+    enum decoder_biases biases; /* of q, k and v */
+    bool is_fused;   /* q, k and v are the rows of attn_qkv, gate and up those of ffn_up */
+    bool has_window; /* may look back over a sliding window alone */
+};
+
+/* Loads everything. */
 struct model *decoder_create(const struct weights *w, struct backend *be,
-                             const struct model_info *info, enum backend_rope rope,
-                             enum decoder_biases biases, struct error *err);
+                             const struct model_info *info, const struct model_options *options,
+                             const struct decoder_wiring *wiring, struct error *err);
 void decoder_destroy(struct model *m);
 
 /* The forward pass: the embedding, every layer's attention and feed-forward, the output. */

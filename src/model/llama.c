@@ -3,9 +3,12 @@
 #include "model/decoder.h"
 
 static struct model *llama_create(const struct weights *w, struct backend *be,
-                                  const struct model_info *info, struct error *err)
+                                  const struct model_info *info,
+                                  const struct model_options *options, struct error *err)
 {
-    return decoder_create(w, be, info, BACKEND_ROPE_PAIRS, DECODER_OPTIONAL_BIASES, err);
+    static const struct decoder_wiring wiring = {.rope = BACKEND_ROPE_PAIRS,
+                                                 .biases = DECODER_OPTIONAL_BIASES};
+    return decoder_create(w, be, info, options, &wiring, err);
 }
 
 const struct network network_llama = {

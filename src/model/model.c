@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct network *const networks[] = {&network_llama, &network_qwen2};
+static const struct network *const networks[] = {&network_llama, &network_phi3, &network_qwen2};
 
 static const struct network *network_find(struct weights_string name)
 {
@@ -93,14 +93,20 @@ bool model_read_info(const struct weights *w, struct model_info *out, struct err
     return true;
 }
 
-struct model *model_create(const struct weights *w, struct backend *be, struct error *err)
+struct model *model_create(const struct weights *w, struct backend *be,
+                           const struct model_options *options, struct error *err)
 {
     struct model_info info;
+    struct model_options chosen = {0};
     if (!model_read_info(w, &info, err))
         return NULL;
     struct weights_string arch = {info.architecture, strlen(info.architecture)};
     const struct network *network = network_find(arch);
-    struct model *m = network->create(w, be, &info, err);
+    if (options)
+        chosen = *options;
+    if (!chosen.n_ctx)
+        chosen.n_ctx = info.n_ctx_train;
+    struct model *m = network->create(w, be, &info, &chosen, err);
     if (m) {
         m->network = network;
         m->info = info;
@@ -158,6 +164,16 @@ const struct weights_tensor *network_tensor(const struct network_loader *loader,
         *loader->failed = true;
     }
     return t;
+}
+
+struct weights_tensor network_rows(const struct weights_tensor *w, uint64_t first, uint64_t n)
+{
+    const size_t row_bytes = quant_row_bytes(w->type, w->shape[0]);
+    struct weights_tensor rows = *w;
+    rows.shape[1] = n;
+    rows.data = (const char *)w->data + first * row_bytes;
+    rows.n_bytes = n * row_bytes;
+    return rows;
 }
 
 struct backend_activation *network_activation(const struct network_loader *loader, uint32_t width)

@@ -10,9 +10,18 @@
 
 struct model;
 
+struct model_options {
+    /* The longest sequence it will be used for; 0: what it was made for. Networks with two sets of
+     * RoPE factors (LongRoPE) choose one by it, once: a switch in the middle of a conversation
+     * would make every cached prefix wrong. */
+    uint32_t n_ctx;
+};
+
 /* Checks every tensor's name, shape and type. Both `w` and `be` must outlive the model. UNSUPPORTED
- * for an unknown architecture, FORMAT for a missing or misshapen tensor, each by name. */
-struct model *model_create(const struct weights *w, struct backend *be, struct error *err);
+ * for an unknown architecture, FORMAT for a missing or misshapen tensor, each by name. `options`
+ * may be NULL. */
+struct model *model_create(const struct weights *w, struct backend *be,
+                           const struct model_options *options, struct error *err);
 void model_destroy(struct model *m);
 
 struct model_info {

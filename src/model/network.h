@@ -8,7 +8,8 @@
 struct network {
     const char *name; /* general.architecture */
     struct model *(*create)(const struct weights *w, struct backend *be,
-                            const struct model_info *info, struct error *err);
+                            const struct model_info *info, const struct model_options *options,
+                            struct error *err);
     void (*destroy)(struct model *m);
     void (*compute)(struct model *m, const struct backend_batch *batch, float *logits);
 };
@@ -21,6 +22,7 @@ struct model {
 };
 
 extern const struct network network_llama;
+extern const struct network network_phi3;
 extern const struct network network_qwen2;
 
 /* Fetches tensors and activations; the first failure sticks, so that a network lists what it needs
@@ -40,6 +42,8 @@ enum {
 const struct weights_tensor *network_tensor(const struct network_loader *loader, uint64_t n_in,
                                             uint64_t n_out, unsigned flags, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+/* Rows first .. first + n of a matrix as a matrix of their own: nothing is copied. */
+struct weights_tensor network_rows(const struct weights_tensor *w, uint64_t first, uint64_t n);
 struct backend_activation *network_activation(const struct network_loader *loader, uint32_t width);
 
 #endif

@@ -3,9 +3,12 @@
 #include "model/decoder.h"
 
 static struct model *qwen2_create(const struct weights *w, struct backend *be,
-                                  const struct model_info *info, struct error *err)
+                                  const struct model_info *info,
+                                  const struct model_options *options, struct error *err)
 {
-    return decoder_create(w, be, info, BACKEND_ROPE_HALVES, DECODER_QKV_BIASES, err);
+    static const struct decoder_wiring wiring = {.rope = BACKEND_ROPE_HALVES,
+                                                 .biases = DECODER_QKV_BIASES};
+    return decoder_create(w, be, info, options, &wiring, err);
 }
 
 const struct network network_qwen2 = {

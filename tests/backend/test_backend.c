@@ -54,8 +54,8 @@ static void assert_product(const struct weights_tensor *w, const float *x, uint3
     const size_t n_in = w->shape[0], n_out = w->shape[1];
     float *row = malloc(n_in * sizeof *row);
     for (size_t r = 0; r < n_out; r++) {
-        quant_traits(w->type)->decode(
-            (const char *)w->data + r * quant_row_bytes(w->type, n_in), row, n_in);
+        quant_traits(w->type)->decode((const char *)w->data + r * quant_row_bytes(w->type, n_in),
+                                      row, n_in);
         for (size_t t = 0; t < n_rows; t++) {
             double sum = bias ? (double)bias[r] : 0, error = 1e-4;
             for (size_t b = 0; b < n_in; b += 32) {
@@ -94,7 +94,8 @@ static void linear_is_the_product_of_the_decoded_weights(void **state)
     }
 }
 
-/* For every type and tier: each row alone on one thread, against batches of many sizes on 1 to 4. */
+/* For every type and tier: each row alone on one thread, against batches of many sizes on 1 to 4.
+ */
 static void a_row_is_the_same_alone_and_in_any_batch(void **state)
 {
     (void)state;
@@ -298,7 +299,12 @@ static void check_rope(enum backend_rope kind, uint32_t n_dims, const float *fac
     struct backend *be = fixture_backend(2, NULL);
     struct backend_activation *x = fixture_activation(be, HEADS * DIM);
     static float before[ROWS * HEADS * DIM];
-    const struct backend_rope_params params = {kind, n_dims, 1e6f, 0.5f, factors};
+    const struct backend_rope_params params = {.kind = kind,
+                                               .n_dims = n_dims,
+                                               .freq_base = 1e6f,
+                                               .freq_scale = 0.5f,
+                                               .factors = factors,
+                                               .magnitude = 1};
     struct batch batch;
     batch_init(&batch, ROWS);
     for (int i = 0; i < ROWS; i++)
@@ -311,8 +317,8 @@ static void check_rope(enum backend_rope kind, uint32_t n_dims, const float *fac
     for (size_t i = 0; i < ROWS * HEADS; i++) {
         const float *in = before + i * DIM, *out = x->data + i * DIM;
         for (uint32_t p = 0; p < n_dims / 2; p++) {
-            long double angle = powl(1e6L, -2.0L * p / n_dims) * 0.5L *
-                                (long double)(FIRST + i / HEADS);
+            long double angle =
+                powl(1e6L, -2.0L * p / n_dims) * 0.5L * (long double)(FIRST + i / HEADS);
             if (factors)
                 angle /= (long double)factors[p];
             uint32_t a = kind == BACKEND_ROPE_PAIRS ? 2 * p : p;
@@ -353,7 +359,11 @@ static void rope_tables_are_not_mixed_up(void **state)
         be->ops->begin(be, &batch.batch);
         for (int i = 0; i < 6; i++) { /* one dimension pair: the scale is the frequency */
             float scale = 0.1f * (float)(1 + i % 3);
-            const struct backend_rope_params p = {BACKEND_ROPE_PAIRS, 2, 10000.0f, scale, NULL};
+            const struct backend_rope_params p = {.kind = BACKEND_ROPE_PAIRS,
+                                                  .n_dims = 2,
+                                                  .freq_base = 10000.0f,
+                                                  .freq_scale = scale,
+                                                  .magnitude = 1};
             x->data[0] = 1;
             x->data[1] = 0;
             be->ops->rope(be, x, 1, 2, &p);

@@ -115,7 +115,7 @@ static void the_logits_are_finite(void **state)
     struct weights *w = made(&s, &defaults);
     struct backend *be = backend_cpu_create(&(struct backend_cpu_options){.n_threads = 1}, &err);
     assert_non_null(be);
-    struct model *m = model_create(w, be, &err);
+    struct model *m = model_create(w, be, NULL, &err);
     if (!m)
         fail_msg("%s", err.message);
     const struct backend_kv_shape kv = {s.n_layers, s.n_kv_heads, s.head_dim, 1};

@@ -36,7 +36,7 @@ static void world_begin(struct world *w, const struct engine_options *options, u
     assert_non_null(w->weights);
     w->be = backend_cpu_create(&(struct backend_cpu_options){.n_threads = n_threads}, &err);
     assert_non_null(w->be);
-    w->model = model_create(w->weights, w->be, &err);
+    w->model = model_create(w->weights, w->be, NULL, &err);
     if (!w->model)
         fail_msg("%s", err.message);
     w->tokenizer = tokenizer_create(w->weights, &err);

@@ -43,7 +43,7 @@ void stack_open(struct stack *s, const char *path, uint32_t n_threads, const cha
     if (s->weights)
         s->backend = backend_cpu_create(&options, &err);
     if (s->backend)
-        s->model = model_create(s->weights, s->backend, &err);
+        s->model = model_create(s->weights, s->backend, NULL, &err);
     if (!s->model)
         fail_msg("%s: %s", path, err.message);
 

@@ -1,7 +1,9 @@
-/* A whole model small enough for unit tests: a two-layer llama with random weights and a byte
+/* A whole model small enough for unit tests: two layers with random weights and a byte
  * vocabulary. */
 #ifndef PENSIEVE_TESTS_SUPPORT_TINY_MODEL_H
 #define PENSIEVE_TESTS_SUPPORT_TINY_MODEL_H
+
+#include "support/gguf_builder.h"
 
 #include <stddef.h>
 
@@ -24,7 +26,11 @@ struct tiny_model {
     size_t size;
 };
 
-void tiny_model_init(struct tiny_model *m); /* aborts when out of memory */
+void tiny_model_init(struct tiny_model *m); /* a llama; aborts when out of memory */
+/* The same weights as "llama", "qwen2" (biases of 0) or "phi3" (fused), with what `more` puts: it
+ * may be NULL. */
+void tiny_model_init_as(struct tiny_model *m, const char *architecture,
+                        void (*more)(struct gguf_builder *g));
 void tiny_model_deinit(struct tiny_model *m);
 
 #endif

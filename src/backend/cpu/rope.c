@@ -34,10 +34,28 @@ void cpu_rope_deinit(struct cpu *cpu)
 static bool same_params(const struct backend_rope_params *a, const struct backend_rope_params *b)
 {
     return a->n_dims == b->n_dims && a->freq_base == b->freq_base &&
-           a->freq_scale == b->freq_scale && a->factors == b->factors;
+           a->freq_scale == b->freq_scale && a->factors == b->factors &&
+           a->magnitude == b->magnitude && a->yarn.n_ctx_original == b->yarn.n_ctx_original &&
+           a->yarn.beta_fast == b->yarn.beta_fast && a->yarn.beta_slow == b->yarn.beta_slow;
 }
 
-/* frequency i = freq_scale * freq_base^(-2i / n_dims) / factors[i] */
+/* The pair, as a real number, that turns `turns` times within YaRN's original context. */
+static double yarn_pair(const struct backend_rope_params *params, double turns)
+{
+    const double two_pi = 6.283185307179586;
+    return params->n_dims * log(params->yarn.n_ctx_original / (turns * two_pi)) /
+           (2 * log((double)params->freq_base));
+}
+
+/* How much of freq_scale pair i gets: 0 for fast ones, 1 for slow ones. */
+static double yarn_ramp(const struct backend_rope_params *params, uint32_t i)
+{
+    double first = fmax(floor(yarn_pair(params, (double)params->yarn.beta_fast)), 0);
+    double last =
+        fmin(ceil(yarn_pair(params, (double)params->yarn.beta_slow)), params->n_dims - 1.0);
+    return fmin(fmax((i - first) / fmax(last - first, 0.001), 0), 1);
+}
+
 static void set_frequencies(struct cpu_rope_table *t, const struct backend_rope_params *params)
 {
     t->params = *params;
@@ -45,7 +63,8 @@ static void set_frequencies(struct cpu_rope_table *t, const struct backend_rope_
     t->has_frequencies = true;
     for (uint32_t i = 0; i < params->n_dims / 2; i++) {
         double f = pow((double)params->freq_base, -2.0 * i / params->n_dims);
-        t->frequencies[i] = f * (double)params->freq_scale;
+        double scaled = params->yarn.n_ctx_original ? yarn_ramp(params, i) : 1;
+        t->frequencies[i] = f * (1 - scaled + scaled * (double)params->freq_scale);
         if (params->factors)
             t->frequencies[i] /= (double)params->factors[i];
     }
@@ -55,11 +74,12 @@ static void table_rows(const struct cpu_row_job *job, uint32_t first, uint32_t n
 {
     const struct cpu_rope_table *t = job->context;
     const uint32_t n_pairs = t->params.n_dims / 2;
+    const double magnitude = (double)t->params.magnitude;
     for (uint32_t row = first; row < first + n; row++) {
         double position = job->cpu->batch->rows[row].position;
         for (uint32_t i = 0; i < n_pairs; i++) {
-            t->cos[row * n_pairs + i] = (float)cos(position * t->frequencies[i]);
-            t->sin[row * n_pairs + i] = (float)sin(position * t->frequencies[i]);
+            t->cos[row * n_pairs + i] = (float)(magnitude * cos(position * t->frequencies[i]));
+            t->sin[row * n_pairs + i] = (float)(magnitude * sin(position * t->frequencies[i]));
         }
     }
 }
@@ -111,12 +131,12 @@ static void rotate_rows(const struct cpu_row_job *job, uint32_t first, uint32_t 
     }
 }
 
-void cpu_rope(struct backend *be, struct backend_activation *x, uint32_t n_heads,
-              uint32_t head_dim, const struct backend_rope_params *params)
+void cpu_rope(struct backend *be, struct backend_activation *x, uint32_t n_heads, uint32_t head_dim,
+              const struct backend_rope_params *params)
 {
     struct cpu *cpu = (struct cpu *)be;
     assert(x->width == n_heads * head_dim && params->n_dims <= head_dim);
-    assert(params->n_dims <= 2 * CPU_ROPE_MAX_PAIRS);
+    assert(params->n_dims <= 2 * CPU_ROPE_MAX_PAIRS && params->magnitude > 0);
     const struct rope_job job = {find_table(cpu, params), x->data, n_heads, head_dim, params->kind};
     cpu_run_rows(cpu, cpu->n_rows, x->width, rotate_rows, &job);
 }
