@@ -150,14 +150,16 @@ INLINE void group_mxfp4(struct group *g, const uint8_t *p)
 INLINE __m256 affine_floats(const struct kernels_affine *w, const uint16_t *p, size_t n,
                             __m256i blocks)
 {
-    uint16_t h[8] = {0};
-    if (n == 8)
-        memcpy(h, p, 16);
-    else if (n == 4)
-        memcpy(h, p, 8);
-    else
+    __m128i v;
+    if (n == 8) {
+        v = _mm_loadu_si128((const __m128i *)p);
+    } else if (n == 4) {
+        v = _mm_loadl_epi64((const __m128i *)p);
+    } else {
+        uint16_t h[8] = {0};
         memcpy(h, p, n * sizeof *h);
-    __m128i v = _mm_loadu_si128((const __m128i *)h);
+        v = _mm_loadu_si128((const __m128i *)h);
+    }
     __m256 f = w->bf16 ? _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16))
                        : _mm256_cvtph_ps(v);
     return _mm256_permutevar8x32_ps(f, blocks);
