@@ -1,0 +1,146 @@
+/* The promise for every weight type on every tier that runs here: a row's products are the same
+ * bits alone, in any chunk of a batch, beside any neighbours, on one thread or several, and whether
+ * the outputs share a pass. Odd numbers of outputs, widths of odd numbers of blocks. */
+#include "fixture.h"
+
+enum { ROWS = 29, MAX_WIDTH = 5 * 256, MAX_OUT = 35 };
+
+static const enum quant_type types[] = {
+#define X(name, number, elements, bytes) QUANT_##name,
+    QUANT_TYPES(X)
+#undef X
+};
+enum { N_TYPES = sizeof types / sizeof *types };
+
+static float x[ROWS * MAX_WIDTH], alone[ROWS * MAX_OUT], got[ROWS * MAX_OUT];
+
+/* One matrix on one backend, to be multiplied as the checks like. */
+struct subject {
+    const struct weights_tensor *w;
+    struct backend *be;
+    struct backend_activation *in, *out, *beside;
+    const struct weights_tensor *neighbour; /* another output of the same pass, or NULL */
+    bool logits;
+};
+
+/* y[i] = the products of row order[i] of x, for n rows in one batch. */
+static void multiply(const struct subject *s, const uint32_t *order, uint32_t n, float *y)
+{
+    struct backend_row rows[ROWS];
+    struct backend_sequence sequence = {NULL, 0};
+    const struct backend_batch batch = {rows, n, &sequence, 1};
+    const size_t width = s->w->shape[0], n_out = s->w->shape[1];
+    for (uint32_t i = 0; i < n; i++) {
+        rows[i] = (struct backend_row){0, (int32_t)i, 0, true};
+        memcpy(s->in->data + i * width, x + order[i] * width, width * sizeof *x);
+    }
+    s->be->ops->begin(s->be, &batch);
+    if (s->logits) {
+        s->be->ops->logits(s->be, s->in, s->w, y);
+    } else {
+        const struct backend_linear outputs[] = {{s->neighbour, NULL, s->beside},
+                                                 {s->w, NULL, s->out}};
+        const uint32_t first = s->neighbour ? 0 : 1;
+        s->be->ops->linear(s->be, s->in, outputs + first, 2 - first);
+        memcpy(y, s->out->data, n * n_out * sizeof *y);
+    }
+    s->be->ops->end(s->be);
+}
+
+/* All rows in chunks of `chunk`, forwards or backwards, against `alone`. */
+static void check_chunks(const struct subject *s, uint32_t chunk, bool backwards, const char *what)
+{
+    const size_t n_out = s->w->shape[1];
+    uint32_t order[ROWS];
+    for (uint32_t i = 0; i < ROWS; i++)
+        order[i] = backwards ? ROWS - 1 - i : i;
+    for (uint32_t i = 0; i < ROWS; i += chunk)
+        multiply(s, order + i, ROWS - i < chunk ? ROWS - i : chunk, got + i * n_out);
+    for (uint32_t i = 0; i < ROWS; i++)
+        fixture_assert_same(alone + order[i] * n_out, got + i * n_out, n_out, what);
+}
+
+static void check_matrix(const struct weights_tensor *w, const struct weights_tensor *neighbour,
+                         const char *tier, bool logits)
+{
+    static const uint32_t chunks[] = {1, 2, 3, 4, 5, 7, 9, 13, 28, ROWS};
+    const size_t width = w->shape[0], n_out = w->shape[1];
+    char what[96];
+    for (uint32_t n_threads = 1; n_threads <= 3; n_threads++) {
+        struct subject s = {.w = w, .be = fixture_backend(n_threads, tier), .logits = logits};
+        s.in = fixture_activation(s.be, (uint32_t)width);
+        s.out = fixture_activation(s.be, (uint32_t)n_out);
+        s.beside = fixture_activation(s.be, (uint32_t)neighbour->shape[1]);
+        for (uint32_t i = 0; i < ROWS && n_threads == 1; i++)
+            multiply(&s, &i, 1, alone + i * n_out);
+        for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+            s.neighbour = i % 2 ? neighbour : NULL;
+            snprintf(what, sizeof what, "%s%s, tier %s, %zu x %zu, %u threads, chunks of %u",
+                     quant_traits(w->type)->name, logits ? " logits" : "", tier, n_out, width,
+                     n_threads, chunks[i]);
+            check_chunks(&s, chunks[i], i % 3 == 1, what);
+        }
+        s.be->ops->destroy(s.be);
+    }
+}
+
+static void check_type(enum quant_type type, enum quant_type other, const char *tier)
+{
+    static const uint64_t n_blocks[] = {1, 3, 5}, n_out[] = {1, 17, MAX_OUT};
+    const uint64_t unit = quant_traits(type)->block_elements;
+    for (size_t i = 0; i < 3; i++) {
+        uint64_t width = unit == 1 ? 1 + 32 * i * n_blocks[i] : unit * n_blocks[i];
+        struct weights_tensor w = fixture_tensor(type, width, n_out[i]);
+        if (width % quant_traits(other)->block_elements)
+            other = width % 32 ? QUANT_F32 : QUANT_Q8_0;
+        struct weights_tensor neighbour = fixture_tensor(other, width, 23);
+        check_matrix(&w, &neighbour, tier, false);
+        check_matrix(&w, &neighbour, tier, true);
+        free((void *)w.data);
+        free((void *)neighbour.data);
+    }
+}
+
+static void every_type_has_the_same_bits_everywhere(void **state)
+{
+    (void)state;
+    fixture_fill(x, ROWS * MAX_WIDTH);
+    for (size_t tier = 0; tier < kernels_n_tiers(); tier++)
+        for (size_t i = 0; i < N_TYPES && kernels_tier_runs(tier); i++)
+            check_type(types[i], types[(i + 1) % N_TYPES], kernels_tier_name(tier));
+}
+
+/* And the same in all tiers, for products: the order of additions is the formats'. */
+static void products_are_the_same_in_every_tier(void **state)
+{
+    (void)state;
+    enum { WIDTH = 768 };
+    static float expected[ROWS * MAX_OUT];
+    uint32_t order[ROWS];
+    for (uint32_t i = 0; i < ROWS; i++)
+        order[i] = i;
+    for (size_t i = 0; i < N_TYPES; i++) {
+        struct weights_tensor w = fixture_tensor(types[i], WIDTH, MAX_OUT);
+        for (size_t tier = 0; tier < kernels_n_tiers(); tier++) {
+            if (!kernels_tier_runs(tier))
+                continue;
+            struct subject s = {.w = &w, .be = fixture_backend(2, kernels_tier_name(tier))};
+            s.in = fixture_activation(s.be, WIDTH);
+            s.out = fixture_activation(s.be, MAX_OUT);
+            multiply(&s, order, ROWS, tier ? got : expected);
+            if (tier)
+                fixture_assert_same(expected, got, ROWS * MAX_OUT, quant_traits(types[i])->name);
+            s.be->ops->destroy(s.be);
+        }
+        free((void *)w.data);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_type_has_the_same_bits_everywhere),
+        cmocka_unit_test(products_are_the_same_in_every_tier),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
