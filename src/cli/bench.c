@@ -130,18 +130,19 @@ static uint32_t n_tokens_of(const struct bench_options *o)
     uint32_t longest = largest(&o->prompts);
     if (largest(&o->generations) > longest)
         longest = largest(&o->generations);
-    longest += largest(&o->depths); /* each is far below 2^31 */
-    return longest < o->batch ? o->batch : longest;
+    return longest + largest(&o->depths); /* each is far below 2^31 */
 }
 
 static bool set_up(struct bench *b, struct error *err)
 {
     const struct bench_options *o = b->options;
     const struct model_info *info = model_info(b->loaded.model);
-    const uint32_t n_tokens = n_tokens_of(o);
+    uint32_t n_tokens = n_tokens_of(o);
     if (n_tokens > info->n_ctx_train)
         return error_set(err, ERROR_USAGE, "%u tokens: this model was made for %u", n_tokens,
                          info->n_ctx_train);
+    if (n_tokens < o->batch)
+        n_tokens = o->batch;
     b->n_pages = (n_tokens + BACKEND_PAGE_TOKENS - 1) / BACKEND_PAGE_TOKENS;
     const struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim,
                                            b->n_pages};

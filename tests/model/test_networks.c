@@ -1,9 +1,11 @@
-/* The networks on a tiny model: what fused files, windows and RoPE's scalings are, said through
+/* The networks on a tiny model: against logits that were computed from the papers
+ * (scripts/golden_networks.py), and what fused files, windows and RoPE's scalings are, said through
  * other files that must give the same bits. */
 #include "backend/cpu/cpu.h"
 #include "model/model.h"
 #include "support/tiny_model.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +13,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+/* Logits have a deviation of about 5; keys and values may round differently to 16 bits. */
+#define TOLERANCE 0.02
 
 enum { N_TOKENS = 100, N_PAIRS = TINY_HEAD_DIM / 2, N_ORIGINAL = 128 };
 
@@ -123,6 +128,69 @@ static void longrope_with_its_magnitude(struct gguf_builder *g)
     longrope_without_magnitude(g);
     gguf_builder_f32(g, "phi3.rope.scaling.attn_factor",
                      (float)sqrt(1 + log((double)TINY_CONTEXT / N_ORIGINAL) / log(N_ORIGINAL)));
+}
+
+static void linear_by_4(struct gguf_builder *g)
+{
+    gguf_builder_string(g, "qwen2.rope.scaling.type", "linear");
+    gguf_builder_f32(g, "qwen2.rope.scaling.factor", 4);
+}
+
+static void yarn_by_4(struct gguf_builder *g)
+{
+    gguf_builder_string(g, "qwen2.rope.scaling.type", "yarn");
+    gguf_builder_f32(g, "qwen2.rope.scaling.factor", 4);
+    gguf_builder_u32(g, "qwen2.rope.scaling.original_context_length", N_ORIGINAL);
+}
+
+static void check_logits(const char *name, const float *logits, const json_t *golden)
+{
+    const json_t *positions = json_object_get(golden, "positions");
+    const json_t *tokens = json_object_get(golden, "tokens");
+    const json_t *rows = json_object_get(json_object_get(golden, "cases"), name);
+    assert_int_equal(json_array_size(rows), json_array_size(positions));
+    assert_true(json_array_size(tokens) > 0);
+    for (size_t p = 0; p < json_array_size(positions); p++) {
+        json_int_t position = json_integer_value(json_array_get(positions, p));
+        for (size_t t = 0; t < json_array_size(tokens); t++) {
+            json_int_t token = json_integer_value(json_array_get(tokens, t));
+            double truth = json_number_value(json_array_get(json_array_get(rows, p), t));
+            double ours = (double)logits[position * TINY_VOCAB + token];
+            if (!(fabs(ours - truth) < TOLERANCE))
+                fail_msg("%s, position %d, token %d: %f, not %f", name, (int)position, (int)token,
+                         ours, truth);
+        }
+    }
+}
+
+static void logits_are_those_of_the_papers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *architecture;
+        void (*more)(struct gguf_builder *);
+        uint32_t n_ctx;
+    } cases[] = {
+        {"llama", "llama", NULL, 0},
+        {"qwen2", "qwen2", NULL, 0},
+        {"linear", "qwen2", linear_by_4, 0},
+        {"llama3", "llama", short_factors, 0},
+        {"yarn", "qwen2", yarn_by_4, 0},
+        {"longrope-short", "phi3", longrope_without_magnitude, N_ORIGINAL},
+        {"longrope-long", "phi3", longrope_without_magnitude, 0},
+    };
+    json_error_t err;
+    json_t *golden = json_load_file(GOLDEN_DIR "/networks.json", 0, &err);
+    if (!golden)
+        fail_msg("%s", err.text);
+    assert_int_equal(json_object_size(json_object_get(golden, "cases")),
+                     sizeof cases / sizeof *cases);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        float *logits = logits_of(cases[i].architecture, cases[i].more, cases[i].n_ctx);
+        check_logits(cases[i].name, logits, golden);
+        free(logits);
+    }
+    json_decref(golden);
 }
 
 static void fused_matrices_are_their_parts(void **state)
@@ -252,6 +320,7 @@ static void a_window_that_is_never_full_is_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_are_those_of_the_papers),
         cmocka_unit_test(fused_matrices_are_their_parts),
         cmocka_unit_test(longrope_chooses_its_factors_by_the_context),
         cmocka_unit_test(longrope_computes_a_magnitude_that_is_not_stated),
