@@ -257,6 +257,8 @@ void check_x_init(struct check_x *x, const struct kernels *k, const float *float
     x->q = check_alloc(n * 32);
     x->d = check_alloc(n * sizeof *x->d);
     x->s = check_alloc(n * sizeof *x->s);
+    x->e = check_alloc(n * sizeof *x->e);
+    x->v = check_alloc(n * sizeof *x->v);
     for (int h = 0; h < 2; h++) {
         x->half[h] = check_alloc(n * sizeof(int32_t));
         x->c[h] = check_alloc(n * sizeof(int32_t));
@@ -273,6 +275,7 @@ void check_x_init(struct check_x *x, const struct kernels *k, const float *float
                                      {x->half[0] + first, x->half[1] + first}, strand, step};
         k->quantize(floats + t * n_blocks * 32, n_blocks, &out);
     }
+    kernels_scale_parts(x->d, n, x->e, x->v);
 }
 
 void check_x_correct(struct check_x *x, size_t n, enum kernels_form form, int32_t offset)
@@ -297,7 +300,7 @@ struct kernels_tile_x check_x_tile(const struct check_x *x, size_t t)
 {
     size_t p = t * x->n_places;
     return (struct kernels_tile_x){x->q + p * 32, x->d + p, x->s + p, {x->c[0] + p, x->c[1] + p},
-                                   {x->sh[0] + p, x->sh[1] + p}};
+                                   {x->sh[0] + p, x->sh[1] + p}, x->e + p, x->v + p};
 }
 
 void check_x_deinit(struct check_x *x)
@@ -305,6 +308,8 @@ void check_x_deinit(struct check_x *x)
     free(x->q);
     free(x->d);
     free(x->s);
+    free(x->e);
+    free(x->v);
     for (int h = 0; h < 2; h++) {
         free(x->half[h]);
         free(x->c[h]);
