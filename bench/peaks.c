@@ -3,7 +3,7 @@
  * disturbs little; the clock is measured beside, which tells whether a figure is the whole. */
 #include "kernels/peaks.h"
 
-#include "backend/cpu/pool.h"
+#include "backend/cpu/cores.h"
 #include "base/clock.h"
 
 #include <getopt.h>
@@ -296,7 +296,9 @@ static bool parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {pool_physical_cores(), (size_t)1 << 30, 0.3, false};
+    struct cores cores;
+    cores_find(&cores);
+    struct options o = {cores.n, (size_t)1 << 30, 0.3, false};
     if (parse(argc, argv, &o))
         return measure(&o);
     print_usage(stderr);

@@ -89,16 +89,26 @@ static void choose_sampling(struct loaded *l, const struct loaded_options *o)
         s->seed = (uint64_t)time(NULL);
 }
 
+static bool open_backend(struct loaded *l, const struct loaded_options *o, struct error *err)
+{
+    const char *tier = getenv("PENSIEVE_CPU");
+    bool from_environment = !o->cpu && tier && *tier;
+    const struct backend_cpu_options cpu = {
+        .n_threads = o->n_threads, .tier = from_environment ? tier : o->cpu, .pin = o->pin};
+    l->backend = backend_cpu_create(&cpu, err);
+    if (!l->backend && from_environment)
+        return error_prefix(err, "PENSIEVE_CPU");
+    return l->backend;
+}
+
 static bool open_model(struct loaded *l, const struct loaded_options *o, struct error *err)
 {
-    const struct backend_cpu_options cpu = {.n_threads = o->n_threads, .tier = o->cpu};
     if (!find_file(l, o->model, err))
         return false;
     l->weights = weights_open(l->path, err);
     if (!l->weights)
         return error_prefix(err, "%s", l->path);
-    l->backend = backend_cpu_create(&cpu, err);
-    if (!l->backend)
+    if (!open_backend(l, o, err))
         return false;
     const struct model_options options = {.n_ctx = o->n_ctx};
     l->model = model_create(l->weights, l->backend, &options, err);

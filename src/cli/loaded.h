@@ -17,7 +17,8 @@
 
 struct loaded_options {
     const char *model; /* path or name; NULL: what the store prefers */
-    const char *cpu;   /* tier; NULL: the best */
+    const char *cpu;   /* tier; NULL: $PENSIEVE_CPU, else the best */
+    bool pin;          /* threads stay on their cores */
     uint32_t n_threads, n_ctx;
     bool has_temperature, has_top_p, has_seed;
     float temperature, top_p;
@@ -54,7 +55,10 @@ void loaded_close(struct loaded *l);
     {"threads", 't', OPTION_UINT, &load.n_threads, NULL, 1, 1024, "N",                             \
      "threads that compute (default: the physical cores)"},                                        \
     {"cpu", 0, OPTION_TEXT, &load.cpu, NULL, 0, 0, "TIER",                                         \
-     "instruction set to use (default: the best this CPU has;\nsee pensieve --version)"}
+     "instruction set to use (default: $PENSIEVE_CPU, else the\nbest this CPU has; see pensieve "  \
+     "--version)"},                                                                                \
+    {"pin", 0, OPTION_FLAG, &load.pin, NULL, 0, 0, NULL,                                           \
+     "keep each thread on a core of its own; for a machine that\ndoes nothing else"}
 
 #define LOADED_SAMPLING_ROWS                                                                       \
     {"ctx", 'c', OPTION_UINT, &load.n_ctx, NULL, 16, 1 << 24, "N",                                 \

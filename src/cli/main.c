@@ -27,7 +27,8 @@ static void print_help(FILE *to)
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].about);
     fputs("\n  --version  version, CPU tiers and libraries\n"
-          "  --help     this; pensieve COMMAND --help tells more\n",
+          "  --help     this; pensieve COMMAND --help tells more\n\n"
+          "PENSIEVE_CPU names the instruction set to use where --cpu does not (see --version).\n",
           to);
 }
 

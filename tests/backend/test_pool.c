@@ -1,4 +1,5 @@
 /* The thread pool: every task once, whatever comes between jobs, and no work when there is none. */
+#include "backend/cpu/cores.h"
 #include "fixture.h"
 
 #include <stdatomic.h>
@@ -33,7 +34,7 @@ static void every_task_is_done_once(void **state)
     (void)state;
     struct error err;
     for (uint32_t n_threads = 1; n_threads <= 4; n_threads++) {
-        struct pool *p = pool_create(n_threads, &err);
+        struct pool *p = pool_create(n_threads, false, &err);
         assert_non_null(p);
         assert_int_equal(pool_n_threads(p), n_threads);
         for (uint32_t i = 0; i < 3000; i++) {
@@ -65,7 +66,7 @@ static void sleeping_workers_wake_for_a_job(void **state)
 {
     (void)state;
     struct error err;
-    struct pool *p = pool_create(4, &err);
+    struct pool *p = pool_create(4, false, &err);
     for (int i = 0; i < 5; i++) {
         struct meeting m = {0, 4};
         usleep(10000); /* all asleep */
@@ -87,7 +88,7 @@ static void an_idle_pool_uses_no_cpu(void **state)
 {
     (void)state;
     struct error err;
-    struct pool *p = pool_create(4, &err);
+    struct pool *p = pool_create(4, false, &err);
     run_and_check(p, 100);
     usleep(20000);
     double before = cpu_seconds();
@@ -97,18 +98,54 @@ static void an_idle_pool_uses_no_cpu(void **state)
     pool_destroy(p);
 }
 
+static void sleep_task(void *context, uint32_t i, uint32_t thread)
+{
+    (void)context;
+    (void)thread;
+    if (i == 0)
+        usleep(200000);
+}
+
+/* As when another process has the core of a thread that is in the middle of its task. */
+static void a_held_up_task_costs_no_cpu(void **state)
+{
+    (void)state;
+    struct error err;
+    struct pool *p = pool_create(4, false, &err);
+    run_and_check(p, 100);
+    double before = cpu_seconds();
+    pool_run(p, 50, sleep_task, NULL);
+    assert_true(cpu_seconds() - before < 0.01);
+    run_and_check(p, 100);
+    pool_destroy(p);
+}
+
+static void pinned_threads_do_the_same(void **state)
+{
+    (void)state;
+    struct error err;
+    struct pool *p = pool_create(3, true, &err);
+    for (uint32_t i = 0; i < 100; i++)
+        run_and_check(p, i);
+    pool_destroy(p);
+}
+
 static void pools_end_at_once(void **state)
 {
     (void)state;
     struct error err;
     pool_destroy(NULL);
     for (int i = 0; i < 50; i++) {
-        struct pool *p = pool_create(3, &err);
+        struct pool *p = pool_create(3, false, &err);
         if (i % 2)
             run_and_check(p, 5);
         pool_destroy(p);
     }
-    assert_true(pool_physical_cores() >= 1);
+    struct cores cores;
+    cores_find(&cores);
+    struct pool *p = pool_create(0, false, &err);
+    assert_int_equal(pool_n_threads(p), cores.n);
+    pool_destroy(p);
 }
 
 int main(void)
@@ -117,7 +154,9 @@ int main(void)
         cmocka_unit_test(every_task_is_done_once),
         cmocka_unit_test(sleeping_workers_wake_for_a_job),
         cmocka_unit_test(an_idle_pool_uses_no_cpu),
+        cmocka_unit_test(a_held_up_task_costs_no_cpu),
         cmocka_unit_test(pools_end_at_once),
+        cmocka_unit_test(pinned_threads_do_the_same), /* last: this thread stays pinned */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

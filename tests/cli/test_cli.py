@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 
 BINARY = sys.argv[1]
 COMMANDS = ["serve", "run", "pull", "list", "show", "tokenize", "bench"]
@@ -273,6 +274,40 @@ class WithModel(unittest.TestCase):
         self.assertEqual(p.wait(timeout=10), 1)
         self.assertIn(b"cannot write", p.stderr.read())
         p.stderr.close()
+
+    def test_the_tier_comes_from_the_option_or_the_environment(self):
+        args = ["bench", model_path(), "-p", "2", "-n", "1", "-b", "2", "-r", "1"]
+
+        def backend(*more):
+            r = run(*args, "--json", *more)
+            return r.stderr or json.loads(r.stdout)["backend"]
+
+        self.assertIn("cpu c, 1 thread", backend("--cpu", "c", "-t", "1", "--pin"))
+        with unittest.mock.patch.dict(os.environ, PENSIEVE_CPU="abacus"):
+            self.assertRegex(backend(), r"PENSIEVE_CPU: there is no CPU tier 'abacus'")
+            self.assertIn("cpu c, ", backend("--cpu", "c"))
+        with unittest.mock.patch.dict(os.environ, PENSIEVE_CPU="c"):
+            self.assertIn("cpu c, ", backend())
+        with unittest.mock.patch.dict(os.environ, PENSIEVE_CPU=""):
+            self.assertIn("cpu ", backend())
+
+    @unittest.skipUnless(os.path.exists("/proc/self/schedstat"), "the system does not tell")
+    def test_an_idle_server_uses_no_cpu(self):
+        def cpu_seconds(pid):
+            tasks = "/proc/%d/task/" % pid
+            ns = 0
+            for task in os.listdir(tasks):
+                with open(tasks + task + "/schedstat") as file:
+                    ns += int(file.read().split()[0])
+            return ns * 1e-9
+
+        with Serving("--threads", "4") as s:
+            for _ in range(2):  # as it started, and after an answer
+                time.sleep(0.5)
+                before = cpu_seconds(s.process.pid)
+                time.sleep(2)
+                self.assertLess(cpu_seconds(s.process.pid) - before, 0.005 * 2)
+                self.assertEqual(s.ask("POST", "/v1/messages", HI)[0], 200)
 
     def test_serve_says_three_lines_answers_and_stops(self):
         for number in [signal.SIGINT, signal.SIGTERM]:

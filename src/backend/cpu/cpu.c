@@ -273,7 +273,7 @@ struct backend *backend_cpu_create(const struct backend_cpu_options *options, st
     }
     cpu->base.ops = &cpu_ops;
     kernels_init(&cpu->kernels, tier);
-    cpu->pool = pool_create(options->n_threads ? options->n_threads : pool_physical_cores(), err);
+    cpu->pool = pool_create(options->n_threads, options->pin, err);
     if (!cpu->pool) {
         free(cpu);
         return NULL;

@@ -3,17 +3,15 @@
  * another job. */
 #include "backend/cpu/pool.h"
 
+#include "backend/cpu/cores.h"
 #include "base/clock.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
-    SPIN_NS = 50 * 1000, /* how long a worker watches for the next job before it sleeps */
+    SPIN_NS = 50 * 1000, /* how long a thread watches for what it waits for before it sleeps */
     SPINS_PER_LOOK = 64, /* pauses between two looks at the clock */
 };
 
@@ -28,12 +26,17 @@ struct pool {
     _Alignas(64) _Atomic uint64_t ticket;
     _Alignas(64) _Atomic uint32_t n_done;
     _Alignas(64) _Atomic uint32_t n_asleep;
+    _Atomic bool caller_sleeps;
     _Atomic(void (*)(void *, uint32_t, uint32_t)) task;
     _Atomic(void *) context;
     _Atomic bool ends;
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    pthread_cond_t wake, done;
     uint32_t n_threads;
+    bool pin;
+    bool has_caller; /* whose core is set, with pin */
+    pthread_t caller;
+    struct cores cores;
     struct worker workers[POOL_MAX_THREADS]; /* [n_threads - 1] */
 };
 
@@ -50,6 +53,13 @@ static inline void pause_cpu(void)
 #endif
 }
 
+static void wake(struct pool *p, pthread_cond_t *sleepers)
+{
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(sleepers);
+    pthread_mutex_unlock(&p->lock);
+}
+
 /* Does tasks of whatever job is on, until it has none left. */
 static void work(struct pool *p, uint32_t thread)
 {
@@ -59,9 +69,32 @@ static void work(struct pool *p, uint32_t thread)
             continue;
         /* the job cannot end before this task does, so its fields are still its own */
         atomic_load(&p->task)(atomic_load(&p->context), ticket_next(t), thread);
-        atomic_fetch_add(&p->n_done, 1);
+        if (atomic_fetch_add(&p->n_done, 1) + 1 == ticket_n_tasks(t) &&
+            atomic_load(&p->caller_sleeps))
+            wake(p, &p->done);
         t = atomic_load(&p->ticket);
     }
+}
+
+/* Waits until the job's tasks are done. A worker that lost its core in the middle of a task gives
+ * the caller nothing to do for as long as other processes like: to watch all that time would use
+ * up the share of the machine that the work needs. */
+static void await_done(struct pool *p, uint32_t n_tasks)
+{
+    int64_t until = clock_now_ns() + SPIN_NS;
+    do {
+        for (int i = 0; i < SPINS_PER_LOOK; i++) {
+            if (atomic_load_explicit(&p->n_done, memory_order_acquire) == n_tasks)
+                return;
+            pause_cpu();
+        }
+    } while (clock_now_ns() < until);
+    pthread_mutex_lock(&p->lock);
+    atomic_store(&p->caller_sleeps, true);
+    while (atomic_load(&p->n_done) < n_tasks)
+        pthread_cond_wait(&p->done, &p->lock);
+    atomic_store(&p->caller_sleeps, false);
+    pthread_mutex_unlock(&p->lock);
 }
 
 /* Waits for a job other than `job`; false when the pool ends. */
@@ -95,16 +128,21 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-static void wake_all(struct pool *p)
+/* The caller may be another thread than the pool's maker. */
+static void pin_caller(struct pool *p)
 {
-    pthread_mutex_lock(&p->lock);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
+    if (p->has_caller && pthread_equal(p->caller, pthread_self()))
+        return;
+    p->has_caller = true;
+    p->caller = pthread_self();
+    cores_pin(&p->cores, 0, p->caller);
 }
 
 void pool_run(struct pool *p, uint32_t n_tasks,
               void (*task)(void *context, uint32_t i, uint32_t thread), void *context)
 {
+    if (p->pin)
+        pin_caller(p);
     if (n_tasks <= 1 || p->n_threads == 1) {
         for (uint32_t i = 0; i < n_tasks; i++)
             task(context, i, 0);
@@ -116,25 +154,25 @@ void pool_run(struct pool *p, uint32_t n_tasks,
     uint64_t job = (ticket_job(atomic_load(&p->ticket)) + 1) & 0xffffff;
     atomic_store(&p->ticket, job << 40 | (uint64_t)n_tasks << 20);
     if (atomic_load(&p->n_asleep))
-        wake_all(p);
+        wake(p, &p->wake);
     work(p, 0);
-    for (uint32_t i = 1; atomic_load(&p->n_done) < n_tasks; i++) {
-        pause_cpu();
-        if (i % 4096 == 0) /* a worker lost its core in the middle of a task: give it this one */
-            sched_yield();
-    }
+    await_done(p, n_tasks);
 }
 
-struct pool *pool_create(uint32_t n_threads, struct error *err)
+struct pool *pool_create(uint32_t n_threads, bool pin, struct error *err)
 {
     struct pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
     if (!p) {
         error_set(err, ERROR_NO_MEMORY, "out of memory for the threads");
         return NULL;
     }
-    *p = (struct pool){.n_threads = 1};
+    *p = (struct pool){.n_threads = 1, .pin = pin};
+    cores_find(&p->cores);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
+    pthread_cond_init(&p->done, NULL);
+    if (!n_threads)
+        n_threads = p->cores.n;
     if (n_threads > POOL_MAX_THREADS)
         n_threads = POOL_MAX_THREADS;
     for (uint32_t i = 1; i < n_threads; i++) {
@@ -145,6 +183,8 @@ struct pool *pool_create(uint32_t n_threads, struct error *err)
             pool_destroy(p);
             return NULL;
         }
+        if (pin)
+            cores_pin(&p->cores, i, w->id);
         p->n_threads++;
     }
     return p;
@@ -157,9 +197,10 @@ void pool_destroy(struct pool *p)
     atomic_store(&p->ends, true);
     /* a job without tasks ends the watching, too */
     atomic_store(&p->ticket, ((ticket_job(atomic_load(&p->ticket)) + 1) & 0xffffff) << 40);
-    wake_all(p);
+    wake(p, &p->wake);
     for (uint32_t i = 1; i < p->n_threads; i++)
         pthread_join(p->workers[i - 1].id, NULL);
+    pthread_cond_destroy(&p->done);
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->lock);
     free(p);
@@ -168,39 +209,4 @@ void pool_destroy(struct pool *p)
 uint32_t pool_n_threads(const struct pool *p)
 {
     return p->n_threads;
-}
-
-/* ---- counting cores ---- */
-
-#ifdef __linux__
-/* The first CPU of the core that `cpu` belongs to, as the system tells, or `cpu` itself. */
-static int first_sibling(int cpu)
-{
-    char path[96];
-    int first = cpu;
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-    FILE *f = fopen(path, "r");
-    if (f) {
-        if (fscanf(f, "%d", &first) != 1)
-            first = cpu;
-        fclose(f);
-    }
-    return first;
-}
-#endif
-
-uint32_t pool_physical_cores(void)
-{
-#ifdef __linux__
-    cpu_set_t allowed, cores;
-    CPU_ZERO(&cores);
-    if (!sched_getaffinity(0, sizeof allowed, &allowed)) {
-        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-            if (CPU_ISSET(cpu, &allowed))
-                CPU_SET(first_sibling(cpu), &cores);
-        return CPU_COUNT(&cores) ? (uint32_t)CPU_COUNT(&cores) : 1;
-    }
-#endif
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (uint32_t)n : 1;
 }

@@ -1,19 +1,22 @@
 /* A few threads that do numbered tasks together. The caller takes part, tasks are claimed one by
  * one, so which thread does which is open and results must not depend on it. Between jobs the
- * workers watch for a few microseconds, then sleep. Knows nothing of what the tasks compute. */
+ * workers watch for a few microseconds, then sleep; so does the caller, once it has no task left.
+ * Knows nothing of what the tasks compute. */
 #ifndef PENSIEVE_BACKEND_CPU_POOL_H
 #define PENSIEVE_BACKEND_CPU_POOL_H
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct pool;
 
 enum { POOL_MAX_THREADS = 256, POOL_MAX_TASKS = (1 << 20) - 1 };
 
-/* n_threads counts the caller; at most POOL_MAX_THREADS. */
-struct pool *pool_create(uint32_t n_threads, struct error *err);
+/* n_threads counts the caller; at most POOL_MAX_THREADS; 0: the physical cores. `pin`: every thread
+ * stays on a core of its own, the caller from its first job on. */
+struct pool *pool_create(uint32_t n_threads, bool pin, struct error *err);
 void pool_destroy(struct pool *p);
 uint32_t pool_n_threads(const struct pool *p);
 
@@ -22,8 +25,5 @@ uint32_t pool_n_threads(const struct pool *p);
  * time. */
 void pool_run(struct pool *p, uint32_t n_tasks,
               void (*task)(void *context, uint32_t i, uint32_t thread), void *context);
-
-/* The machine's physical cores that this process may use; at least 1. */
-uint32_t pool_physical_cores(void);
 
 #endif
