@@ -21,8 +21,8 @@ struct sizes {
 
 struct bench_options {
     struct loaded_options load;
-    const char *prompts_text, *generations_text, *depths_text;
-    struct sizes prompts, generations, depths;
+    const char *prompts_text, *generations_text, *depths_text, *sequences_text, *mixed_text;
+    struct sizes prompts, generations, depths, sequences, mixed;
     uint32_t batch, repeats;
     bool is_json;
 };
@@ -30,12 +30,24 @@ struct bench_options {
 struct bench {
     const struct bench_options *options;
     struct loaded loaded;
-    struct backend_row *rows; /* [batch] */
-    uint32_t *pages;          /* [n_pages]: one sequence that owns them all */
-    uint32_t n_pages;
-    float *logits; /* [n_vocab] */
+    struct backend_row *rows;           /* [BACKEND_MAX_ROWS] */
+    struct backend_sequence *sequences; /* [n_sequences] */
+    uint32_t *pages;                    /* [n_sequences * n_pages]: each owns its own */
+    uint32_t n_sequences, n_pages;
+    float *logits; /* [n_sequences][n_vocab] */
     uint64_t random;
     json_t *results;
+};
+
+enum test_kind {
+    TEST_PROMPT,   /* n_tokens of one sequence, a batch in one step */
+    TEST_GENERATE, /* n_tokens of each of n_sequences, a token of each in one step */
+    TEST_MIXED,    /* one token of the first and n_tokens of the second sequence in one step */
+};
+
+struct test {
+    enum test_kind kind;
+    uint32_t n_tokens, depth, n_sequences;
 };
 
 struct figure {
@@ -52,29 +64,81 @@ static int32_t random_token(struct bench *b)
     return (int32_t)(b->random % model_info(b->loaded.model)->n_vocab);
 }
 
-/* n tokens from `position` on, `batch` in one step; logits of the last one only. */
-static void compute(struct bench *b, uint32_t position, uint32_t n, uint32_t batch)
+/* Adds n rows of a sequence to a step; its last one wants logits. */
+static uint32_t add_rows(struct bench *b, uint32_t n_rows, uint32_t sequence, uint32_t position,
+                         uint32_t n)
 {
-    const struct backend_sequence sequence = {b->pages, b->n_pages};
+    for (uint32_t i = 0; i < n; i++)
+        b->rows[n_rows + i] = (struct backend_row){.token = random_token(b),
+                                                   .position = (int32_t)(position + i),
+                                                   .sequence = sequence,
+                                                   .wants_logits = i + 1 == n};
+    return n_rows + n;
+}
+
+static void step(struct bench *b, uint32_t n_rows)
+{
+    const struct backend_batch batch = {b->rows, n_rows, b->sequences, b->n_sequences};
+    model_compute(b->loaded.model, &batch, b->logits);
+}
+
+/* n tokens of one sequence from `position` on; logits of the last one only. */
+static void compute_prompt(struct bench *b, uint32_t sequence, uint32_t position, uint32_t n)
+{
     for (uint32_t done = 0; done < n;) {
-        uint32_t n_rows = n - done < batch ? n - done : batch;
-        for (uint32_t i = 0; i < n_rows; i++)
-            b->rows[i] = (struct backend_row){.token = random_token(b),
-                                              .position = (int32_t)(position + done + i)};
+        uint32_t n_rows = n - done < b->options->batch ? n - done : b->options->batch;
+        add_rows(b, 0, sequence, position + done, n_rows);
         done += n_rows;
-        b->rows[n_rows - 1].wants_logits = done == n || batch == 1;
-        const struct backend_batch step = {b->rows, n_rows, &sequence, 1};
-        model_compute(b->loaded.model, &step, b->logits);
+        b->rows[n_rows - 1].wants_logits = done == n;
+        step(b, n_rows);
     }
 }
 
-static struct figure measure(struct bench *b, uint32_t depth, uint32_t n, uint32_t batch)
+static void generate(struct bench *b, const struct test *t)
+{
+    for (uint32_t i = 0; i < t->n_tokens; i++) {
+        uint32_t n_rows = 0;
+        for (uint32_t s = 0; s < t->n_sequences; s++)
+            n_rows = add_rows(b, n_rows, s, t->depth + i, 1);
+        step(b, n_rows);
+    }
+}
+
+enum { MIXED_STEPS = 16 };
+
+static void compute_mixed(struct bench *b, const struct test *t)
+{
+    for (uint32_t i = 0; i < MIXED_STEPS; i++) {
+        uint32_t n_rows = add_rows(b, 0, 0, t->depth + i, 1);
+        n_rows = add_rows(b, n_rows, 1, t->depth + i * t->n_tokens, t->n_tokens);
+        b->rows[n_rows - 1].wants_logits = false; /* in the middle of its prompt */
+        step(b, n_rows);
+    }
+}
+
+/* Does the test once and returns how many tokens that were. */
+static uint32_t run(struct bench *b, const struct test *t)
+{
+    switch (t->kind) {
+    case TEST_PROMPT:
+        compute_prompt(b, 0, t->depth, t->n_tokens);
+        return t->n_tokens;
+    case TEST_GENERATE:
+        generate(b, t);
+        return t->n_tokens * t->n_sequences;
+    default:
+        compute_mixed(b, t);
+        return MIXED_STEPS * (1 + t->n_tokens);
+    }
+}
+
+static struct figure measure(struct bench *b, const struct test *t)
 {
     double speeds[MAX_REPEATS], sum = 0, squares = 0;
     uint32_t repeats = b->options->repeats;
     for (uint32_t r = 0; r < repeats; r++) {
         int64_t start = clock_now_ns();
-        compute(b, depth, n, batch);
+        uint32_t n = run(b, t);
         speeds[r] = n / ((double)(clock_now_ns() - start) / 1e9);
         sum += speeds[r];
     }
@@ -85,32 +149,39 @@ static struct figure measure(struct bench *b, uint32_t depth, uint32_t n, uint32
     return f;
 }
 
-static void report(struct bench *b, const char *kind, uint32_t n, uint32_t depth, struct figure f)
+static void report(struct bench *b, const struct test *t)
 {
+    static const char *const names[] = {"prompt", "generate", "mixed"};
+    const char *name = names[t->kind];
+    const struct figure f = measure(b, t);
     json_array_append_new(b->results,
-                          json_pack("{s:s, s:I, s:I, s:f, s:f}", "test", kind, "tokens",
-                                    (json_int_t)n, "depth", (json_int_t)depth, "tokens_per_second",
+                          json_pack("{s:s, s:I, s:I, s:I, s:f, s:f}", "test", name, "tokens",
+                                    (json_int_t)t->n_tokens, "depth", (json_int_t)t->depth,
+                                    "sequences", (json_int_t)t->n_sequences, "tokens_per_second",
                                     f.mean, "deviation", f.deviation));
     if (b->options->is_json)
         return;
-    printf("%-10s %8u %8u %10.2f +- %.2f\n", kind, n, depth, f.mean, f.deviation);
+    printf("%-10s %8u %8u %10u %10.2f +- %.2f\n", name, t->n_tokens, t->depth, t->n_sequences,
+           f.mean, f.deviation);
     fflush(stdout);
 }
 
 static void run_all(struct bench *b)
 {
     const struct bench_options *o = b->options;
-    compute(b, 0, o->batch, o->batch); /* warms up: maps pages, wakes workers */
+    compute_prompt(b, 0, 0, o->batch); /* warms up: maps pages, wakes workers */
     for (uint32_t d = 0; d < o->depths.n; d++) {
-        uint32_t depth = o->depths.at[d];
-        if (depth)
-            compute(b, 0, depth, o->batch);
+        const uint32_t depth = o->depths.at[d];
+        for (uint32_t s = 0; depth && s < b->n_sequences; s++)
+            compute_prompt(b, s, 0, depth);
         for (uint32_t i = 0; i < o->prompts.n; i++)
-            report(b, "prompt", o->prompts.at[i], depth,
-                   measure(b, depth, o->prompts.at[i], o->batch));
+            report(b, &(struct test){TEST_PROMPT, o->prompts.at[i], depth, 1});
         for (uint32_t i = 0; i < o->generations.n; i++)
-            report(b, "generate", o->generations.at[i], depth,
-                   measure(b, depth, o->generations.at[i], 1));
+            for (uint32_t s = 0; s < o->sequences.n; s++)
+                report(b, &(struct test){TEST_GENERATE, o->generations.at[i], depth,
+                                         o->sequences.at[s]});
+        for (uint32_t i = 0; i < o->mixed.n; i++)
+            report(b, &(struct test){TEST_MIXED, o->mixed.at[i], depth, 2});
     }
 }
 
@@ -130,6 +201,8 @@ static uint32_t n_tokens_of(const struct bench_options *o)
     uint32_t longest = largest(&o->prompts);
     if (largest(&o->generations) > longest)
         longest = largest(&o->generations);
+    if (largest(&o->mixed) * MIXED_STEPS > longest)
+        longest = largest(&o->mixed) * MIXED_STEPS;
     return longest + largest(&o->depths); /* each is far below 2^31 */
 }
 
@@ -144,26 +217,33 @@ static bool set_up(struct bench *b, struct error *err)
     if (n_tokens < o->batch)
         n_tokens = o->batch;
     b->n_pages = (n_tokens + BACKEND_PAGE_TOKENS - 1) / BACKEND_PAGE_TOKENS;
+    b->n_sequences = largest(&o->sequences);
+    if (o->mixed.n && b->n_sequences < 2)
+        b->n_sequences = 2;
     const struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim,
-                                           b->n_pages};
+                                           b->n_pages * b->n_sequences};
     struct backend *be = b->loaded.backend;
     if (!be->ops->kv_init(be, &shape, err))
         return false;
-    b->rows = calloc(o->batch, sizeof *b->rows);
-    b->pages = calloc(b->n_pages, sizeof *b->pages);
-    b->logits = calloc(info->n_vocab, sizeof *b->logits);
+    b->rows = calloc(BACKEND_MAX_ROWS, sizeof *b->rows);
+    b->sequences = calloc(b->n_sequences, sizeof *b->sequences);
+    b->pages = calloc((size_t)b->n_pages * b->n_sequences, sizeof *b->pages);
+    b->logits = calloc((size_t)info->n_vocab * b->n_sequences, sizeof *b->logits);
     b->results = json_array();
     b->random = 88172645463325252u;
-    if (!b->rows || !b->pages || !b->logits || !b->results)
+    if (!b->rows || !b->sequences || !b->pages || !b->logits || !b->results)
         return error_set(err, ERROR_NO_MEMORY, "out of memory");
-    for (uint32_t i = 0; i < b->n_pages; i++)
+    for (uint32_t i = 0; i < b->n_pages * b->n_sequences; i++)
         b->pages[i] = i;
+    for (uint32_t s = 0; s < b->n_sequences; s++)
+        b->sequences[s] = (struct backend_sequence){b->pages + s * b->n_pages, b->n_pages};
     return true;
 }
 
 static void tear_down(struct bench *b)
 {
     free(b->rows);
+    free(b->sequences);
     free(b->pages);
     free(b->logits);
     json_decref(b->results);
@@ -177,7 +257,7 @@ static void print_head(const struct bench *b)
            info->architecture, (double)info->n_params / 1e9,
            (double)weights_file_bytes(b->loaded.weights) / 1e6,
            b->loaded.backend->ops->describe(b->loaded.backend), b->options->batch);
-    printf("%-10s %8s %8s %10s\n", "TEST", "TOKENS", "DEPTH", "TOKENS/S");
+    printf("%-10s %8s %8s %10s %10s\n", "TEST", "TOKENS", "DEPTH", "SEQUENCES", "TOKENS/S");
 }
 
 static void print_json(const struct bench *b)
@@ -217,7 +297,7 @@ static bool bench(const struct bench_options *o, struct error *err)
 /* ---- the command line ---- */
 
 /* "512,4096" */
-static bool parse_sizes(const char *text, struct sizes *out, uint32_t min)
+static bool parse_sizes(const char *text, struct sizes *out, uint32_t min, uint32_t max)
 {
     *out = (struct sizes){0};
     if (!*text)
@@ -225,7 +305,7 @@ static bool parse_sizes(const char *text, struct sizes *out, uint32_t min)
     for (;;) {
         char *end;
         unsigned long value = strtoul(text, &end, 10);
-        if (*text < '0' || *text > '9' || value < min || value > 1 << 24 || out->n == MAX_SIZES)
+        if (*text < '0' || *text > '9' || value < min || value > max || out->n == MAX_SIZES)
             return false;
         out->at[out->n++] = (uint32_t)value;
         if (!*end)
@@ -238,16 +318,28 @@ static bool parse_sizes(const char *text, struct sizes *out, uint32_t min)
 
 static bool parse_all_sizes(struct bench_options *o)
 {
-    static const char wrong[] = "--%s wants numbers and commas, not '%s'";
-    if (!parse_sizes(o->prompts_text, &o->prompts, 1))
-        cli_usage_error("bench", wrong, "prompt", o->prompts_text);
-    else if (!parse_sizes(o->generations_text, &o->generations, 1))
-        cli_usage_error("bench", wrong, "generate", o->generations_text);
-    else if (!parse_sizes(o->depths_text, &o->depths, 0) || !o->depths.n)
-        cli_usage_error("bench", wrong, "depth", o->depths_text);
-    else
-        return true;
-    return false;
+    enum { MAX_TOKENS = 1 << 24, MAX_SEQUENCES = 64, MAX_MIXED = BACKEND_MAX_ROWS - 1 };
+    const struct {
+        const char *option, *text;
+        struct sizes *out;
+        uint32_t min, max;
+        bool is_needed;
+    } lists[] = {
+        {"prompt", o->prompts_text, &o->prompts, 1, MAX_TOKENS, false},
+        {"generate", o->generations_text, &o->generations, 1, MAX_TOKENS, false},
+        {"depth", o->depths_text, &o->depths, 0, MAX_TOKENS, true},
+        {"sequences", o->sequences_text, &o->sequences, 1, MAX_SEQUENCES, true},
+        {"mixed", o->mixed_text, &o->mixed, 1, MAX_MIXED, false},
+    };
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        if (parse_sizes(lists[i].text, lists[i].out, lists[i].min, lists[i].max) &&
+            (lists[i].out->n || !lists[i].is_needed))
+            continue;
+        cli_usage_error("bench", "--%s wants numbers from %u to %u and commas, not '%s'",
+                        lists[i].option, lists[i].min, lists[i].max, lists[i].text);
+        return false;
+    }
+    return true;
 }
 
 static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code)
@@ -260,6 +352,10 @@ static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code
          "tokens to generate (default: 64; '': none)"},
         {"depth", 'd', OPTION_TEXT, &o->depths_text, NULL, 0, 0, "N,N",
          "tokens that stand before (default: 0)"},
+        {"sequences", 's', OPTION_TEXT, &o->sequences_text, NULL, 0, 0, "N,N",
+         "sequences that generate together (default: 1); their tokens\nare added up"},
+        {"mixed", 'm', OPTION_TEXT, &o->mixed_text, NULL, 0, 0, "N,N",
+         "steps of one generated token and N tokens of another\nsequence's prompt (default: none)"},
         {"batch", 'b', OPTION_UINT, &o->batch, NULL, 1, BACKEND_MAX_ROWS, "N",
          "prompt tokens in one step (default: 256, as serve)"},
         {"repeats", 'r', OPTION_UINT, &o->repeats, NULL, 1, MAX_REPEATS, "N",
@@ -292,6 +388,8 @@ int cli_bench(int argc, char **argv)
     struct bench_options o = {.prompts_text = "512",
                               .generations_text = "64",
                               .depths_text = "0",
+                              .sequences_text = "1",
+                              .mixed_text = "",
                               .batch = 256,
                               .repeats = 3};
     struct error err = {0};

@@ -96,7 +96,8 @@ class WithoutModel(unittest.TestCase):
         self.assert_usage_error("run")
         self.assert_usage_error("run", "--raw", "--system", "x", "model", "prompt")
         self.assert_usage_error("bench")
-        self.assert_usage_error("bench", "-p", "12,x", "model")
+        for option in [["-p", "12,x"], ["-s", "0"], ["-s", ""], ["-s", "65"], ["-m", "512"], ["-d", ""]]:
+            self.assert_usage_error("bench", *option, "model")
 
     def assert_failure(self, r, *words):
         self.assertEqual(r.returncode, 1, r)
@@ -393,6 +394,11 @@ class WithModel(unittest.TestCase):
             [("prompt", 32, 0), ("generate", 4, 0), ("prompt", 32, 16), ("generate", 4, 16)],
         )
         self.assertTrue(all(t["tokens_per_second"] > 0 for t in results))
+        r = run("bench", model_path(), "-p", "", "-n", "2", "-s", "1,3", "-m", "9", "-r", "1", "--json")
+        self.assertEqual(
+            [(t["test"], t["tokens"], t["sequences"]) for t in json.loads(r.stdout)["results"]],
+            [("generate", 2, 1), ("generate", 2, 3), ("mixed", 9, 2)],
+        )
         self.assertIn("generate", run("bench", model_path(), "-p", "", "-n", "2", "-r", "1").stdout)
         self.assertEqual(run("bench", model_path(), "-p", "1000000").returncode, 2)
 
