@@ -45,8 +45,8 @@ struct backend_batch {
     uint32_t n_sequences;
 };
 
-/* The shape of the KV memory: every page holds n_layers * 2 * n_kv_heads * P * head_dim values
- * (f16). */
+/* The shape of the KV memory: every page holds n_layers * 2 * n_kv_heads * P * head_dim values of
+ * 16 bits. */
 struct backend_kv_shape {
     uint32_t n_layers, n_kv_heads, head_dim;
     uint32_t n_pages; /* the pool's hard budget; memory is touched when a page is first written */
@@ -55,6 +55,12 @@ struct backend_kv_shape {
 enum backend_rope {
     BACKEND_ROPE_PAIRS,  /* rotates (x[2i], x[2i+1]): llama in GGUF order */
     BACKEND_ROPE_HALVES, /* rotates (x[i], x[i + n/2]): qwen2, phi3, gemma ("neox") */
+};
+
+struct backend_attend_params {
+    uint32_t n_heads; /* a multiple of n_kv_heads */
+    float scale;      /* of the scores, before softmax; above 0 */
+    uint32_t window;  /* a row sees so many positions, its own the last; 0: all */
 };
 
 /* YaRN (Peng et al. 2023, arXiv:2309.00071): pairs that turn more than beta_fast times within the
@@ -123,10 +129,9 @@ struct backend_ops {
     /* Writes k and v [n_rows][n_kv_heads * head_dim] to the rows' pages in this layer. */
     void (*kv_store)(struct backend *be, uint32_t layer, const struct backend_activation *k,
                      const struct backend_activation *v);
-    /* Causal attention over the sequence's pages: out, q [n_rows][n_heads * head_dim];
-     * scores are scaled by `scale` before softmax. n_heads is a multiple of n_kv_heads. */
+    /* Causal attention over the sequence's pages: out, q [n_rows][n_heads * head_dim]. */
     void (*attend)(struct backend *be, uint32_t layer, const struct backend_activation *q,
-                   uint32_t n_heads, float scale, struct backend_activation *out);
+                   const struct backend_attend_params *params, struct backend_activation *out);
     /* x += y */
     void (*add)(struct backend *be, struct backend_activation *x,
                 const struct backend_activation *y);

@@ -2,11 +2,9 @@
  * once here. Every tier starts as the scalar reference and overwrites what it does better. Knows
  * no models, no files, and not what the threads that call it are for.
  *
- * Quantized products. Activations become int8 with one float scale d per block of 32: max|x| / 127
- * rounded up to a whole number of eighths of a power of two, and q = x * (1 / d) rounded to nearest
- * even. Such a scale costs 3 % more distance from exact activations (in nats); its product with a
- * weight's scale is exact as one of eight multiples and a power of two, which a tier may find
- * without multiplying. Weights are decoded to unsigned integers u with one of these forms:
+ * Quantized products. Activations become int8 with one float scale per block of 32 ("round to
+ * nearest even of x * (127 / max|x|)"). Weights are decoded to unsigned integers u with one of
+ * these forms:
  *
  *   OFFSET   w = d * (u - offset)        u < 32
  *   WIDE     w = d * (u - 128)           u < 256
@@ -27,10 +25,11 @@
 #ifndef PENSIEVE_KERNELS_KERNELS_H
 #define PENSIEVE_KERNELS_KERNELS_H
 
+#include "kernels/attend.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 enum {
     KERNELS_BLOCK = 32,       /* elements of a block of activations */
@@ -38,7 +37,6 @@ enum {
     KERNELS_PANEL_ROWS = 16,  /* weight rows unpacked side by side */
     KERNELS_TILE_TOKENS = 12, /* tokens whose activations are interleaved */
     KERNELS_FEW_TOKENS = 4,   /* tokens that the row kernels take at once */
-    KERNELS_PAGE_TOKENS = 64, /* keys of a page of attention */
     KERNELS_N_TYPES = 40,     /* above every type number of QUANT_TYPES */
 };
 
@@ -90,33 +88,7 @@ struct kernels_tile_x {
     const float *d, *s;  /* [8][room][tokens] */
     const int32_t *c[2]; /* [8][room][tokens] as above */
     const float *sh[2];  /* [8][room][tokens] */
-    const float *e;      /* [8][room][tokens] d = 2^e * (1 + v / 512) */
-    const int32_t *v;    /* [8][room][tokens] a multiple of 64 */
 };
-
-/* The scale of a block of activations whose largest magnitude is `most`. */
-static inline float kernels_scale_of(float most)
-{
-    float scale = most / 127.0f;
-    uint32_t bits;
-    if (most < 0x1p-100f) /* its inverse could overflow */
-        return 0;
-    memcpy(&bits, &scale, sizeof bits);
-    bits = (bits + 0xfffff) & ~0xfffffu;
-    memcpy(&scale, &bits, sizeof bits);
-    return scale;
-}
-
-/* e and v of n scales; of 0 they are anything. */
-static inline void kernels_scale_parts(const float *d, size_t n, float *e, int32_t *v)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &d[i], sizeof bits);
-        e[i] = (float)((int32_t)(bits >> 23) - 127);
-        v[i] = (int32_t)(bits >> 14 & 0x1c0);
-    }
-}
 
 /* KERNELS_PANEL_ROWS weight rows unpacked, strand by strand. Places past a strand's end hold
  * anything. */
@@ -169,16 +141,6 @@ static inline struct kernels_affine kernels_affine_at(const struct kernels_affin
     return at;
 }
 
-/* Queries that attend to one page, and their softmax so far: o = sum of exp(score - m) * v,
- * l = sum of exp(score - m); a fresh one has m = -infinity, l = 0, o = 0. */
-struct kernels_queries {
-    size_t n;
-    const float *const *q;  /* [n] -> [head_dim] */
-    float *const *o;        /* [n] -> [head_dim] */
-    float *m, *l;           /* [n] */
-    const uint8_t *n_keys;  /* [n] keys of the page that each sees, 1..64 */
-};
-
 struct kernels {
     const char *tier;
     struct kernels_type types[KERNELS_N_TYPES];
@@ -198,14 +160,9 @@ struct kernels {
     void (*affine_pack)(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
                         const struct kernels_panel *panel);
 
-    /* One page of attention; k [head_dim][64] and v [64][head_dim] are f16. Pages must come in
-     * ascending order. Scores are dot(q, k) * scale, summed over head_dim ascending. Within 1e-6
-     * of exact. */
-    void (*attend)(const uint16_t *k, const uint16_t *v, size_t head_dim, float scale,
-                   const struct kernels_queries *queries);
+    struct kernels_kv kv[KERNELS_KV_N_TYPES];
 
-    /* Two results over different keys merged: the first becomes that of both, the second's keys
-     * later. */
+    /* Two results over different keys merged: the first becomes that of both. */
     void (*attend_merge)(float *o, float *m, float *l, const float *o2, float m2, float l2,
                          size_t head_dim);
 
@@ -223,11 +180,12 @@ struct kernels {
     void (*rope_pairs)(float *x, const float *cos, const float *sin, size_t n);
 };
 
-/* Tiers, lowest first: "c" everywhere, "avx2", "avx512" (F, BW, VL, DQ and VNNI). */
+/* Tiers, lowest first: "c" everywhere, "avx2", "avx512" (F, BW, VL, DQ and VNNI),
+ * "avx512_bf16" (and BF16). */
 size_t kernels_n_tiers(void);
 const char *kernels_tier_name(size_t i);
 bool kernels_tier_runs(size_t i); /* on this CPU and system */
-/* The index of a tier's name, or -1; of the best one that runs here. */
+/* The index of a tier's name, or -1; of the fastest one here, which is not always the last. */
 int kernels_tier_find(const char *name);
 size_t kernels_tier_best(void);
 /* Fills the table of a tier. */

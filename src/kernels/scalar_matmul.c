@@ -415,8 +415,8 @@ static void quantize_block(const float *x, int8_t *q, float *d, float *s, int32_
     float most = 0;
     for (int i = 0; i < 32; i++)
         most = fmaxf(most, fabsf(x[i]));
-    float scale = kernels_scale_of(most);
-    float inverse = scale > 0 ? 1.0f / scale : 0;
+    float scale = most / 127.0f;
+    float inverse = most >= 0x1p-100f ? 127.0f / most : 0; /* else it could overflow */
     int32_t sum[2] = {0, 0};
     for (int i = 0; i < 32; i++) {
         q[i] = (int8_t)rintf(x[i] * inverse);

@@ -167,7 +167,8 @@ static void attention(struct decoder *d, uint32_t i)
     const struct model_info *info = &d->model.info;
     struct backend *be = d->model.be;
     const struct backend_ops *op = be->ops;
-    const float scale = 1.0f / sqrtf((float)info->head_dim);
+    const struct backend_attend_params params = {
+        .n_heads = info->n_heads, .scale = 1.0f / sqrtf((float)info->head_dim)};
 
     op->rms_norm(be, d->x, layer->attn_norm, d->norm_eps, d->h);
     const struct backend_linear qkv[] = {
@@ -176,7 +177,7 @@ static void attention(struct decoder *d, uint32_t i)
     op->rope(be, d->q, info->n_heads, info->head_dim, &d->rope);
     op->rope(be, d->k, info->n_kv_heads, info->head_dim, &d->rope);
     op->kv_store(be, i, d->k, d->v);
-    op->attend(be, i, d->q, info->n_heads, scale, d->att);
+    op->attend(be, i, d->q, &params, d->att);
     op->linear(be, d->att, &(struct backend_linear){layer->wo, NULL, d->h}, 1);
     op->add(be, d->x, d->h);
 }

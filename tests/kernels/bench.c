@@ -128,41 +128,6 @@ static void bench_affine(const struct kernels *k, uint32_t bits, uint32_t group,
     check_affine_deinit(&p.affine);
 }
 
-/* ---- attention ---- */
-
-struct attention {
-    const struct kernels *k;
-    uint16_t *keys, *values;
-    struct check_queries queries;
-    size_t head_dim;
-};
-
-static void run_attend(void *context)
-{
-    const struct attention *a = context;
-    a->k->attend(a->keys, a->values, a->head_dim, 0.1f, &a->queries.queries);
-}
-
-static void bench_attend(const struct kernels *k, size_t head_dim)
-{
-    struct attention a = {.k = k, .head_dim = head_dim};
-    float *q = check_floats(112 * head_dim, CHECK_RANDOM);
-    a.keys = check_halves(64 * head_dim);
-    a.values = check_halves(64 * head_dim);
-    printf("%-6s attend %4zu ", k->tier, head_dim);
-    for (size_t n = 1; n <= 112; n = n == 1 ? 7 : n * 16) {
-        check_queries_init(&a.queries, q, n, head_dim);
-        memset(a.queries.n_keys, 64, n);
-        double ns = best_ns(run_attend, &a);
-        printf("  %zu queries %6.1f Gflop/s", n, 4.0 * 64 * (double)(head_dim * n) / ns);
-        check_queries_deinit(&a.queries);
-    }
-    printf("\n");
-    free(a.keys);
-    free(a.values);
-    free(q);
-}
-
 /* ---- vectors ---- */
 
 struct vectors {
@@ -221,8 +186,6 @@ void bench_all(const char *tier)
         bench_affine(&k, 4, 64, true, 896);
         bench_affine(&k, 4, 32, false, 896);
         bench_affine(&k, 8, 64, true, 896);
-        bench_attend(&k, 64);
-        bench_attend(&k, 128);
         bench_vectors(&k);
     }
 }

@@ -103,16 +103,6 @@ float *check_floats(size_t n, int pattern)
     return x;
 }
 
-uint16_t *check_halves(size_t n)
-{
-    uint16_t *x = malloc(n * sizeof *x);
-    if (!x)
-        exit(1);
-    for (size_t i = 0; i < n; i++)
-        x[i] = half_from_float(value(CHECK_RANDOM));
-    return x;
-}
-
 /* ---- weights ---- */
 
 /* A scale: positive or negative, sometimes subnormal, never infinite. */
@@ -257,8 +247,6 @@ void check_x_init(struct check_x *x, const struct kernels *k, const float *float
     x->q = check_alloc(n * 32);
     x->d = check_alloc(n * sizeof *x->d);
     x->s = check_alloc(n * sizeof *x->s);
-    x->e = check_alloc(n * sizeof *x->e);
-    x->v = check_alloc(n * sizeof *x->v);
     for (int h = 0; h < 2; h++) {
         x->half[h] = check_alloc(n * sizeof(int32_t));
         x->c[h] = check_alloc(n * sizeof(int32_t));
@@ -275,7 +263,6 @@ void check_x_init(struct check_x *x, const struct kernels *k, const float *float
                                      {x->half[0] + first, x->half[1] + first}, strand, step};
         k->quantize(floats + t * n_blocks * 32, n_blocks, &out);
     }
-    kernels_scale_parts(x->d, n, x->e, x->v);
 }
 
 void check_x_correct(struct check_x *x, size_t n, enum kernels_form form, int32_t offset)
@@ -300,7 +287,7 @@ struct kernels_tile_x check_x_tile(const struct check_x *x, size_t t)
 {
     size_t p = t * x->n_places;
     return (struct kernels_tile_x){x->q + p * 32, x->d + p, x->s + p, {x->c[0] + p, x->c[1] + p},
-                                   {x->sh[0] + p, x->sh[1] + p}, x->e + p, x->v + p};
+                                   {x->sh[0] + p, x->sh[1] + p}};
 }
 
 void check_x_deinit(struct check_x *x)
@@ -308,8 +295,6 @@ void check_x_deinit(struct check_x *x)
     free(x->q);
     free(x->d);
     free(x->s);
-    free(x->e);
-    free(x->v);
     for (int h = 0; h < 2; h++) {
         free(x->half[h]);
         free(x->c[h]);
@@ -411,33 +396,4 @@ void check_affine_panel_product(const struct kernels *k, const struct check_affi
                                 const float *x, size_t n_tokens, float *y)
 {
     panel_product(&(struct source){k, NULL, &w->w, w->n_rows, w->n_blocks}, x, n_tokens, y);
-}
-
-/* ---- queries ---- */
-
-void check_queries_init(struct check_queries *c, const float *q, size_t n, size_t head_dim)
-{
-    c->q = check_alloc(n * sizeof *c->q);
-    c->each_o = check_alloc(n * sizeof *c->each_o);
-    c->o = check_alloc(n * head_dim * sizeof *c->o);
-    c->m = check_alloc(n * sizeof *c->m);
-    c->l = check_alloc(n * sizeof *c->l);
-    c->n_keys = check_alloc(n);
-    for (size_t i = 0; i < n; i++) {
-        c->q[i] = q + i * head_dim;
-        c->each_o[i] = c->o + i * head_dim;
-        c->m[i] = -INFINITY;
-        c->n_keys[i] = (uint8_t)(5 * i < 64 ? 64 - 5 * i : 1);
-    }
-    c->queries = (struct kernels_queries){n, c->q, c->each_o, c->m, c->l, c->n_keys};
-}
-
-void check_queries_deinit(struct check_queries *c)
-{
-    free(c->q);
-    free(c->each_o);
-    free(c->o);
-    free(c->m);
-    free(c->l);
-    free(c->n_keys);
 }

@@ -1,5 +1,4 @@
-/* Data for the kernels' checks and benches: weights of every type, activations in every layout,
- * queries. */
+/* Data for the kernels' checks and benches: weights of every type, activations in every layout. */
 #ifndef PENSIEVE_TESTS_KERNELS_CHECK_H
 #define PENSIEVE_TESTS_KERNELS_CHECK_H
 
@@ -26,7 +25,6 @@ extern const size_t check_n_types, check_n_float_types;
 
 uint32_t check_random(void);
 float *check_floats(size_t n, int pattern); /* [n], not aligned to more than 4 bytes */
-uint16_t *check_halves(size_t n);           /* f16 of about normal values */
 
 /* n_rows rows of n elements of any type. */
 struct check_weights {
@@ -56,9 +54,8 @@ void check_panel_deinit(struct kernels_panel *panel);
 struct check_x {
     int8_t *q;
     float *d, *s;
-    int32_t *half[2], *c[2]; /* sums, and corrections of blocks or of halves */
-    float *sh[2], *e;
-    int32_t *v;
+    int32_t *half[2], *c[2];
+    float *sh[2];
     size_t n_places; /* of one token */
 };
 void check_x_init(struct check_x *x, const struct kernels *k, const float *floats, size_t n_tokens,
@@ -78,16 +75,6 @@ void check_affine_rows_product(const struct kernels *k, const struct check_affin
                                const float *x, size_t n_tokens, float *y);
 void check_affine_panel_product(const struct kernels *k, const struct check_affine *w,
                                 const float *x, size_t n_tokens, float *y);
-
-/* Fresh queries; query i sees 64 - 5 * i keys, at least 1. */
-struct check_queries {
-    struct kernels_queries queries;
-    const float **q;
-    float **each_o, *o, *m, *l;
-    uint8_t *n_keys;
-};
-void check_queries_init(struct check_queries *c, const float *q, size_t n, size_t head_dim);
-void check_queries_deinit(struct check_queries *c);
 
 void *check_alloc(size_t n_bytes); /* zeroed, aligned to 64; ends the program when out of memory */
 

@@ -97,10 +97,7 @@ static void quantization_rounds_to_nearest(void **state)
             most = abs(q) > most ? abs(q) : most;
         }
         assert_int_equal(sum, a.half[0][b] + a.half[1][b]);
-        assert_in_range(most, 112, 127); /* no more than an eighth is left unused */
-        uint32_t bits;
-        memcpy(&bits, &a.d[b], sizeof bits);
-        assert_int_equal(bits & 0xfffff, 0); /* its products with weights' scales are exact */
+        assert_int_equal(most, 127);
     }
     check_x_deinit(&a);
     free(x);
@@ -299,94 +296,6 @@ static void float_products_are_exact_in_every_tier(void **state)
     for_each_tier(check_float_products);
 }
 
-/* ---- attention ---- */
-
-/* Three pages for n queries, then a merge with a fourth; within 2e-6 of the reference. */
-static void check_attend_sizes(const struct kernels *k, size_t head_dim, size_t n)
-{
-    const size_t page = head_dim * KERNELS_PAGE_TOKENS;
-    uint16_t *keys = check_halves(4 * page), *values = check_halves(4 * page);
-    float *q = check_floats(n * head_dim, CHECK_RANDOM);
-    const struct kernels *tables[2] = {&reference, k};
-    struct check_queries results[2];
-    for (int i = 0; i < 2; i++) {
-        struct check_queries *r = &results[i], other;
-        check_queries_init(r, q, n, head_dim);
-        check_queries_init(&other, q, n, head_dim);
-        for (size_t p = 0; p < 3; p++)
-            tables[i]->attend(keys + p * page, values + p * page, head_dim, 0.3f, &r->queries);
-        tables[i]->attend(keys + 3 * page, values + 3 * page, head_dim, 0.3f, &other.queries);
-        for (size_t j = 0; j < n; j++)
-            tables[i]->attend_merge(r->o + j * head_dim, &r->m[j], &r->l[j],
-                                    other.o + j * head_dim, other.m[j], other.l[j], head_dim);
-        check_queries_deinit(&other);
-    }
-    assert_close(results[0].m, results[1].m, n, 1e-6, 0, "maximum", k->tier);
-    assert_close(results[0].l, results[1].l, n, 4e-6, 0, "sum", k->tier);
-    for (size_t j = 0; j < n; j++)
-        for (size_t d = 0; d < head_dim; d++) {
-            results[0].o[j * head_dim + d] /= results[0].l[j];
-            results[1].o[j * head_dim + d] /= results[1].l[j];
-        }
-    assert_close(results[0].o, results[1].o, n * head_dim, 4e-6, 4e-6, "attention", k->tier);
-    check_queries_deinit(&results[0]);
-    check_queries_deinit(&results[1]);
-    free(keys);
-    free(values);
-    free(q);
-}
-
-static void check_attend(const struct kernels *k)
-{
-    static const size_t head_dims[] = {2, 16, 50, 64, 80, 96, 100, 128, 256};
-    for (size_t i = 0; i < sizeof head_dims / sizeof *head_dims; i++)
-        for (size_t n = 1; n <= 14; n++)
-            check_attend_sizes(k, head_dims[i], n);
-}
-
-static void attention_is_that_of_the_reference(void **state)
-{
-    (void)state;
-    for_each_tier(check_attend);
-}
-
-/* A query's result does not depend on the queries beside it, nor on what lies behind its keys. */
-static void check_attend_alone(const struct kernels *k)
-{
-    enum { HEAD_DIM = 64, N = 13, PAGE = HEAD_DIM * KERNELS_PAGE_TOKENS };
-    uint16_t *keys = check_halves(PAGE), *values = check_halves(PAGE);
-    float *q = check_floats(N * HEAD_DIM, CHECK_RANDOM);
-    struct check_queries all, one;
-    check_queries_init(&all, q, N, HEAD_DIM);
-    k->attend(keys, values, HEAD_DIM, 0.2f, &all.queries);
-    for (size_t i = 0; i < N; i++) {
-        uint16_t *seen = malloc(PAGE * sizeof *seen);
-        size_t n_keys = all.n_keys[i];
-        memcpy(seen, keys, PAGE * sizeof *seen);
-        for (size_t d = 0; d < HEAD_DIM; d++)
-            for (size_t j = n_keys; j < KERNELS_PAGE_TOKENS; j++)
-                seen[d * KERNELS_PAGE_TOKENS + j] = 0x7e00; /* NaN */
-        check_queries_init(&one, q + i * HEAD_DIM, 1, HEAD_DIM);
-        one.n_keys[0] = (uint8_t)n_keys;
-        k->attend(seen, values, HEAD_DIM, 0.2f, &one.queries);
-        assert_same_bits(all.o + i * HEAD_DIM, one.o, HEAD_DIM, "a query alone", k->tier);
-        assert_same_bits(&all.l[i], one.l, 1, "a query alone", k->tier);
-        check_queries_deinit(&one);
-        free(seen);
-    }
-    check_queries_deinit(&all);
-    free(keys);
-    free(values);
-    free(q);
-}
-
-static void a_query_is_the_same_alone(void **state)
-{
-    (void)state;
-    check_attend_alone(&reference);
-    for_each_tier(check_attend_alone);
-}
-
 /* ---- element-wise ---- */
 
 static void check_vectors_of(const struct kernels *k, size_t n, int pattern)
@@ -482,8 +391,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(affine_products_are_what_the_format_says),
         cmocka_unit_test(affine_products_are_exact_in_every_tier_and_path),
         cmocka_unit_test(float_products_are_exact_in_every_tier),
-        cmocka_unit_test(attention_is_that_of_the_reference),
-        cmocka_unit_test(a_query_is_the_same_alone),
         cmocka_unit_test(vectors_are_those_of_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

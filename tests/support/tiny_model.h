@@ -18,7 +18,8 @@ enum {
     TINY_HEAD_DIM = 16,
     TINY_EMBD = TINY_HEADS * TINY_HEAD_DIM,
     TINY_FF = 96,
-    TINY_KV_PAGE_BYTES = TINY_LAYERS * 2 * TINY_KV_HEADS * 64 * TINY_HEAD_DIM * 2,
+    TINY_KV_PAGE_BYTES = /* at most: a tier may add one key to each page */
+        TINY_LAYERS * 2 * TINY_KV_HEADS * (64 + 2) * TINY_HEAD_DIM * 2,
 };
 
 struct tiny_model {

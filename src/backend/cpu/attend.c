@@ -5,7 +5,6 @@
 #include "backend/cpu/state.h"
 
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 
 enum {
@@ -16,16 +15,17 @@ enum {
 
 struct unit {
     struct cpu_rows rows;
-    uint32_t first_task, n_splits; /* n_splits is that of its last row */
-    bool split;                    /* one task per split, partial results to memory */
-    size_t partials;               /* the first of its partial results, [row][head][split] */
+    uint32_t first_task;
+    uint32_t first_split, n_splits; /* that its rows see */
+    bool split;                     /* one task per split, partial results to memory */
+    size_t partials;                /* the first of its partial results, [row][head][split] */
 };
 
 struct attend_job {
     struct cpu *cpu;
-    uint32_t layer, n_heads, heads_per_kv, heads_per_group, groups_per_kv;
+    uint32_t layer, heads_per_kv, heads_per_group, groups_per_kv;
     size_t head_dim;
-    float scale;
+    struct backend_attend_params params;
     const float *q; /* [n_rows][n_heads * head_dim] */
     float *out;
     uint32_t n_units;
@@ -41,6 +41,7 @@ struct attend_task {
     float *o[CPU_MAX_QUERIES];
     float *m, *l, *total_m, *total_l; /* [CPU_MAX_QUERIES] */
     float *total_o;                   /* [CPU_MAX_QUERIES][head_dim] */
+    void *scratch;
 };
 
 static uint32_t position_of(const struct attend_job *job, const struct unit *unit, uint32_t row)
@@ -48,9 +49,11 @@ static uint32_t position_of(const struct attend_job *job, const struct unit *uni
     return (uint32_t)job->cpu->batch->rows[unit->rows.first + row].position;
 }
 
-static uint32_t splits_at(uint32_t position)
+/* The first position that a row sees. */
+static uint32_t start_of(const struct attend_job *job, const struct unit *unit, uint32_t row)
 {
-    return position / SPLIT_TOKENS + 1;
+    const uint32_t position = position_of(job, unit, row), window = job->params.window;
+    return window && position >= window ? position - window + 1 : 0;
 }
 
 static void task_init(struct attend_task *task, const struct attend_job *job,
@@ -70,63 +73,60 @@ static void task_init(struct attend_task *task, const struct attend_job *job,
     task->total_m = memory + 2 * CPU_MAX_QUERIES;
     task->total_l = memory + 3 * CPU_MAX_QUERIES;
     task->total_o = memory + (4 + job->head_dim) * CPU_MAX_QUERIES;
+    task->scratch = memory + (4 + 2 * job->head_dim) * CPU_MAX_QUERIES;
     for (uint32_t row = 0; row < unit->rows.n; row++) {
+        const size_t first = (size_t)(unit->rows.first + row) * job->params.n_heads;
         for (uint32_t h = 0; h < task->n_heads; h++) {
             uint32_t i = row * task->n_heads + h;
-            size_t head = (size_t)(unit->rows.first + row) * job->n_heads + task->first_head + h;
-            task->q[i] = job->q + head * job->head_dim;
+            task->q[i] = job->q + (first + task->first_head + h) * job->head_dim;
             task->o[i] = memory + 4 * CPU_MAX_QUERIES + i * job->head_dim;
         }
     }
 }
 
-/* The first row of the unit that sees `position`. */
-static uint32_t first_row_at(const struct attend_task *task, uint32_t position)
+/* The rows of the task's unit that see something of a split: all from *first on and before the
+ * one returned. */
+static uint32_t rows_of_split(const struct attend_task *task, uint32_t split, uint32_t *first)
 {
+    const uint32_t begin = split * SPLIT_TOKENS, end = begin + SPLIT_TOKENS;
     uint32_t row = 0;
-    while (row < task->unit->rows.n && position_of(task->job, task->unit, row) < position)
+    while (row < task->unit->rows.n && position_of(task->job, task->unit, row) < begin)
+        row++;
+    *first = row;
+    while (row < task->unit->rows.n && start_of(task->job, task->unit, row) < end)
         row++;
     return row;
 }
 
-static void clear(const struct attend_task *task, float *m, float *l, float *o, uint32_t first)
-{
-    for (uint32_t i = first; i < task->unit->rows.n * task->n_heads; i++) {
-        m[i] = -INFINITY;
-        l[i] = 0;
-        memset(o + i * task->job->head_dim, 0, task->job->head_dim * sizeof *o);
-    }
-}
-
-static void attend_page(const struct attend_task *task, uint32_t page_index)
+/* The results of rows [first, end) for one split, to the task's o, m, l. */
+static void attend_split(const struct attend_task *task, uint32_t split, uint32_t first,
+                         uint32_t end)
 {
     const struct attend_job *job = task->job;
     const struct cpu *cpu = job->cpu;
     const struct backend_sequence *sequence = &cpu->batch->sequences[task->unit->rows.sequence];
-    uint8_t n_keys[CPU_MAX_QUERIES];
-    uint32_t row = first_row_at(task, page_index * P), first = row * task->n_heads;
-    struct kernels_queries queries = {0, task->q + first, task->o + first, task->m + first,
-                                      task->l + first, n_keys};
-    for (; row < task->unit->rows.n; row++) {
-        uint32_t n = position_of(job, task->unit, row) - page_index * P + 1;
-        for (uint32_t h = 0; h < task->n_heads; h++)
-            n_keys[queries.n++] = (uint8_t)(n < P ? n : P);
+    const uint32_t begin = split * SPLIT_TOKENS, at = first * task->n_heads;
+    uint16_t from[CPU_MAX_QUERIES], to[CPU_MAX_QUERIES];
+    struct kernels_run run = {.head_dim = job->head_dim, .scale = job->params.scale,
+                              .q = task->q + at, .first = from, .last = to, .o = task->o + at,
+                              .m = task->m + at, .l = task->l + at, .scratch = task->scratch};
+    for (uint32_t row = first; row < end; row++) {
+        uint32_t start = start_of(job, task->unit, row);
+        uint32_t stop = position_of(job, task->unit, row) - begin + 1;
+        start = start > begin ? start - begin : 0;
+        stop = stop < SPLIT_TOKENS ? stop : SPLIT_TOKENS;
+        run.n_pages = (stop + P - 1) / P;
+        for (uint32_t h = 0; h < task->n_heads; h++, run.n++) {
+            from[run.n] = (uint16_t)start;
+            to[run.n] = (uint16_t)stop;
+        }
     }
-    if (!queries.n)
-        return;
-    assert(page_index < sequence->n_pages);
-    uint32_t page = sequence->pages[page_index];
-    cpu->kernels.attend(cpu_kv_keys(cpu, page, job->layer, task->kv_head),
-                        cpu_kv_values(cpu, page, job->layer, task->kv_head), job->head_dim,
-                        job->scale, &queries);
-}
-
-static void attend_split(const struct attend_task *task, uint32_t split)
-{
-    uint32_t first = first_row_at(task, split * SPLIT_TOKENS) * task->n_heads;
-    clear(task, task->m, task->l, task->o[0], first);
-    for (uint32_t i = 0; i < CPU_SPLIT_PAGES; i++)
-        attend_page(task, split * CPU_SPLIT_PAGES + i);
+    for (uint32_t i = 0; i < run.n_pages; i++) {
+        assert(split * CPU_SPLIT_PAGES + i < sequence->n_pages);
+        run.pages[i] = cpu_kv_head(cpu, sequence->pages[split * CPU_SPLIT_PAGES + i], job->layer,
+                                   task->kv_head);
+    }
+    cpu->kv.kernels->attend(&run);
 }
 
 static void write_out(const struct attend_job *job, size_t head, const float *o, float l)
@@ -142,17 +142,22 @@ static void attend_whole(struct attend_task *task)
     const struct attend_job *job = task->job;
     const struct unit *unit = task->unit;
     const uint32_t n = unit->rows.n * task->n_heads;
-    clear(task, task->total_m, task->total_l, task->total_o, 0);
-    for (uint32_t split = 0; split < unit->n_splits; split++) {
-        attend_split(task, split);
-        for (uint32_t i = first_row_at(task, split * SPLIT_TOKENS) * task->n_heads; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
+        task->total_m[i] = KERNELS_NOTHING;
+        task->total_l[i] = 0;
+    }
+    memset(task->total_o, 0, n * job->head_dim * sizeof *task->total_o);
+    for (uint32_t split = unit->first_split; split < unit->first_split + unit->n_splits; split++) {
+        uint32_t first, end = rows_of_split(task, split, &first);
+        attend_split(task, split, first, end);
+        for (uint32_t i = first * task->n_heads; i < end * task->n_heads; i++)
             job->cpu->kernels.attend_merge(task->total_o + i * job->head_dim, &task->total_m[i],
                                            &task->total_l[i], task->o[i], task->m[i], task->l[i],
                                            job->head_dim);
     }
     for (uint32_t i = 0; i < n; i++) {
         size_t row = unit->rows.first + i / task->n_heads;
-        write_out(job, row * job->n_heads + task->first_head + i % task->n_heads,
+        write_out(job, row * job->params.n_heads + task->first_head + i % task->n_heads,
                   task->total_o + i * job->head_dim, task->total_l[i]);
     }
 }
@@ -161,7 +166,8 @@ static void attend_whole(struct attend_task *task)
 static float *partial_at(const struct attend_job *job, const struct unit *unit, uint32_t row,
                          uint32_t head, uint32_t split)
 {
-    size_t i = unit->partials + ((size_t)row * job->n_heads + head) * unit->n_splits + split;
+    size_t i = ((size_t)row * job->params.n_heads + head) * unit->n_splits + split;
+    i += unit->partials - unit->first_split;
     return job->cpu->kv.partials + i * (job->head_dim + 2);
 }
 
@@ -169,8 +175,9 @@ static float *partial_at(const struct attend_job *job, const struct unit *unit, 
 static void attend_part(struct attend_task *task, uint32_t split)
 {
     const struct attend_job *job = task->job;
-    attend_split(task, split);
-    for (uint32_t row = first_row_at(task, split * SPLIT_TOKENS); row < task->unit->rows.n; row++) {
+    uint32_t first, end = rows_of_split(task, split, &first);
+    attend_split(task, split, first, end);
+    for (uint32_t row = first; row < end; row++) {
         for (uint32_t h = 0; h < task->n_heads; h++) {
             uint32_t i = row * task->n_heads + h;
             float *partial = partial_at(job, task->unit, row, task->first_head + h, split);
@@ -195,7 +202,7 @@ static void attend_task(void *context, uint32_t i, uint32_t thread)
     i -= unit->first_task;
     if (unit->split) {
         task_init(&task, job, unit, i / unit->n_splits, thread);
-        attend_part(&task, i % unit->n_splits);
+        attend_part(&task, unit->first_split + i % unit->n_splits);
     } else {
         task_init(&task, job, unit, i, thread);
         attend_whole(&task);
@@ -212,33 +219,46 @@ static void merge_task(void *context, uint32_t i, uint32_t thread)
     if (!unit->split)
         return;
     const uint32_t row = i - unit->rows.first;
+    const uint32_t start = start_of(job, unit, row) / SPLIT_TOKENS;
+    const uint32_t last = position_of(job, unit, row) / SPLIT_TOKENS;
     float *o = job->cpu->threads[thread].attention;
-    for (uint32_t head = 0; head < job->n_heads; head++) {
-        float m = -INFINITY, l = 0;
+    for (uint32_t head = 0; head < job->params.n_heads; head++) {
+        float m = KERNELS_NOTHING, l = 0;
         memset(o, 0, job->head_dim * sizeof *o);
-        for (uint32_t split = 0; split < splits_at(position_of(job, unit, row)); split++) {
+        for (uint32_t split = start; split <= last; split++) {
             const float *partial = partial_at(job, unit, row, head, split);
             job->cpu->kernels.attend_merge(o, &m, &l, partial, partial[job->head_dim],
                                            partial[job->head_dim + 1], job->head_dim);
         }
-        write_out(job, (size_t)i * job->n_heads + head, o, l);
+        write_out(job, (size_t)i * job->params.n_heads + head, o, l);
     }
+}
+
+/* Rows of a unit: a power of two, so that its queries are a multiple of what kernels like. */
+static uint32_t unit_rows(const struct attend_job *job)
+{
+    uint32_t n = CPU_MAX_UNIT_ROWS;
+    while (n > 1 && n * job->heads_per_group > CPU_MAX_QUERIES)
+        n /= 2;
+    return n;
 }
 
 /* Cuts the batch into units. */
 static void make_units(struct attend_job *job)
 {
     const struct cpu *cpu = job->cpu;
-    uint32_t most = CPU_MAX_QUERIES / job->heads_per_group;
-    if (most > CPU_MAX_UNIT_ROWS)
-        most = CPU_MAX_UNIT_ROWS;
+    const uint32_t most = unit_rows(job);
+    struct unit *unit = NULL;
     for (uint32_t i = 0; i < cpu->n_rows; i++) {
         const struct backend_row *row = &cpu->batch->rows[i];
-        if (i && row->sequence == row[-1].sequence && job->units[job->n_units - 1].rows.n < most)
-            job->units[job->n_units - 1].rows.n++;
-        else
-            job->units[job->n_units++] = (struct unit){.rows = {i, 1, row->sequence}};
-        job->units[job->n_units - 1].n_splits = splits_at((uint32_t)row->position);
+        if (i && row->sequence == row[-1].sequence && unit->rows.n < most) {
+            unit->rows.n++;
+        } else {
+            unit = &job->units[job->n_units++];
+            *unit = (struct unit){.rows = {i, 1, row->sequence}};
+            unit->first_split = start_of(job, unit, 0) / SPLIT_TOKENS;
+        }
+        unit->n_splits = (uint32_t)row->position / SPLIT_TOKENS + 1 - unit->first_split;
     }
 }
 
@@ -254,7 +274,7 @@ static uint32_t make_tasks(struct attend_job *job, bool *any_split)
     *any_split = false;
     for (uint32_t i = 0; i < job->n_units; i++) {
         struct unit *unit = &job->units[i];
-        size_t n = (size_t)unit->rows.n * job->n_heads * unit->n_splits;
+        size_t n = (size_t)unit->rows.n * job->params.n_heads * unit->n_splits;
         unit->first_task = n_tasks;
         unit->split = few && unit->n_splits > 1 && n <= cpu->kv.n_partials - n_partials;
         unit->partials = n_partials;
@@ -268,22 +288,22 @@ static uint32_t make_tasks(struct attend_job *job, bool *any_split)
 }
 
 void cpu_attend(struct backend *be, uint32_t layer, const struct backend_activation *q,
-                uint32_t n_heads, float scale, struct backend_activation *out)
+                const struct backend_attend_params *params, struct backend_activation *out)
 {
     struct cpu *cpu = (struct cpu *)be;
     const struct backend_kv_shape *shape = &cpu->kv.shape;
+    const uint32_t n_heads = params->n_heads;
     assert(n_heads % shape->n_kv_heads == 0 && q->width == n_heads * shape->head_dim);
     assert(out->width == q->width && out != q && cpu->n_rows == cpu->batch->n_rows);
     struct attend_job job;
     job.cpu = cpu;
     job.layer = layer;
-    job.n_heads = n_heads;
+    job.params = *params;
     job.heads_per_kv = n_heads / shape->n_kv_heads;
     job.heads_per_group =
         job.heads_per_kv < CPU_MAX_QUERIES ? job.heads_per_kv : CPU_MAX_QUERIES;
     job.groups_per_kv = (job.heads_per_kv + job.heads_per_group - 1) / job.heads_per_group;
     job.head_dim = shape->head_dim;
-    job.scale = scale;
     job.q = q->data;
     job.out = out->data;
     job.n_units = 0;

@@ -1,5 +1,5 @@
-/* The KV pages: one reserved range of memory, touched page by page. Keys lie transposed in a page,
- * so that attention has 64 keys side by side; values lie row by row. */
+/* The KV pages: one reserved range of memory, touched page by page. What lies where within a head's
+ * part of a page is the kernels' choice. */
 #include "backend/cpu/state.h"
 
 #include <assert.h>
@@ -9,25 +9,22 @@ enum { P = BACKEND_PAGE_TOKENS };
 
 _Static_assert((int)KERNELS_PAGE_TOKENS == (int)BACKEND_PAGE_TOKENS, "one page");
 
-static size_t head_values(const struct backend_kv_shape *shape)
+static const struct kernels_kv *kernels_of(const struct cpu *cpu,
+                                          const struct backend_kv_shape *shape)
 {
-    return (size_t)2 * P * shape->head_dim;
-}
-
-static size_t page_values(const struct backend_kv_shape *shape)
-{
-    return head_values(shape) * shape->n_kv_heads * shape->n_layers;
+    return &cpu->kernels.kv[KERNELS_KV_F16];
 }
 
 uint64_t cpu_kv_page_bytes(const struct backend *be, const struct backend_kv_shape *shape)
 {
-    (void)be;
-    return page_values(shape) * sizeof(uint16_t);
+    const struct cpu *cpu = (const struct cpu *)be;
+    return (uint64_t)kernels_of(cpu, shape)->page_bytes(shape->head_dim) * shape->n_kv_heads *
+           shape->n_layers;
 }
 
 static size_t pool_bytes(const struct cpu_kv *kv)
 {
-    return kv->shape.n_pages * kv->page_values * sizeof(uint16_t);
+    return kv->shape.n_pages * kv->page_bytes;
 }
 
 static size_t partials_bytes(const struct cpu_kv *kv)
@@ -54,9 +51,10 @@ bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struc
     struct cpu *cpu = (struct cpu *)be;
     cpu_kv_deinit(cpu);
     struct cpu_kv kv = {.shape = *shape};
-    kv.head_values = head_values(shape);
-    kv.page_values = page_values(shape);
-    if (!kv.page_values || shape->n_pages > SIZE_MAX / 2 / sizeof(uint16_t) / kv.page_values)
+    kv.kernels = kernels_of(cpu, shape);
+    kv.head_bytes = kv.kernels->page_bytes(shape->head_dim);
+    kv.page_bytes = cpu_kv_page_bytes(be, shape);
+    if (!kv.page_bytes || shape->n_pages > SIZE_MAX / 2 / kv.page_bytes)
         return error_set(err, ERROR_TOO_LARGE, "a KV pool of %u pages", shape->n_pages);
     kv.n_partials = PARTIALS_BYTES / ((shape->head_dim + 2) * sizeof(float));
     kv.pages = cpu_memory_map(pool_bytes(&kv), "the KV pages", err);
@@ -68,7 +66,8 @@ bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struc
     for (uint32_t i = 0; ok && i < pool_n_threads(cpu->pool); i++) {
         struct cpu_thread *t = &cpu->threads[i];
         t->n_attention_bytes =
-            (size_t)CPU_MAX_QUERIES * (4 + 2 * (size_t)shape->head_dim) * sizeof(float);
+            (size_t)CPU_MAX_QUERIES * (4 + 2 * (size_t)shape->head_dim) * sizeof(float) +
+            kv.kernels->scratch_bytes(shape->head_dim);
         t->attention = cpu_memory_map(t->n_attention_bytes, "attention", err);
         ok = t->attention;
     }
@@ -77,17 +76,12 @@ bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struc
     return ok;
 }
 
-uint16_t *cpu_kv_keys(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t kv_head)
+void *cpu_kv_head(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t kv_head)
 {
     const struct cpu_kv *kv = &cpu->kv;
     assert(page < kv->shape.n_pages && layer < kv->shape.n_layers);
-    return kv->pages + page * kv->page_values +
-           ((size_t)layer * kv->shape.n_kv_heads + kv_head) * kv->head_values;
-}
-
-uint16_t *cpu_kv_values(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t kv_head)
-{
-    return cpu_kv_keys(cpu, page, layer, kv_head) + (size_t)P * cpu->kv.shape.head_dim;
+    return kv->pages + page * kv->page_bytes +
+           ((size_t)layer * kv->shape.n_kv_heads + kv_head) * kv->head_bytes;
 }
 
 void cpu_kv_page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens)
@@ -96,8 +90,7 @@ void cpu_kv_page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n
     if (dst == src || !n_tokens)
         return;
     /* whole: keys of one token are scattered, and what stands behind n_tokens is never read */
-    memcpy(cpu_kv_keys(cpu, dst, 0, 0), cpu_kv_keys(cpu, src, 0, 0),
-           cpu->kv.page_values * sizeof(uint16_t));
+    memcpy(cpu_kv_head(cpu, dst, 0, 0), cpu_kv_head(cpu, src, 0, 0), cpu->kv.page_bytes);
 }
 
 /* ---- storing ---- */
@@ -111,24 +104,13 @@ struct store_job {
 static void store_head(const struct store_job *job, const struct cpu_rows *rows, uint32_t page,
                        uint32_t head)
 {
-    enum { CHUNK = 256 };
     const struct cpu *cpu = job->cpu;
     const size_t head_dim = cpu->kv.shape.head_dim, width = head_dim * cpu->kv.shape.n_kv_heads;
-    uint16_t *keys = cpu_kv_keys(cpu, page, job->layer, head);
-    uint16_t *values = cpu_kv_values(cpu, page, job->layer, head);
-    for (uint32_t i = 0; i < rows->n; i++) {
-        const size_t row = rows->first + i;
-        const size_t slot = (size_t)cpu->batch->rows[row].position % P;
-        const float *k = job->k + row * width + head * head_dim;
-        cpu->kernels.f32_to_f16(job->v + row * width + head * head_dim, values + slot * head_dim,
-                                head_dim);
-        for (size_t d = 0; d < head_dim; d += CHUNK) {
-            uint16_t converted[CHUNK];
-            size_t n = head_dim - d < CHUNK ? head_dim - d : CHUNK;
-            cpu->kernels.f32_to_f16(k + d, converted, n);
-            for (size_t j = 0; j < n; j++)
-                keys[(d + j) * P + slot] = converted[j];
-        }
+    void *memory = cpu_kv_head(cpu, page, job->layer, head);
+    for (uint32_t i = rows->first; i < rows->first + rows->n; i++) {
+        const size_t slot = (size_t)cpu->batch->rows[i].position % P;
+        const size_t at = i * width + head * head_dim;
+        cpu->kv.kernels->store(memory, head_dim, slot, job->k + at, job->v + at);
     }
 }
 
@@ -150,7 +132,7 @@ void cpu_kv_store(struct backend *be, uint32_t layer, const struct backend_activ
     struct cpu *cpu = (struct cpu *)be;
     assert(k->width == cpu->kv.shape.n_kv_heads * cpu->kv.shape.head_dim && v->width == k->width);
     struct store_job job = {cpu, layer, k->data, v->data};
-    if (cpu->n_rows > CPU_MAX_UNIT_ROWS) {
+    if (cpu->n_rows > CPU_FEW_ROWS) {
         pool_run(cpu->pool, cpu->n_segments, store_task, &job);
     } else {
         for (uint32_t i = 0; i < cpu->n_segments; i++)

@@ -8,9 +8,10 @@
 
 enum {
     CPU_N_TILES = (BACKEND_MAX_ROWS + KERNELS_TILE_TOKENS - 1) / KERNELS_TILE_TOKENS,
-    CPU_MAX_QUERIES = 128, /* queries of one attention task */
-    CPU_MAX_UNIT_ROWS = 16,
-    CPU_SPLIT_PAGES = 4, /* softmax restarts every so many pages, counted from position 0 */
+    CPU_MAX_QUERIES = 256, /* queries of one attention task */
+    CPU_MAX_UNIT_ROWS = 64,
+    CPU_FEW_ROWS = 16,
+    CPU_SPLIT_PAGES = KERNELS_RUN_PAGES, /* softmax restarts there, counted from position 0 */
     CPU_ROPE_SLOTS = 2,
     CPU_ROPE_MAX_PAIRS = 512,
 };
@@ -37,8 +38,6 @@ enum { CPU_N_CORRECTIONS = 6 }; /* as many as there are offsets */
 /* The current operation's activations as int8: by rows (few tokens) or by tiles (many). */
 struct cpu_quantized {
     struct kernels_blocks blocks;
-    float *e; /* the scales' parts (kernels_tile_x), tiles only */
-    int32_t *v;
     struct cpu_correction corrections[CPU_N_CORRECTIONS];
     float *sh[2]; /* [n_places] scaled sums of the halves, made when an output needs them */
     bool needs_halves;
@@ -57,8 +56,9 @@ struct cpu_rope_table {
 
 struct cpu_kv {
     struct backend_kv_shape shape;
-    uint16_t *pages; /* [n_pages][n_layers][n_kv_heads]{ k [head_dim][P], v [P][head_dim] } */
-    size_t page_values, head_values;
+    const struct kernels_kv *kernels;
+    char *pages; /* [n_pages][n_layers][n_kv_heads][head_bytes] */
+    size_t page_bytes, head_bytes;
     float *partials; /* room for partial results of attention, [n_partials][head_dim + 2] */
     size_t n_partials;
 };
@@ -66,7 +66,7 @@ struct cpu_kv {
 struct cpu_thread {
     void *panels; /* unpacked weights */
     size_t n_panel_bytes;
-    float *attention; /* the state of CPU_MAX_QUERIES queries: [4 + 2 * head_dim] each */
+    float *attention; /* [CPU_MAX_QUERIES][4 + 2 * head_dim], then the kernel's scratch */
     size_t n_attention_bytes;
 };
 
@@ -122,12 +122,12 @@ uint64_t cpu_kv_page_bytes(const struct backend *be, const struct backend_kv_sha
 void cpu_kv_page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
 void cpu_kv_store(struct backend *be, uint32_t layer, const struct backend_activation *k,
                   const struct backend_activation *v);
-uint16_t *cpu_kv_keys(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t kv_head);
-uint16_t *cpu_kv_values(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t kv_head);
+/* The keys and values of one head in one page, for the kernels. */
+void *cpu_kv_head(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t kv_head);
 
 /* attend.c */
 void cpu_attend(struct backend *be, uint32_t layer, const struct backend_activation *q,
-                uint32_t n_heads, float scale, struct backend_activation *out);
+                const struct backend_attend_params *params, struct backend_activation *out);
 
 /* rope.c */
 bool cpu_rope_init(struct cpu *cpu, struct error *err);

@@ -2,6 +2,7 @@
 #include "kernels/x86/avx512_float.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { P = KERNELS_PAGE_TOKENS };
 
@@ -38,13 +39,12 @@ INLINE void scores(const uint16_t *k, size_t head_dim, const float *const *q, co
 }
 
 /* Turns scores into exp(score - new maximum), zero for unseen keys; returns the new maximum. */
-INLINE float soften(__m512 *s, float scale, float m, size_t n_keys, float *l)
+INLINE float soften(__m512 *s, float scale, float m, __mmask64 seen, float *l)
 {
     const __m512 none = _mm512_set1_ps(-INFINITY);
     UNROLL
     for (size_t j = 0; j < 4; j++)
-        s[j] = _mm512_mask_mul_ps(none, first_lanes(n_keys > 16 * j ? n_keys - 16 * j : 0), s[j],
-                                  _mm512_set1_ps(scale));
+        s[j] = _mm512_mask_mul_ps(none, (__mmask16)(seen >> 16 * j), s[j], _mm512_set1_ps(scale));
     __m512 most = _mm512_max_ps(_mm512_max_ps(s[0], s[1]), _mm512_max_ps(s[2], s[3]));
     float page_most = max_lanes(most);
     if (page_most > m)
@@ -58,9 +58,9 @@ INLINE float soften(__m512 *s, float scale, float m, size_t n_keys, float *l)
 
 /* o[i] = o[i] * fade[i] + sum over keys of p[i][key] * v[key], for `width` registers of dimensions
  * from d on, the last with `lanes`. */
-INLINE void weigh(const uint16_t *v, size_t head_dim, size_t n_keys, size_t d, const int width,
-                  __mmask16 lanes, float (*p)[P], const float *fade, float *const *o,
-                  const size_t n)
+INLINE void weigh(const uint16_t *v, size_t head_dim, size_t begin, size_t end, size_t d,
+                  const int width, __mmask16 lanes, float (*p)[P], const float *fade,
+                  float *const *o, const size_t n)
 {
     __m512 acc[GROUP][4];
     UNROLL
@@ -71,7 +71,7 @@ INLINE void weigh(const uint16_t *v, size_t head_dim, size_t n_keys, size_t d, c
                 _mm512_maskz_loadu_ps(j + 1 < width ? 0xffff : lanes, o[i] + d + 16 * j),
                 _mm512_set1_ps(fade[i]));
     }
-    for (size_t key = 0; key < n_keys; key++) {
+    for (size_t key = begin; key < end; key++) {
         const uint16_t *row = v + key * head_dim + d;
         __m512 values[4];
         UNROLL
@@ -94,66 +94,88 @@ INLINE void weigh(const uint16_t *v, size_t head_dim, size_t n_keys, size_t d, c
     }
 }
 
-INLINE void attend_group(const uint16_t *k, const uint16_t *v, size_t head_dim, float scale,
-                         const struct kernels_queries *queries, size_t first, const size_t n)
+INLINE void attend_group(const struct kernels_run *run, size_t page, size_t first, const size_t n)
 {
+    const size_t head_dim = run->head_dim;
+    const uint16_t *k = run->pages[page], *v = k + P * head_dim;
     _Alignas(64) float p[GROUP][P];
     _Alignas(64) float fade[16] = {0};
     float l[GROUP];
     __m512 s[GROUP][4];
-    size_t n_keys = 0;
-    scores(k, head_dim, queries->q + first, n, s);
+    __mmask64 seen[GROUP];
+    size_t begin = P, end = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t from = kernels_page_limit(run->first[first + i], page);
+        size_t to = kernels_page_limit(run->last[first + i], page);
+        seen[i] = 0;
+        if (from < to) {
+            seen[i] = (~(uint64_t)0 << from) & (~(uint64_t)0 >> (P - to));
+            begin = from < begin ? from : begin;
+            end = to > end ? to : end;
+        }
+    }
+    if (begin >= end)
+        return;
+    scores(k, head_dim, run->q + first, n, s);
     UNROLL
     for (size_t i = 0; i < n; i++) {
-        float m = queries->m[first + i];
-        size_t seen = queries->n_keys[first + i];
-        queries->m[first + i] = soften(s[i], scale, m, seen, &l[i]);
-        fade[i] = m - queries->m[first + i];
+        float m = run->m[first + i];
+        run->m[first + i] = soften(s[i], run->scale, m, seen[i], &l[i]);
+        fade[i] = m - run->m[first + i];
         UNROLL
         for (int j = 0; j < 4; j++)
             _mm512_store_ps(&p[i][16 * j], s[i][j]);
-        if (seen > n_keys)
-            n_keys = seen;
     }
     _mm512_store_ps(fade, exp16(_mm512_load_ps(fade)));
     for (size_t i = 0; i < n; i++)
-        queries->l[first + i] = queries->l[first + i] * fade[i] + l[i];
+        run->l[first + i] = run->l[first + i] * fade[i] + l[i];
     size_t d = 0;
     for (; d + 64 <= head_dim; d += 64)
-        weigh(v, head_dim, n_keys, d, 4, 0xffff, p, fade, queries->o + first, n);
+        weigh(v, head_dim, begin, end, d, 4, 0xffff, p, fade, run->o + first, n);
     for (; d < head_dim; d += 16)
-        weigh(v, head_dim, n_keys, d, 1, first_lanes(head_dim - d), p, fade, queries->o + first, n);
+        weigh(v, head_dim, begin, end, d, 1, first_lanes(head_dim - d), p, fade, run->o + first,
+              n);
 }
 
-static void attend(const uint16_t *k, const uint16_t *v, size_t head_dim, float scale,
-                   const struct kernels_queries *queries)
+static void attend_page(const struct kernels_run *run, size_t page)
 {
-    for (size_t i = 0; i < queries->n;) {
-        size_t n = queries->n - i;
+    for (size_t i = 0; i < run->n;) {
+        size_t n = run->n - i;
         if (n == 7) /* four and three, not six and one */
             n = 4;
         switch (n) {
         case 1:
-            attend_group(k, v, head_dim, scale, queries, i, 1);
+            attend_group(run, page, i, 1);
             break;
         case 2:
-            attend_group(k, v, head_dim, scale, queries, i, 2);
+            attend_group(run, page, i, 2);
             break;
         case 3:
-            attend_group(k, v, head_dim, scale, queries, i, 3);
+            attend_group(run, page, i, 3);
             break;
         case 4:
-            attend_group(k, v, head_dim, scale, queries, i, 4);
+            attend_group(run, page, i, 4);
             break;
         case 5:
-            attend_group(k, v, head_dim, scale, queries, i, 5);
+            attend_group(run, page, i, 5);
             break;
         default:
-            attend_group(k, v, head_dim, scale, queries, i, 6);
+            attend_group(run, page, i, 6);
             n = 6;
         }
         i += n;
     }
+}
+
+static void attend(const struct kernels_run *run)
+{
+    for (size_t i = 0; i < run->n; i++) {
+        run->m[i] = KERNELS_NOTHING;
+        run->l[i] = 0;
+        memset(run->o[i], 0, run->head_dim * sizeof *run->o[i]);
+    }
+    for (size_t page = 0; page < run->n_pages; page++)
+        attend_page(run, page);
 }
 
 static void attend_merge(float *o, float *m, float *l, const float *o2, float m2, float l2,
@@ -174,6 +196,6 @@ static void attend_merge(float *o, float *m, float *l, const float *o2, float m2
 
 void avx512_init_attend(struct kernels *k)
 {
-    k->attend = attend;
+    k->kv[KERNELS_KV_F16].attend = attend;
     k->attend_merge = attend_merge;
 }

@@ -4,11 +4,7 @@
 #include "kernels/x86/avx512_unpack_more.h"
 #include "quant/quant.h"
 
-enum {
-    T = KERNELS_TILE_TOKENS,
-    R = KERNELS_PANEL_ROWS,
-    GROUP = 4, /* tokens whose sums are finished while the next ones' are made */
-};
+enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
 
 /* ---- packing ---- */
 
@@ -181,58 +177,23 @@ static void affine_pack(const struct kernels_affine *w, size_t n_rows, size_t n_
 
 /* ---- the product ---- */
 
-/* sums += the dot products of four weights of each row with the same four activations. An
- * intrinsic would leave gcc 12 with a load of its own for each, and half the window of
- * instructions that the CPU can look ahead. */
-INLINE __m512i dot_quad(__m512i sums, __m512i w, const int8_t *x)
+INLINE __m512i broadcast_quad(const int8_t *q)
 {
-    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sums) : "v"(w), "m"(*(const int8_t(*)[4])x));
-    return sums;
+    int32_t quad;
+    memcpy(&quad, q, 4);
+    return _mm512_set1_epi32(quad);
 }
 
-/* d and its products with 1 + i / 8: exact, and no multiplications, which are dear beside dot
- * products. */
-INLINE void multiples(float (*out)[R], const float *scales)
-{
-    __m512 d = _mm512_loadu_ps(scales), eighth = _mm512_mul_ps(d, _mm512_set1_ps(0.125f));
-    UNROLL
-    for (int i = 0; i < 8; i++) {
-        _mm512_store_ps(out[i], d);
-        d = _mm512_add_ps(d, eighth);
-    }
-}
-
-/* The product of a panel's scales with a token's. */
-INLINE __m512 scale_product(float (*multiples)[R], const struct kernels_tile_x *x, size_t at)
-{
-    __m512 d = _mm512_load_ps((const float *)((const char *)multiples + x->v[at]));
-    return _mm512_scalef_ps(d, _mm512_set1_ps(x->e[at]));
-}
-
-/* Adds quads [first, last) of one place to acc[n]. */
-INLINE void add_quads(__m512 *acc, const enum kernels_form form, const uint8_t *w,
-                      float (*scales)[R], const struct kernels_tile_x *x, const int32_t *c,
-                      size_t place, const int first, const int last, const size_t n)
+/* Dot products of quads [first, last) of one place, added to sums[n]. */
+INLINE void dot_quads(__m512i *sums, const uint8_t *w, const int8_t *x, const int first,
+                      const int last, const size_t n)
 {
     UNROLL
-    for (size_t g = 0; g < n; g += GROUP) {
-        const size_t at = place * T + g;
-        __m512i sums[GROUP];
+    for (int i = first; i < last; i++) {
+        __m512i quad = _mm512_loadu_si512(w + i * 64);
         UNROLL
-        for (size_t t = 0; t < GROUP; t++)
-            sums[t] = form == KERNELS_MIN || form == KERNELS_MINS ? _mm512_setzero_si512()
-                                                                  : _mm512_set1_epi32(c[at + t]);
-        UNROLL
-        for (int i = first; i < last; i++) {
-            __m512i quad = _mm512_loadu_si512(w + i * 64);
-            UNROLL
-            for (size_t t = 0; t < GROUP; t++)
-                sums[t] = dot_quad(sums[t], quad, x->q + (at + t) * 32 + i * 4);
-        }
-        UNROLL
-        for (size_t t = 0; t < GROUP; t++)
-            acc[g + t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]),
-                                         scale_product(scales, x, at + t), acc[g + t]);
+        for (size_t t = 0; t < n; t++)
+            sums[t] = _mm512_dpbusd_epi32(sums[t], quad, broadcast_quad(x + t * 32 + i * 4));
     }
 }
 
@@ -240,16 +201,24 @@ INLINE void add_quads(__m512 *acc, const enum kernels_form form, const uint8_t *
 INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct kernels_panel *w,
                       const struct kernels_tile_x *x, size_t place, const size_t n)
 {
-    const uint8_t *q = w->q + place * 512;
-    _Alignas(64) float scales[2][8][R];
-    if (form == KERNELS_HALVES) {
-        multiples(scales[0], w->d + place * 2 * R);
-        multiples(scales[1], w->d + (place * 2 + 1) * R);
-        add_quads(acc, form, q, scales[0], x, x->c[0], place, 0, 4, n);
-        add_quads(acc, form, q, scales[1], x, x->c[1], place, 4, 8, n);
-    } else {
-        multiples(scales[0], w->d + place * R);
-        add_quads(acc, form, q, scales[0], x, x->c[0], place, 0, 8, n);
+    const uint8_t *wq = w->q + place * 512;
+    const int8_t *xq = x->q + place * T * 32;
+    const float *xd = x->d + place * T, *xs = x->s + place * T;
+    const int n_parts = form == KERNELS_HALVES ? 2 : 1;
+    UNROLL
+    for (int part = 0; part < n_parts; part++) {
+        const int32_t *c = x->c[part] + place * T;
+        __m512i sums[T];
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            sums[t] = form == KERNELS_MIN || form == KERNELS_MINS ? _mm512_setzero_si512()
+                                                                  : _mm512_set1_epi32(c[t]);
+        dot_quads(sums, wq, xq, part * 4, n_parts == 2 ? part * 4 + 4 : 8, n);
+        __m512 d = _mm512_loadu_ps(w->d + (place * n_parts + part) * R);
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]),
+                                     _mm512_mul_ps(d, _mm512_set1_ps(xd[t])), acc[t]);
     }
     UNROLL
     for (int part = 0; part < 2 && form == KERNELS_MINS; part++) {
@@ -262,7 +231,7 @@ INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct ke
         __m512 m = _mm512_loadu_ps(w->m + place * R);
         UNROLL
         for (size_t t = 0; t < n; t++)
-            acc[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(x->s[place * T + t]), acc[t]);
+            acc[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(xs[t]), acc[t]);
     }
 }
 

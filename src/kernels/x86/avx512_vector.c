@@ -9,8 +9,8 @@ INLINE void quantize_block(const float *x, size_t p, const struct kernels_blocks
 {
     __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + 16);
     float most = max_lanes(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)));
-    float scale = kernels_scale_of(most);
-    __m512 inverse = _mm512_set1_ps(scale > 0 ? 1.0f / scale : 0.0f);
+    float scale = most / 127.0f;
+    __m512 inverse = _mm512_set1_ps(most >= 0x1p-100f ? 127.0f / most : 0.0f);
     __m128i low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(a, inverse)));
     __m128i high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(b, inverse)));
     __m256i q = _mm256_set_m128i(high, low);

@@ -17,6 +17,7 @@ void avx512_init_rows(struct kernels *k);
 void avx512_init_panel(struct kernels *k);
 void avx512_init_vector(struct kernels *k);
 void avx512_init_attend(struct kernels *k);
+void avx512_bf16_init_attend(struct kernels *k);
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
