@@ -71,8 +71,8 @@ struct kernels_blocks {
     size_t strand, step;
 };
 
-/* Rows in natural order, for the row kernels: places are block numbers, with room for a multiple
- * of 8. */
+/* Rows for the row kernels: places are block numbers, with room for a multiple of 8. Each group of
+ * 8 blocks is in the order that its tier's arrange() makes of the natural one. */
 struct kernels_row_x {
     const int8_t *q;    /* [room][32] */
     const float *d, *s; /* [room] */
@@ -147,6 +147,9 @@ struct kernels {
 
     /* Quantizes n_blocks * 32 floats to the places of `out`. */
     void (*quantize)(const float *x, size_t n_blocks, const struct kernels_blocks *out);
+    /* Puts a row in natural order (strand 1, step 8; n_blocks a multiple of 8, zeros behind the
+     * last block there is) into the order in which this tier's row kernels read. */
+    void (*arrange)(const struct kernels_blocks *row, size_t n_blocks);
 
     /* The many-token product by form: y[t * y_stride + r] for a panel of n_rows rows and a tile of
      * n_tokens tokens. */

@@ -437,6 +437,12 @@ static void quantize(const float *x, size_t n_blocks, const struct kernels_block
     }
 }
 
+static void arrange(const struct kernels_blocks *row, size_t n_blocks)
+{
+    (void)row; /* the natural order will do */
+    (void)n_blocks;
+}
+
 /* ---- weights that are floats: sixteen strands, element i in strand i mod 16 ---- */
 
 typedef float load_float(const void *row, size_t i);
@@ -511,6 +517,7 @@ void scalar_init_matmul(struct kernels *k)
     k->affine_rows = affine_rows;
     k->affine_pack = affine_pack;
     k->quantize = quantize;
+    k->arrange = arrange;
     k->panel[KERNELS_OFFSET] = panel_offset;
     k->panel[KERNELS_WIDE] = panel_offset;
     k->panel[KERNELS_MIN] = panel_min;

@@ -78,8 +78,9 @@ static void bench_paths(struct product *p, int32_t offset)
     const size_t n = p->w.n_blocks * 32, n_rows = p->w.n_rows;
     float *x = check_floats(T * n, CHECK_RANDOM);
     p->y = check_floats(n_rows * T, CHECK_ZEROS);
-    for (p->n_tokens = 1; p->n_tokens <= KERNELS_FEW_TOKENS; p->n_tokens += 3) {
+    for (p->n_tokens = 1; p->n_tokens <= KERNELS_FEW_TOKENS; p->n_tokens *= 2) {
         check_x_init(&p->x, p->k, x, p->n_tokens, n / 32, 0);
+        check_x_arrange(&p->x, p->k, p->n_tokens);
         check_x_correct(&p->x, p->x.n_places * p->n_tokens, p->form, offset);
         double ns = best_ns(run_rows, p);
         printf("  %zu token%s %6.2f GB/s", p->n_tokens, p->n_tokens == 1 ? " " : "s",

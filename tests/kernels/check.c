@@ -265,6 +265,17 @@ void check_x_init(struct check_x *x, const struct kernels *k, const float *float
     }
 }
 
+void check_x_arrange(const struct check_x *x, const struct kernels *k, size_t n_tokens)
+{
+    for (size_t t = 0; t < n_tokens; t++) {
+        const size_t first = t * x->n_places;
+        const struct kernels_blocks row = {x->q + first * 32, x->d + first, x->s + first,
+                                           {x->half[0] + first, x->half[1] + first}, 1,
+                                           KERNELS_STRANDS};
+        k->arrange(&row, x->n_places);
+    }
+}
+
 void check_x_correct(struct check_x *x, size_t n, enum kernels_form form, int32_t offset)
 {
     for (size_t i = 0; i < n; i++) {
@@ -326,6 +337,7 @@ static void rows_product(const struct source *s, const float *x, size_t n_tokens
 {
     struct check_x q;
     check_x_init(&q, s->k, x, n_tokens, s->n_blocks, 0);
+    check_x_arrange(&q, s->k, n_tokens);
     check_x_correct(&q, q.n_places * n_tokens, form_of(s), offset_of(s));
     for (size_t t = 0; t < n_tokens; t += KERNELS_FEW_TOKENS) {
         struct kernels_row_x rows[KERNELS_FEW_TOKENS];

@@ -60,6 +60,8 @@ struct check_x {
 };
 void check_x_init(struct check_x *x, const struct kernels *k, const float *floats, size_t n_tokens,
                   size_t n_blocks, size_t n_tile);
+/* By rows: into the order of the tier's row kernels, before the corrections. */
+void check_x_arrange(const struct check_x *x, const struct kernels *k, size_t n_tokens);
 void check_x_correct(struct check_x *x, size_t n, enum kernels_form form, int32_t offset);
 struct kernels_row_x check_x_row(const struct check_x *x, size_t t);
 struct kernels_tile_x check_x_tile(const struct check_x *x, size_t t); /* that begins with t */

@@ -135,7 +135,7 @@ static void check_products(const struct kernels *k)
 {
     static const size_t n_blocks[] = {1, 2, 7, 8, 9, 18, 28, 40};
     static const size_t n_rows[] = {1, 3, 16, 19, 35};
-    static const size_t n_tokens[] = {1, 2, 3, 4, 5, 8, 9, 12, 13, 25};
+    static const size_t n_tokens[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 25};
     for (size_t t = 0; t < check_n_types; t++) {
         const struct check_type *type = &check_types[t];
         for (size_t b = 0; b < sizeof n_blocks / sizeof *n_blocks; b++) {

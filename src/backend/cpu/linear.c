@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum {
-    FEW_ROWS = 5,          /* batches up to this stream the weights */
+    FEW_ROWS = 8,          /* batches up to this stream the weights */
     TASK_BYTES = 32 << 10, /* of weights streamed by one task */
     TASKS_PER_THREAD = 8,  /* at least, so that a late thread costs little */
 };
@@ -154,7 +154,8 @@ static void quantize_planes(const struct linear_job *job, uint32_t row, size_t f
     }
 }
 
-/* The planes of one row in natural order; the room behind its last block becomes zeros. */
+/* The planes of one row, arranged for the row kernels; the room behind its last block becomes
+ * zeros. */
 static void quantize_row(const struct linear_job *job, uint32_t row, uint32_t thread)
 {
     const struct cpu_quantized *x = &job->cpu->quantized;
@@ -169,6 +170,9 @@ static void quantize_row(const struct linear_job *job, uint32_t row, uint32_t th
         memset(tail.s, 0, n_tail * sizeof *tail.s);
         for (int h = 0; h < 2; h++)
             memset(tail.half[h], 0, n_tail * sizeof *tail.half[h]);
+        struct kernels_blocks all =
+            blocks_at(&x->blocks, first + i * job->n_places, 1, KERNELS_STRANDS);
+        job->cpu->kernels.arrange(&all, job->n_places);
     }
     correct(x, first, job->n_planes * job->n_places);
 }
