@@ -5,8 +5,8 @@
 
 The weights are those of tests/support/tiny_model.c (the same noise by the same names); the forward pass is
 numpy in double precision: Llama's block, RoPE over neighbouring pairs (llama) or halves (qwen2, phi3), and the ways
-RoPE is stretched: linear, Llama 3's factors, YaRN, LongRoPE. Keys and values are rounded to f16, as they are kept.
-For every case a few logits of a few positions. Needs numpy. Knows nothing of Pensieve.
+RoPE is stretched: linear, Llama 3's factors, YaRN, LongRoPE. A window of W lets a position see W, itself included. Keys
+and values are rounded to f16. For every case a few logits of a few positions. Needs numpy. Knows nothing of Pensieve.
 """
 import json
 import math
@@ -25,6 +25,7 @@ CASES = {  # name: architecture, what scales RoPE
     "linear": ("qwen2", {"linear": 4.0}),
     "llama3": ("llama", {"factors": [1 + 0.25 * i for i in range(PAIRS)]}),
     "yarn": ("qwen2", {"yarn": 4.0}),
+    "window": ("phi3", {"window": 64}),
     "longrope-short": ("phi3", {"factors": [1 + 0.25 * i for i in range(PAIRS)], "longrope": True}),
     "longrope-long": ("phi3", {"factors": [1 + 3.0 * i for i in range(PAIRS)], "longrope": True}),
 }
@@ -111,7 +112,8 @@ def attention(w, i, x, architecture, scaling):
     q = rotate((h @ w[i, "attn_q"].T).reshape(-1, HEADS, DIM), architecture, scaling)
     k = half(rotate((h @ w[i, "attn_k"].T).reshape(-1, KV_HEADS, DIM), architecture, scaling))
     v = half((h @ w[i, "attn_v"].T).reshape(-1, KV_HEADS, DIM))
-    mask = np.triu(np.full((len(x), len(x)), -np.inf), 1)
+    ago = np.arange(len(x))[:, None] - np.arange(len(x))
+    mask = np.where((ago >= 0) & (ago < scaling.get("window", CONTEXT)), 0, -np.inf)
     out = np.empty_like(q)
     for head in range(HEADS):
         group = head * KV_HEADS // HEADS

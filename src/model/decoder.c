@@ -75,19 +75,14 @@ static void load_layer(struct decoder *d, uint32_t i, const struct network_loade
     layer->bv = network_tensor(loader, n_kv, 1, flags, "blk.%u.attn_v.bias", i);
 }
 
-/* A window that is never full changes nothing. */
-static bool check_window(const struct network_loader *loader, const struct model_info *info,
-                         uint32_t n_ctx)
+/* One that is never full is none. */
+static void load_window(struct decoder *d, const struct network_loader *loader, uint32_t n_ctx)
 {
     char key[96];
-    uint64_t n_window;
-    snprintf(key, sizeof key, "%s.attention.sliding_window", info->architecture);
-    if (weights_uint(loader->w, key, &n_window) && n_window && n_window < n_ctx)
-        return error_set(loader->err, ERROR_UNSUPPORTED,
-                         "attention over a window of %llu tokens is not supported: ask for a "
-                         "context of at most that",
-                         (unsigned long long)n_window);
-    return true;
+    uint64_t n = 0;
+    snprintf(key, sizeof key, "%s.attention.sliding_window", d->model.info.architecture);
+    weights_uint(loader->w, key, &n);
+    d->window = n < n_ctx ? (uint32_t)n : 0;
 }
 
 static void load_activations(struct decoder *d, const struct network_loader *loader)
@@ -113,9 +108,10 @@ static bool load(struct decoder *d, const struct network_loader *loader,
     if (!weights_float(loader->w, key, &d->norm_eps))
         return error_set(loader->err, ERROR_FORMAT, "the file lacks %s", key);
     d->rope.kind = wiring->rope;
-    if (!rope_scaling_read(loader, info, options->n_ctx, &d->rope) ||
-        (wiring->has_window && !check_window(loader, info, options->n_ctx)))
+    if (!rope_scaling_read(loader, info, options->n_ctx, &d->rope))
         return false;
+    if (wiring->has_window)
+        load_window(d, loader, options->n_ctx);
     d->embedding = network_tensor(loader, info->n_embd, info->n_vocab, 0, "token_embd.weight");
     d->output_norm = network_tensor(loader, info->n_embd, 1, NETWORK_VECTOR, "output_norm.weight");
     d->output =
@@ -168,7 +164,10 @@ static void attention(struct decoder *d, uint32_t i)
     struct backend *be = d->model.be;
     const struct backend_ops *op = be->ops;
     const struct backend_attend_params params = {
-        .n_heads = info->n_heads, .scale = 1.0f / sqrtf((float)info->head_dim)};
+        .n_heads = info->n_heads,
+        .scale = 1.0f / sqrtf((float)info->head_dim),
+        .window = d->window,
+    };
 
     op->rms_norm(be, d->x, layer->attn_norm, d->norm_eps, d->h);
     const struct backend_linear qkv[] = {

@@ -23,6 +23,7 @@ struct decoder_parts {
 struct decoder {
     struct model model; /* first, so that a struct model * is a struct decoder * */
     float norm_eps;
+    uint32_t window; /* positions that a row sees, its own the last; 0: all */
     struct backend_rope_params rope;
     const struct weights_tensor *embedding;   /* [n_vocab][n_embd] */
     const struct weights_tensor *output_norm; /* [n_embd] */

@@ -143,6 +143,11 @@ static void yarn_by_4(struct gguf_builder *g)
     gguf_builder_u32(g, "qwen2.rope.scaling.original_context_length", N_ORIGINAL);
 }
 
+static void window_of_64(struct gguf_builder *g)
+{
+    gguf_builder_u32(g, "phi3.attention.sliding_window", 64);
+}
+
 static void check_logits(const char *name, const float *logits, const json_t *golden)
 {
     const json_t *positions = json_object_get(golden, "positions");
@@ -176,6 +181,7 @@ static void logits_are_those_of_the_papers(void **state)
         {"linear", "qwen2", linear_by_4, 0},
         {"llama3", "llama", short_factors, 0},
         {"yarn", "qwen2", yarn_by_4, 0},
+        {"window", "phi3", window_of_64, 0},
         {"longrope-short", "phi3", longrope_without_magnitude, N_ORIGINAL},
         {"longrope-long", "phi3", longrope_without_magnitude, 0},
     };
@@ -244,11 +250,6 @@ static void a_scaling_by_one_is_none(void **state)
 
 /* ---- what is refused ---- */
 
-static void small_window(struct gguf_builder *g)
-{
-    gguf_builder_u32(g, "phi3.attention.sliding_window", 64);
-}
-
 static void unknown_scaling(struct gguf_builder *g)
 {
     gguf_builder_string(g, "phi3.rope.scaling.type", "elastic");
@@ -292,7 +293,6 @@ static void wrong_files_are_refused(void **state)
         enum error_code code;
         const char *says;
     } cases[] = {
-        {small_window, ERROR_UNSUPPORTED, "window of 64"},
         {unknown_scaling, ERROR_UNSUPPORTED, "elastic"},
         {only_long, ERROR_FORMAT, "rope_factors_short.weight"},
         {zero_factor, ERROR_FORMAT, "rope_factors_short.weight"},
@@ -314,7 +314,8 @@ static void wrong_files_are_refused(void **state)
 static void a_window_that_is_never_full_is_none(void **state)
 {
     (void)state;
-    assert_true(same("phi3", small_window, 64, "phi3", NULL, 64));
+    assert_true(same("phi3", window_of_64, 64, "phi3", NULL, 64));
+    assert_false(same("phi3", window_of_64, 65, "phi3", NULL, 65));
 }
 
 int main(void)
