@@ -146,6 +146,12 @@ INLINE void group_mxfp4(struct group *g, const uint8_t *p)
 
 /* ---- MLX's affine weights ---- */
 
+/* A block's number shifted so is that of its scale. */
+INLINE int affine_shift(const struct kernels_affine *w)
+{
+    return w->group == 32 ? 0 : w->group == 64 ? 1 : 2;
+}
+
 /* Floats of n <= 8 16-bit ones, each to the blocks of its group. */
 INLINE __m256 affine_floats(const struct kernels_affine *w, const uint16_t *p, size_t n,
                             __m256i blocks)
@@ -169,16 +175,16 @@ INLINE __m256 affine_floats(const struct kernels_affine *w, const uint16_t *p, s
 INLINE __m256i affine_blocks(const struct kernels_affine *w)
 {
     return _mm256_srlv_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
-                             _mm256_set1_epi32(w->group == 32 ? 0 : w->group == 64 ? 1 : 2));
+                             _mm256_set1_epi32(affine_shift(w)));
 }
 
 /* n <= 8 blocks from block `at` of the whole matrix on; the others become zeros. */
 INLINE void group_affine(struct group *g, const struct kernels_affine *w, __m256i blocks,
                          const uint32_t bits, size_t at, size_t n)
 {
-    const size_t per_scale = w->group / KERNELS_BLOCK, n_scales = n / per_scale;
-    g->d = affine_floats(w, w->scales + at / per_scale, n_scales, blocks);
-    g->m = affine_floats(w, w->biases + at / per_scale, n_scales, blocks);
+    const int shift = affine_shift(w);
+    g->d = affine_floats(w, w->scales + (at >> shift), n >> shift, blocks);
+    g->m = affine_floats(w, w->biases + (at >> shift), n >> shift, blocks);
     if (bits == 8)
         g->m = _mm256_fmadd_ps(_mm256_set1_ps(128), g->d, g->m);
     UNROLL

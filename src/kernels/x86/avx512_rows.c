@@ -221,21 +221,6 @@ INLINE void rows_tokens(const struct stream *s, const uint8_t *w, size_t row_byt
                                              rows_##type##_4};                                     \
         by_tokens[n_tokens - 1](w, row_bytes, n_rows, n_blocks, x, y, y_stride);                   \
     }
-/* Types that are rare do with less code. */
-#define DEFINE_RARE_ROWS(type, ...)                                                                \
-    DEFINE_TOKENS(type, 1, __VA_ARGS__)                                                            \
-    DEFINE_TOKENS(type, 4, __VA_ARGS__)                                                            \
-    static void rows_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,       \
-                            const struct kernels_row_x *x, size_t n_tokens, float *y,              \
-                            size_t y_stride)                                                       \
-    {                                                                                              \
-        if (n_tokens == 4) {                                                                       \
-            rows_##type##_4(w, row_bytes, n_rows, n_blocks, x, y, y_stride);                       \
-            return;                                                                                \
-        }                                                                                          \
-        for (size_t t = 0; t < n_tokens; t++)                                                      \
-            rows_##type##_1(w, row_bytes, n_rows, n_blocks, x + t, y + t * y_stride, y_stride);    \
-    }
 typedef void rows_fn(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,
                      const struct kernels_row_x *x, float *y, size_t y_stride);
 #define SMALL(type) 8 * sizeof(struct quant_##type), true
@@ -248,11 +233,11 @@ DEFINE_ROWS(q8_0, KERNELS_WIDE, 255, SMALL(q8_0))
 DEFINE_ROWS(q4_k, KERNELS_MIN, 15, WHOLE(q4_k))
 DEFINE_ROWS(q5_k, KERNELS_MIN, 31, WHOLE(q5_k))
 DEFINE_ROWS(q6_k, KERNELS_HALVES, 63, WHOLE(q6_k))
-DEFINE_RARE_ROWS(q2_k, KERNELS_MINS, 45, WHOLE(q2_k))
-DEFINE_RARE_ROWS(q3_k, KERNELS_WIDE, 255, WHOLE(q3_k))
-DEFINE_RARE_ROWS(iq4_nl, KERNELS_WIDE, 255, SMALL(iq4_nl))
-DEFINE_RARE_ROWS(iq4_xs, KERNELS_WIDE, 255, WHOLE(iq4_xs))
-DEFINE_RARE_ROWS(mxfp4, KERNELS_OFFSET, 24, SMALL(mxfp4))
+DEFINE_ROWS(q2_k, KERNELS_MINS, 45, WHOLE(q2_k))
+DEFINE_ROWS(q3_k, KERNELS_WIDE, 255, WHOLE(q3_k))
+DEFINE_ROWS(iq4_nl, KERNELS_WIDE, 255, SMALL(iq4_nl))
+DEFINE_ROWS(iq4_xs, KERNELS_WIDE, 255, WHOLE(iq4_xs))
+DEFINE_ROWS(mxfp4, KERNELS_OFFSET, 24, SMALL(mxfp4))
 
 /* ---- MLX's affine weights ---- */
 
@@ -261,48 +246,51 @@ INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, s
                           float *y, size_t y_stride)
 {
     const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
-    const __m256i blocks = affine_blocks(w);
+    const __m512i blocks = pair_affine_blocks(w);
     for (size_t r = 0; r < n_rows; r += 2) {
-        const size_t at[2] = {r * n_blocks, (r + 1 < n_rows ? r + 1 : r) * n_blocks};
+        size_t at[2] = {r * n_blocks, (r + 1 < n_rows ? r + 1 : r) * n_blocks}, b = 0;
         __m512 acc[KERNELS_FEW_TOKENS];
+        struct pair g;
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
             acc[t] = _mm512_setzero_ps();
-        for (size_t b = 0; b < n_blocks; b += 8) {
-            const size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
-            const __mmask16 lanes = n < 8 ? lanes_of(n) : 0xffff;
-            struct group rows[2];
-            struct pair g;
+        for (; b + 8 <= n_blocks; b += 8, at[0] += 8, at[1] += 8) {
             UNROLL
-            for (int i = 0; i < 2; i++) {
-                const char *q = (const char *)(w->q + (at[i] + b) * bits);
-                for (size_t ahead = 0; ahead < 32 * bits; ahead += 64)
-                    _mm_prefetch(q + PREFETCH_BYTES + ahead, _MM_HINT_T0);
-                group_affine(&rows[i], w, blocks, bits, at[i] + b, n);
+            for (size_t i = 0; i < 32 * bits; i += 64) {
+                _mm_prefetch((const char *)(w->q + at[0] * bits) + PREFETCH_BYTES + i, _MM_HINT_T0);
+                _mm_prefetch((const char *)(w->q + at[1] * bits) + PREFETCH_BYTES + i, _MM_HINT_T0);
             }
-            pair_of_groups(&g, form, &rows[0], &rows[1], 8);
+            pair_affine(&g, w, blocks, bits, at, 8);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
-                acc[t] = add_pair(acc[t], form, bits == 8 ? 255 : 15, &g, &x[t], b, 8, lanes);
+                acc[t] = add_pair(acc[t], form, bits == 8 ? 255 : 15, &g, &x[t], b, 8, 0xffff);
+        }
+        if (b < n_blocks) {
+            pair_affine(&g, w, blocks, bits, at, n_blocks - b);
+            UNROLL
+            for (size_t t = 0; t < n_tokens; t++)
+                acc[t] = add_pair(acc[t], form, bits == 8 ? 255 : 15, &g, &x[t], b, 8,
+                                  lanes_of(n_blocks - b));
         }
         store_rows(acc, n_rows - r, n_tokens, y + r, y_stride);
     }
 }
 
-/* A few steps of tokens are enough here. */
+#define AFFINE_CASE(n)                                                                             \
+    case n:                                                                                        \
+        if (w->bits == 8)                                                                          \
+            affine_tokens(w, 8, n_rows, n_blocks, x, n, y, y_stride);                              \
+        else                                                                                       \
+            affine_tokens(w, 4, n_rows, n_blocks, x, n, y, y_stride);                              \
+        break;
 static void affine_rows(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
                         const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
 {
-    for (size_t t = 0, n; t < n_tokens; t += n, x += n, y += n * y_stride) {
-        n = n_tokens - t >= 4 ? 4 : 1;
-        if (w->bits == 8 && n == 4)
-            affine_tokens(w, 8, n_rows, n_blocks, x, 4, y, y_stride);
-        else if (w->bits == 8)
-            affine_tokens(w, 8, n_rows, n_blocks, x, 1, y, y_stride);
-        else if (n == 4)
-            affine_tokens(w, 4, n_rows, n_blocks, x, 4, y, y_stride);
-        else
-            affine_tokens(w, 4, n_rows, n_blocks, x, 1, y, y_stride);
+    switch (n_tokens) {
+        AFFINE_CASE(1)
+        AFFINE_CASE(2)
+        AFFINE_CASE(3)
+        AFFINE_CASE(4)
     }
 }
 
