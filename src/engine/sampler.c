@@ -1,10 +1,25 @@
+/* See sampler.h. A vocabulary has a hundred thousand tokens and more, of which a draw nearly always
+ * ends among the first few: only as many as it needs are put in order. */
 #include "engine/sampler.h"
+
+#include "kernels/rank.h"
 
 #include <math.h>
 #include <stdlib.h>
 
+enum {
+    FIRST_RANKED = 64, /* ranked at first, where top-k does not say */
+    MORE_RANKED = 16,  /* times as many, if those are not enough */
+    MOST_RANKED = 1024 /* then all */
+};
+
+/* Tokens below e^-20 of the most probable are left out: a 53-bit draw practically never ends
+ * there. */
+static const float range = 20.0f;
+
 bool sampler_init(struct sampler *s, uint32_t n_vocab)
 {
+    kernels_init(&s->kernels, kernels_tier_best());
     s->n_vocab = n_vocab;
     s->candidates = malloc(n_vocab * sizeof *s->candidates);
     return s->candidates != NULL;
@@ -14,31 +29,6 @@ void sampler_deinit(struct sampler *s)
 {
     free(s->candidates);
     *s = (struct sampler){0};
-}
-
-static bool is_masked(const uint64_t *masked, uint32_t id)
-{
-    return masked && (masked[id / 64] >> (id % 64) & 1);
-}
-
-static int32_t pick_greedy(const float *logits, uint32_t n_vocab, const uint64_t *masked)
-{
-    int32_t best = -1;
-    float most = -INFINITY;
-    for (uint32_t i = 0; i < n_vocab; i++)
-        if (logits[i] > most && !is_masked(masked, i)) {
-            most = logits[i];
-            best = (int32_t)i;
-        }
-    return best;
-}
-
-static int by_logit_then_id(const void *a, const void *b)
-{
-    const struct sampler_candidate *x = a, *y = b;
-    if (x->logit != y->logit)
-        return x->logit < y->logit ? 1 : -1;
-    return (x->id > y->id) - (x->id < y->id);
 }
 
 /* A uniform number in [0, 1): splitmix64 (Steele et al. 2014) of seed and counter. */
@@ -51,68 +41,106 @@ static double uniform(uint64_t seed, uint64_t draw)
     return (double)(z >> 11) * 0x1p-53;
 }
 
-/* The candidates worth sorting: those within e^-20 of the most probable, which a 53-bit draw
- * practically never leaves. */
-static uint32_t gather(struct sampler *s, const float *logits, float temperature,
-                       const uint64_t *masked)
+/* The candidates of one draw in descending order, as far as they are ranked. */
+struct ranking {
+    struct sampler *s;
+    const float *logits;
+    const uint64_t *masked;
+    double temperature;
+    float least;
+    size_t n;    /* ranked */
+    bool is_all; /* that there are */
+};
+
+static void rank(struct ranking *r, size_t n_wanted)
 {
-    int32_t best = pick_greedy(logits, s->n_vocab, masked);
-    if (best < 0)
-        return 0;
-    if (isinf(logits[best])) {
-        s->candidates[0] = (struct sampler_candidate){0, best};
-        return 1;
+    struct kernels_ranked *c = r->s->candidates;
+    r->n = rank_largest(&r->s->kernels, r->logits, r->s->n_vocab, r->masked, n_wanted, c);
+    r->is_all = r->n < n_wanted;
+    if (r->n)
+        r->least = c[0].value - range * (float)r->temperature;
+    while (r->n && c[r->n - 1].value < r->least) {
+        r->n--;
+        r->is_all = true;
     }
-    float least = logits[best] - 20.0f * temperature;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n_vocab; i++)
-        if (logits[i] >= least && !is_masked(masked, i))
-            s->candidates[n++] = (struct sampler_candidate){logits[i], (int32_t)i};
-    return n;
+}
+
+/* Is there a candidate i? */
+static bool has(struct ranking *r, size_t i)
+{
+    if (i < r->n || r->is_all)
+        return i < r->n;
+    if (r->n * MORE_RANKED <= MOST_RANKED) {
+        rank(r, r->n * MORE_RANKED);
+    } else {
+        r->n = r->s->kernels.above(r->logits, r->s->n_vocab, r->masked, r->least,
+                                   r->s->candidates);
+        rank_sort(r->s->candidates, r->n);
+        r->is_all = true;
+    }
+    return i < r->n;
+}
+
+/* Relative to the first's. */
+static double probability(const struct ranking *r, size_t i)
+{
+    const struct kernels_ranked *c = r->s->candidates;
+    return (double)(float)exp(((double)c[i].value - (double)c[0].value) / r->temperature);
+}
+
+static double total_probability(struct ranking *r, bool is_cut)
+{
+    double total = 0;
+    if (!is_cut)
+        return r->s->kernels.exp_sum(r->logits, r->s->n_vocab, r->masked, r->least,
+                                     r->s->candidates[0].value, (float)(1 / r->temperature));
+    for (size_t i = 0; i < r->n; i++)
+        total += probability(r, i);
+    return total;
 }
 
 int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *sampling,
                      uint64_t draw, const uint64_t *masked)
 {
+    const struct kernels_ranked *c = s->candidates;
+    struct ranking r = {s, logits, masked, (double)sampling->temperature, 0, 0, false};
     if (!(sampling->temperature > 0))
-        return pick_greedy(logits, s->n_vocab, masked);
-    uint32_t n = gather(s, logits, sampling->temperature, masked);
-    if (!n)
+        return rank_largest(&s->kernels, logits, s->n_vocab, masked, 1, s->candidates) ? c[0].index
+                                                                                       : -1;
+    rank(&r, sampling->top_k ? sampling->top_k : FIRST_RANKED);
+    if (!r.n)
         return -1;
-    struct sampler_candidate *c = s->candidates;
-    qsort(c, n, sizeof *c, by_logit_then_id);
-    if (sampling->top_k && n > sampling->top_k)
-        n = sampling->top_k;
+    if (isinf(c[0].value))
+        return c[0].index;
+    if (sampling->top_k)
+        r.is_all = true;
 
-    /* c[i].logit becomes the probability relative to the first */
-    double total = 0, most = c[0].logit;
-    for (uint32_t i = 0; i < n; i++) {
-        c[i].logit = (float)exp(((double)c[i].logit - most) / (double)sampling->temperature);
-        total += (double)c[i].logit;
-    }
-    double kept = 0, enough = (double)sampling->top_p * total;
-    uint32_t n_kept = 0;
-    while (n_kept < n) {
-        if (n_kept && (kept >= enough || c[n_kept].logit < sampling->min_p))
-            break;
-        kept += (double)c[n_kept++].logit;
+    double kept = total_probability(&r, sampling->top_k);
+    size_t n_kept = SIZE_MAX;
+    if (sampling->top_p < 1 || sampling->min_p > 0) {
+        const double enough = (double)sampling->top_p * kept;
+        kept = 0;
+        for (n_kept = 0; has(&r, n_kept); n_kept++) {
+            double p = probability(&r, n_kept);
+            if (n_kept && (kept >= enough || p < (double)sampling->min_p))
+                break;
+            kept += p;
+        }
     }
     double at = uniform(sampling->seed, draw) * kept;
-    for (uint32_t i = 0; i + 1 < n_kept; i++) {
-        at -= (double)c[i].logit;
+    size_t i = 0;
+    for (; i + 1 < n_kept && has(&r, i + 1); i++) {
+        at -= probability(&r, i);
         if (at < 0)
-            return c[i].id;
+            break;
     }
-    return c[n_kept - 1].id;
+    return c[i].index;
 }
 
-float sampler_logprob(const float *logits, uint32_t n_vocab, int32_t id)
+float sampler_logprob(const struct sampler *s, const float *logits, int32_t id)
 {
-    double most = -INFINITY, sum = 0;
-    for (uint32_t i = 0; i < n_vocab; i++)
-        if ((double)logits[i] > most)
-            most = (double)logits[i];
-    for (uint32_t i = 0; i < n_vocab; i++)
-        sum += exp((double)logits[i] - most);
-    return (float)((double)logits[id] - most - log(sum));
+    float most;
+    s->kernels.maxima(logits, s->n_vocab, NULL, (size_t)s->n_vocab / 64 * 64 + 64, &most);
+    double sum = s->kernels.exp_sum(logits, s->n_vocab, NULL, -INFINITY, most, 1);
+    return (float)((double)logits[id] - (double)most - log(sum));
 }

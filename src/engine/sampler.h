@@ -4,12 +4,11 @@
 #define PENSIEVE_ENGINE_SAMPLER_H
 
 #include "engine/engine.h"
+#include "kernels/kernels.h"
 
 struct sampler {
-    struct sampler_candidate {
-        float logit;
-        int32_t id;
-    } * candidates; /* [n_vocab] working memory */
+    struct kernels kernels;            /* those used here give the same bits in every tier */
+    struct kernels_ranked *candidates; /* [n_vocab] working memory */
     uint32_t n_vocab;
 };
 
@@ -24,6 +23,6 @@ int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine
                      uint64_t draw, const uint64_t *masked);
 
 /* ln softmax(logits)[id] */
-float sampler_logprob(const float *logits, uint32_t n_vocab, int32_t id);
+float sampler_logprob(const struct sampler *s, const float *logits, int32_t id);
 
 #endif

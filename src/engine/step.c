@@ -274,7 +274,7 @@ static void generate(struct engine *e, struct request *r, const float *logits)
     const char *bytes = "";
     if (!tokenizer_is_control(e->tokenizer, id))
         bytes = tokenizer_piece(e->tokenizer, id, &n_bytes);
-    float logprob = r->ask.wants_logprobs ? sampler_logprob(logits, e->n_vocab, id) : NAN;
+    float logprob = r->ask.wants_logprobs ? sampler_logprob(&e->sampler, logits, id) : NAN;
     obey(e, r, r->ask.sink.token(r->ask.sink.context, id, bytes, n_bytes, logprob));
 }
 

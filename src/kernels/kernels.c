@@ -80,6 +80,7 @@ void kernels_init(struct kernels *k, size_t tier)
     scalar_init_matmul(k);
     scalar_init_vector(k);
     scalar_init_attend(k);
+    scalar_init_rank(k);
 #ifdef KERNELS_X86
     if (tier < TIER_AVX2)
         return;

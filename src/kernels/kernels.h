@@ -141,6 +141,12 @@ static inline struct kernels_affine kernels_affine_at(const struct kernels_affin
     return at;
 }
 
+/* An element of a row and where it stood. */
+struct kernels_ranked {
+    float value;
+    int32_t index;
+};
+
 struct kernels {
     const char *tier;
     struct kernels_type types[KERNELS_N_TYPES];
@@ -177,10 +183,33 @@ struct kernels {
     void (*add)(float *x, const float *y, size_t n); /* x += y */
     /* gate = silu(gate) * up, within 4 ulp */
     void (*swiglu)(float *gate, const float *up, size_t n);
+    /* gate = gelu(gate) * up, gelu(x) = x / (1 + exp(-2 sqrt(2 / pi) (x + 0.044715 x^3))), which
+     * is the approximation by tanh; within 4e-6 of it, or 1e-7 * |up| */
+    void (*geglu)(float *gate, const float *up, size_t n);
     /* Rotates n pairs: (a[i], b[i]) by angle i. */
     void (*rope_halves)(float *a, float *b, const float *cos, const float *sin, size_t n);
     /* The same for pairs (x[2i], x[2i + 1]). */
     void (*rope_pairs)(float *x, const float *cos, const float *sin, size_t n);
+
+    /* Over a row of logits; bits equal in every tier. Elements whose bit in `masked` [n] is set
+     * are left out (NULL: none), and so is NaN. */
+
+    /* out[b] = the largest of x[b * block ..], -infinity if there is none (of zeros, any); block
+     * is a multiple of 64 */
+    void (*maxima)(const float *x, size_t n, const uint64_t *masked, size_t block, float *out);
+    /* Those not below `least`, in ascending order of index; room for n. Returns how many. */
+    size_t (*above)(const float *x, size_t n, const uint64_t *masked, float least,
+                    struct kernels_ranked *out);
+    /* The sum over the same of exp((x[i] - most) * scale), no x[i] being above `most`: within 3
+     * ulp, added as doubles in 16 strands */
+    double (*exp_sum)(const float *x, size_t n, const uint64_t *masked, float least, float most,
+                      float scale);
+    /* x[i] = exp(x[i] - most) / sum, `most` and `sum` being x's; no NaN */
+    void (*softmax)(float *x, size_t n);
+    /* out[i] = sum over j of weights[j] * rows[j][i], j ascending, each an fma; bits equal in every
+     * tier */
+    void (*weighted_sum)(const float *const *rows, const float *weights, size_t n_rows, size_t n,
+                         float *out);
 };
 
 /* Tiers, lowest first: "c" everywhere, "avx2", "avx512" (F, BW, VL, DQ and VNNI),

@@ -7,5 +7,6 @@
 void scalar_init_matmul(struct kernels *k);
 void scalar_init_vector(struct kernels *k);
 void scalar_init_attend(struct kernels *k);
+void scalar_init_rank(struct kernels *k);
 
 #endif

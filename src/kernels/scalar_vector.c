@@ -36,6 +36,14 @@ static void swiglu(float *gate, const float *up, size_t n)
         gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
 }
 
+static void geglu(float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float x = gate[i], z = 0x1.988454p+0f * (x + 0.044715f * x * x * x);
+        gate[i] = x / (1.0f + expf(-z)) * up[i];
+    }
+}
+
 static void rope_halves(float *a, float *b, const float *cos, const float *sin, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -60,6 +68,7 @@ void scalar_init_vector(struct kernels *k)
     k->rms_norm = rms_norm;
     k->add = add;
     k->swiglu = swiglu;
+    k->geglu = geglu;
     k->rope_halves = rope_halves;
     k->rope_pairs = rope_pairs;
 }

@@ -271,12 +271,106 @@ static void the_same_seed_and_draw_give_the_same_token(void **state)
     sampler_deinit(&s);
 }
 
+struct plain {
+    double p;
+    int32_t id;
+};
+
+static int by_p_then_id(const void *a, const void *b)
+{
+    const struct plain *x = a, *y = b;
+    return x->p != y->p ? (x->p < y->p ? 1 : -1) : (x->id > y->id) - (x->id < y->id);
+}
+
+/* What a draw means, in plain words: sort all, cut, walk. */
+static int32_t plain_pick(const float *logits, uint32_t n, const struct engine_sampling *g,
+                          double u, const uint64_t *masked, struct plain *all)
+{
+    uint32_t n_all = 0, n_kept = 0;
+    double most = -INFINITY, total = 0, kept = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (!(masked[i / 64] >> (i % 64) & 1) && (double)logits[i] > most)
+            most = (double)logits[i];
+    for (uint32_t i = 0; i < n; i++)
+        if (!(masked[i / 64] >> (i % 64) & 1) &&
+            logits[i] >= (float)most - 20.0f * g->temperature)
+            all[n_all++] = (struct plain){
+                exp(((double)logits[i] - most) / (double)g->temperature), (int32_t)i};
+    qsort(all, n_all, sizeof *all, by_p_then_id);
+    if (g->top_k && n_all > g->top_k)
+        n_all = g->top_k;
+    for (uint32_t i = 0; i < n_all; i++)
+        total += all[i].p;
+    while (n_kept < n_all && !(n_kept && (kept >= (double)g->top_p * total ||
+                                          all[n_kept].p < (double)g->min_p)))
+        kept += all[n_kept++].p;
+    double at = u * kept;
+    for (uint32_t i = 0; i + 1 < n_kept; i++)
+        if ((at -= all[i].p) < 0)
+            return all[i].id;
+    return all[n_kept - 1].id;
+}
+
+/* The number of draw `draw`, to 1 / n: which of n equal tokens it picks. */
+static double uniform_of(struct sampler *s, uint64_t seed, uint64_t draw, uint32_t n)
+{
+    float *flat = calloc(n, sizeof *flat);
+    struct engine_sampling open = {.temperature = 1, .top_p = 1, .seed = seed};
+    int32_t id = sampler_pick(s, flat, &open, draw, NULL);
+    free(flat);
+    return ((double)id + 0.5) / n;
+}
+
+/* Wide rows, flat and peaked, with every cut: few tokens ranked, many, and all. The draw is known
+ * to 2^-15 only, so where it falls on an edge the neighbours are right, too. */
+static void draws_are_those_of_a_sort_of_all(void **state)
+{
+    (void)state;
+    enum { N = 1 << 15, ROUNDS = 240 };
+    static float logits[N];
+    static struct plain all[N];
+    static uint64_t masked[N / 64];
+    struct sampler s;
+    uint64_t random = 88172645463325252u;
+    int n_same = 0;
+    assert_true(sampler_init(&s, N));
+    for (int round = 0; round < ROUNDS; round++) {
+        struct engine_sampling g = {
+            .temperature = (float[]){0.2f, 1, 3}[round % 3],
+            .top_p = (float[]){1, 0.9f, 0.5f, 1}[round % 4],
+            .min_p = round % 5 == 4 ? 0.02f : 0,
+            .top_k = (uint32_t[]){0, 0, 20, 0, 2000}[round % 5],
+            .seed = 11,
+        };
+        for (int i = 0; i < N; i++) {
+            random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+            float u = (float)(random >> 40) * 0x1p-24f;
+            logits[i] = -logf(u + 1e-9f) * (round % 2 ? 1.5f : 0.05f);
+        }
+        for (int i = 0; i < N / 64; i++)
+            masked[i] = round % 7 == 3 ? random * (uint64_t)(i + 1) : 0;
+        double u = uniform_of(&s, g.seed, (uint64_t)round, N);
+        int32_t id = sampler_pick(&s, logits, &g, (uint64_t)round, masked);
+        int32_t low = plain_pick(logits, N, &g, u - 0.5 / N, masked, all);
+        int32_t high = plain_pick(logits, N, &g, u + 0.5 / N, masked, all);
+        n_same += low == high;
+        assert_true(logits[id] <= logits[low] && logits[id] >= logits[high]);
+        if (low == high)
+            assert_int_equal(id, low);
+    }
+    assert_true(n_same > ROUNDS / 3);
+    sampler_deinit(&s);
+}
+
 static void logprob_is_the_log_of_the_softmax(void **state)
 {
     (void)state;
+    struct sampler s;
     float logits[3] = {1000, 1000 + logf(2), -INFINITY};
-    assert_true(fabsf(sampler_logprob(logits, 3, 0) - logf(1.0f / 3)) < 1e-4f);
-    assert_true(fabsf(sampler_logprob(logits, 3, 1) - logf(2.0f / 3)) < 1e-4f);
+    assert_true(sampler_init(&s, 3));
+    assert_true(fabsf(sampler_logprob(&s, logits, 0) - logf(1.0f / 3)) < 1e-4f);
+    assert_true(fabsf(sampler_logprob(&s, logits, 1) - logf(2.0f / 3)) < 1e-4f);
+    sampler_deinit(&s);
 }
 
 int main(void)
@@ -292,6 +386,7 @@ int main(void)
         cmocka_unit_test(draws_follow_the_softmax),
         cmocka_unit_test(top_k_top_p_and_min_p_cut_the_tail),
         cmocka_unit_test(the_same_seed_and_draw_give_the_same_token),
+        cmocka_unit_test(draws_are_those_of_a_sort_of_all),
         cmocka_unit_test(logprob_is_the_log_of_the_softmax),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

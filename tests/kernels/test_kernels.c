@@ -318,6 +318,13 @@ static void check_vectors_of(const struct kernels *k, size_t n, int pattern)
     k->swiglu(b, y, n);
     assert_close(a, b, n, 5e-7, 1e-37, "swiglu", k->tier);
 
+    memcpy(a, x, n * sizeof *a);
+    memcpy(b, x, n * sizeof *b);
+    reference.geglu(a, y, n);
+    k->geglu(b, y, n);
+    for (size_t i = 0; i < n; i++)
+        assert_close(&a[i], &b[i], 1, 4e-6, 1e-7 * fabs((double)y[i]), "geglu", k->tier);
+
     reference.f32_to_f16(x, ha, n);
     k->f32_to_f16(x, hb, n);
     assert_memory_equal(ha, hb, n * 2);

@@ -95,6 +95,19 @@ static void swiglu(float *gate, const float *up, size_t n)
     }
 }
 
+static void geglu(float *gate, const float *up, size_t n)
+{
+    const __m256 one = _mm256_set1_ps(1.0f);
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i seen = lanes(n - i);
+        __m256 g = _mm256_maskload_ps(gate + i, seen);
+        __m256 cube = _mm256_mul_ps(_mm256_mul_ps(g, g), _mm256_set1_ps(0.044715f));
+        __m256 z = _mm256_mul_ps(_mm256_fmadd_ps(cube, g, g), _mm256_set1_ps(-0x1.988454p+0f));
+        g = _mm256_div_ps(g, _mm256_add_ps(one, exp8(z)));
+        _mm256_maskstore_ps(gate + i, seen, _mm256_mul_ps(g, _mm256_maskload_ps(up + i, seen)));
+    }
+}
+
 static void rope_halves(float *a, float *b, const float *cos, const float *sin, size_t n)
 {
     for (size_t i = 0; i < n; i += 8) {
@@ -113,5 +126,6 @@ void avx2_init_vector(struct kernels *k)
     k->rms_norm = rms_norm;
     k->add = add;
     k->swiglu = swiglu;
+    k->geglu = geglu;
     k->rope_halves = rope_halves;
 }

@@ -85,6 +85,20 @@ static void swiglu(float *gate, const float *up, size_t n)
     }
 }
 
+static void geglu(float *gate, const float *up, size_t n)
+{
+    const __m512 one = _mm512_set1_ps(1.0f);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 lanes = first_lanes(n - i);
+        __m512 g = _mm512_maskz_loadu_ps(lanes, gate + i);
+        __m512 cube = _mm512_mul_ps(_mm512_mul_ps(g, g), _mm512_set1_ps(0.044715f));
+        __m512 z = _mm512_mul_ps(_mm512_fmadd_ps(cube, g, g), _mm512_set1_ps(-0x1.988454p+0f));
+        g = _mm512_div_ps(g, _mm512_add_ps(one, exp16(z)));
+        _mm512_mask_storeu_ps(gate + i, lanes,
+                              _mm512_mul_ps(g, _mm512_maskz_loadu_ps(lanes, up + i)));
+    }
+}
+
 static void rope_halves(float *a, float *b, const float *cos, const float *sin, size_t n)
 {
     for (size_t i = 0; i < n; i += 16) {
@@ -105,5 +119,6 @@ void avx512_init_vector(struct kernels *k)
     k->rms_norm = rms_norm;
     k->add = add;
     k->swiglu = swiglu;
+    k->geglu = geglu;
     k->rope_halves = rope_halves;
 }

@@ -12,10 +12,12 @@ void x86_init_avx512(struct kernels *k); /* over the table of avx2 */
 void avx2_init_rows(struct kernels *k);
 void avx2_init_panel(struct kernels *k);
 void avx2_init_vector(struct kernels *k);
+void avx2_init_rank(struct kernels *k);
 void avx2_init_attend(struct kernels *k);
 void avx512_init_rows(struct kernels *k);
 void avx512_init_panel(struct kernels *k);
 void avx512_init_vector(struct kernels *k);
+void avx512_init_rank(struct kernels *k);
 void avx512_init_attend(struct kernels *k);
 void avx512_bf16_init_attend(struct kernels *k);
 
