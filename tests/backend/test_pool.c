@@ -26,6 +26,9 @@ static void run_and_check(struct pool *p, uint32_t n_tasks)
     pool_run(p, n_tasks, count_task, &c);
     for (uint32_t i = 0; i < n_tasks; i++)
         assert_int_equal(atomic_load(&c.done[i]), 1);
+    pool_run_parts(p, n_tasks, count_task, &c);
+    for (uint32_t i = 0; i < n_tasks; i++)
+        assert_int_equal(atomic_load(&c.done[i]), 2);
     free(c.done);
 }
 

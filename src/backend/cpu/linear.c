@@ -295,9 +295,9 @@ static void linear_task(void *context, uint32_t i, uint32_t thread)
 static uint32_t deal(const struct linear_job *job, struct linear_output *out)
 {
     const size_t n_wanted = (size_t)TASKS_PER_THREAD * pool_n_threads(job->cpu->pool);
-    size_t unit = 1, n;
+    size_t unit = 2, n; /* kernels may take two rows at once */
     if (out->type->form == KERNELS_FLOAT || job->few) {
-        n = TASK_BYTES / out->row_bytes;
+        n = TASK_BYTES / (unit * out->row_bytes);
     } else {
         unit = KERNELS_PANEL_ROWS;
         n = LINEAR_PANEL_BYTES / linear_panel_bytes(job->n_places);
@@ -321,7 +321,10 @@ static void run(struct linear_job *job)
         job->outputs[i].first_task = n_tasks;
         n_tasks += deal(job, &job->outputs[i]);
     }
-    pool_run(job->cpu->pool, n_tasks, linear_task, job);
+    if (job->few)
+        pool_run_parts(job->cpu->pool, n_tasks, linear_task, job);
+    else
+        pool_run(job->cpu->pool, n_tasks, linear_task, job);
 }
 
 static void add_output(struct linear_job *job, const struct weights_tensor *w, const float *bias,

@@ -21,6 +21,11 @@ struct worker {
     pthread_t id;
 };
 
+/* Tasks that one thread does in order: next (32 bits) | end (32) */
+struct part {
+    _Alignas(64) _Atomic uint64_t range;
+};
+
 struct pool {
     /* job number (24 bits) | number of tasks (20) | next task (20) */
     _Alignas(64) _Atomic uint64_t ticket;
@@ -37,6 +42,7 @@ struct pool {
     bool has_caller; /* whose core is set, with pin */
     pthread_t caller;
     struct cores cores;
+    struct part parts[POOL_MAX_THREADS];     /* [n_threads] */
     struct worker workers[POOL_MAX_THREADS]; /* [n_threads - 1] */
 };
 
@@ -157,6 +163,54 @@ void pool_run(struct pool *p, uint32_t n_tasks,
         wake(p, &p->wake);
     work(p, 0);
     await_done(p, n_tasks);
+}
+
+/* ---- in parts ---- */
+
+struct parts_job {
+    struct pool *pool;
+    void (*task)(void *context, uint32_t i, uint32_t thread);
+    void *context;
+};
+
+/* Claims the part's next task or, for another thread than its own, the last. */
+static bool claim(struct part *part, bool own, uint32_t *task)
+{
+    uint64_t range = atomic_load_explicit(&part->range, memory_order_relaxed);
+    for (;;) {
+        uint32_t next = (uint32_t)range, end = (uint32_t)(range >> 32);
+        if (next >= end)
+            return false;
+        *task = own ? next++ : --end;
+        if (atomic_compare_exchange_weak(&part->range, &range, (uint64_t)end << 32 | next))
+            return true;
+    }
+}
+
+/* Does part i, then what is left of the others. */
+static void part_task(void *context, uint32_t i, uint32_t thread)
+{
+    const struct parts_job *job = context;
+    const uint32_t n = job->pool->n_threads;
+    uint32_t task;
+    for (uint32_t k = 0; k < n; k++)
+        while (claim(&job->pool->parts[(i + k) % n], k == 0, &task))
+            job->task(job->context, task, thread);
+}
+
+void pool_run_parts(struct pool *p, uint32_t n_tasks,
+                    void (*task)(void *context, uint32_t i, uint32_t thread), void *context)
+{
+    struct parts_job job = {p, task, context};
+    const uint64_t n = p->n_threads;
+    if (n_tasks <= 1 || n == 1) {
+        pool_run(p, n_tasks, task, context);
+        return;
+    }
+    for (uint64_t i = 0; i < n; i++)
+        atomic_store_explicit(&p->parts[i].range, n_tasks * (i + 1) / n << 32 | n_tasks * i / n,
+                              memory_order_relaxed);
+    pool_run(p, p->n_threads, part_task, &job);
 }
 
 struct pool *pool_create(uint32_t n_threads, bool pin, struct error *err)

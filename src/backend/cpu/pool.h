@@ -26,4 +26,9 @@ uint32_t pool_n_threads(const struct pool *p);
 void pool_run(struct pool *p, uint32_t n_tasks,
               void (*task)(void *context, uint32_t i, uint32_t thread), void *context);
 
+/* The same where neighbours are best done by one thread, one after the other, as memory then
+ * streams: each thread has a part of the tasks, and helps the others when it is done. */
+void pool_run_parts(struct pool *p, uint32_t n_tasks,
+                    void (*task)(void *context, uint32_t i, uint32_t thread), void *context);
+
 #endif
