@@ -45,11 +45,17 @@ struct backend_batch {
     uint32_t n_sequences;
 };
 
-/* The shape of the KV memory: every page holds n_layers * 2 * n_kv_heads * P * head_dim values of
- * 16 bits. */
+enum backend_kv_type {
+    BACKEND_KV_F16,  /* 16 bits, f16 or bfloat16 as the backend likes */
+    BACKEND_KV_Q8_0, /* 8 bits and a scale for every 32 values */
+    BACKEND_KV_Q4_0, /* 4 bits and a scale for every 32 values */
+};
+
+/* The shape of the KV memory: every page holds n_layers * 2 * n_kv_heads * P * head_dim values. */
 struct backend_kv_shape {
     uint32_t n_layers, n_kv_heads, head_dim;
     uint32_t n_pages; /* the pool's hard budget; memory is touched when a page is first written */
+    enum backend_kv_type type;
 };
 
 enum backend_rope {

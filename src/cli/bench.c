@@ -24,6 +24,8 @@ struct bench_options {
     const char *prompts_text, *generations_text, *depths_text, *sequences_text, *mixed_text;
     struct sizes prompts, generations, depths, sequences, mixed;
     uint32_t batch, repeats;
+    enum backend_kv_type kv_type;
+    const char *kv_type_text;
     bool is_json;
 };
 
@@ -221,7 +223,7 @@ static bool set_up(struct bench *b, struct error *err)
     if (o->mixed.n && b->n_sequences < 2)
         b->n_sequences = 2;
     const struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim,
-                                           b->n_pages * b->n_sequences};
+                                           b->n_pages * b->n_sequences, o->kv_type};
     struct backend *be = b->loaded.backend;
     if (!be->ops->kv_init(be, &shape, err))
         return false;
@@ -342,6 +344,20 @@ static bool parse_all_sizes(struct bench_options *o)
     return true;
 }
 
+static bool parse_kv_type(struct bench_options *o)
+{
+    static const char *const names[] = {
+        [BACKEND_KV_F16] = "f16", [BACKEND_KV_Q8_0] = "q8_0", [BACKEND_KV_Q4_0] = "q4_0"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!strcmp(o->kv_type_text, names[i])) {
+            o->kv_type = (enum backend_kv_type)i;
+            return true;
+        }
+    }
+    cli_usage_error("bench", "--kv-type is f16, q8_0 or q4_0, not '%s'", o->kv_type_text);
+    return false;
+}
+
 static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code)
 {
     struct loaded_options load = {0};
@@ -360,6 +376,8 @@ static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code
          "prompt tokens in one step (default: 256, as serve)"},
         {"repeats", 'r', OPTION_UINT, &o->repeats, NULL, 1, MAX_REPEATS, "N",
          "runs of each test (default: 3)"},
+        {"kv-type", 0, OPTION_TEXT, &o->kv_type_text, NULL, 0, 0, "TYPE",
+         "of keys and values: f16, q8_0 or q4_0 (default: f16)"},
         {"json", 0, OPTION_FLAG, &o->is_json, NULL, 0, 0, NULL, "machine-readable output"},
         LOADED_OPTION_ROWS,
     };
@@ -378,7 +396,7 @@ static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code
     o->load.model = n_args ? argv[1] : NULL;
     *exit_code = CLI_USAGE;
     if (n_args)
-        return parse_all_sizes(o);
+        return parse_all_sizes(o) && parse_kv_type(o);
     cli_usage_error("bench", "which MODEL?");
     return false;
 }
@@ -388,6 +406,7 @@ int cli_bench(int argc, char **argv)
     struct bench_options o = {.prompts_text = "512",
                               .generations_text = "64",
                               .depths_text = "0",
+                              .kv_type_text = "f16",
                               .sequences_text = "1",
                               .mixed_text = "",
                               .batch = 256,

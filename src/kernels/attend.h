@@ -36,7 +36,9 @@ static inline size_t kernels_page_limit(size_t limit, size_t i)
 }
 
 enum kernels_kv_type {
-    KERNELS_KV_F16, /* 16 bits: f16, or what the tier likes better */
+    KERNELS_KV_F16,  /* 16 bits: f16, or what the tier likes better */
+    KERNELS_KV_Q8_0, /* quantized_page.h */
+    KERNELS_KV_Q4_0,
     KERNELS_KV_N_TYPES,
 };
 

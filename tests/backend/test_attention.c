@@ -40,8 +40,8 @@ struct machine {
     struct backend_attend_params params;
 };
 
-static void machine_init(struct machine *m, const struct input *in, uint32_t n_threads,
-                         const char *tier)
+static void machine_init_type(struct machine *m, const struct input *in, uint32_t n_threads,
+                              const char *tier, enum backend_kv_type type)
 {
     struct error err;
     memset(m, 0, sizeof *m);
@@ -50,7 +50,8 @@ static void machine_init(struct machine *m, const struct input *in, uint32_t n_t
     m->out = fixture_activation(m->be, in->n_heads * in->head_dim);
     m->k = fixture_activation(m->be, in->n_kv_heads * in->head_dim);
     m->v = fixture_activation(m->be, in->n_kv_heads * in->head_dim);
-    const struct backend_kv_shape shape = {LAYERS, in->n_kv_heads, in->head_dim, N_PAGES};
+    const struct backend_kv_shape shape = {LAYERS, in->n_kv_heads, in->head_dim, N_PAGES,
+                                           type};
     assert_true(m->be->ops->kv_init(m->be, &shape, &err));
     for (uint32_t s = 0; s < 4; s++) {
         for (uint32_t i = 0; i < N_PAGES / 4; i++) /* scattered */
@@ -59,6 +60,12 @@ static void machine_init(struct machine *m, const struct input *in, uint32_t n_t
     }
     m->params.n_heads = in->n_heads;
     m->params.scale = 1 / sqrtf((float)in->head_dim);
+}
+
+static void machine_init(struct machine *m, const struct input *in, uint32_t n_threads,
+                         const char *tier)
+{
+    machine_init_type(m, in, n_threads, tier, BACKEND_KV_F16);
 }
 
 /* Adds positions [first, first + n) of `in` as sequence s to the batch. */
@@ -132,7 +139,35 @@ static void naive_head(const struct input *in, uint32_t row, uint32_t head, uint
     free(p);
 }
 
-/* Keys and values are f16, whose rounding is 2^-11: results agree within 1e-2 of values about 1. */
+/* Values are about 1. f16 rounds by 2^-11 (bfloat16 by 2^-9, of differences), q8_0 by 1/254 of the
+ * largest of 32, q4_0 by 1/16 of it; each shifts the weights of the softmax, too. */
+static const double tolerances[] = {
+    [BACKEND_KV_F16] = 1e-2, [BACKEND_KV_Q8_0] = 2e-2, [BACKEND_KV_Q4_0] = 0.3};
+
+static void check_formula(const struct input *in, uint32_t window, enum backend_kv_type type)
+{
+    const size_t width = in->n_heads * in->head_dim;
+    float *out = malloc(in->n * width * sizeof *out);
+    double expected[256];
+    struct machine m;
+    machine_init_type(&m, in, 2, NULL, type);
+    m.params.window = window;
+    machine_run_chunks(&m, in, 0, 100, out);
+    for (uint32_t row = 0; row < in->n; row += 1 + row / 7) {
+        for (uint32_t h = 0; h < in->n_heads; h++) {
+            naive_head(in, row, h, window, 1 / sqrt((double)in->head_dim), expected);
+            for (uint32_t i = 0; i < in->head_dim; i++) {
+                double off = fabs(expected[i] - (double)out[row * width + h * in->head_dim + i]);
+                if (!(off < tolerances[type]))
+                    fail_msg("type %d, head_dim %u, row %u: %g off", (int)type, in->head_dim, row,
+                             off);
+            }
+        }
+    }
+    machine_deinit(&m);
+    free(out);
+}
+
 static void attention_is_its_formula(void **state)
 {
     (void)state;
@@ -144,37 +179,25 @@ static void attention_is_its_formula(void **state)
                   {650, 7, 1, 32, 64}, {600, 4, 4, 48, 300}, {300, 2, 1, 64, 5000}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         struct input in;
-        struct machine m;
         input_init(&in, shapes[s].n, shapes[s].n_heads, shapes[s].n_kv_heads, shapes[s].head_dim);
-        const size_t width = in.n_heads * in.head_dim;
-        float *out = malloc(in.n * width * sizeof *out);
-        double expected[256];
-        machine_init(&m, &in, 2, NULL);
-        m.params.window = shapes[s].window;
-        machine_run_chunks(&m, &in, 0, 100, out);
-        for (uint32_t row = 0; row < in.n; row += 1 + row / 7) {
-            for (uint32_t h = 0; h < in.n_heads; h++) {
-                naive_head(&in, row, h, shapes[s].window, 1 / sqrt((double)in.head_dim),
-                           expected);
-                for (uint32_t i = 0; i < in.head_dim; i++)
-                    assert_true(fabs(expected[i] - (double)out[row * width + h * in.head_dim + i]) <
-                                1e-2);
-            }
-        }
-        machine_deinit(&m);
+        for (int type = BACKEND_KV_F16; type <= BACKEND_KV_Q4_0; type++)
+            check_formula(&in, shapes[s].window, (enum backend_kv_type)type);
         input_deinit(&in);
-        free(out);
     }
 }
 
 /* ---- the promise ---- */
 
-/* The same sequence whole and in chunks, 1 to 4 threads, with and without a window, every tier. */
+/* The same sequence whole and in chunks, 1 to 4 threads, with and without a window, of every KV
+ * type, on every tier. */
 static void chunks_and_threads_change_nothing(void **state)
 {
     (void)state;
     static const uint32_t chunks[] = {1, 7, 16, 64, 100, 333, 1, 20, 512};
     static const uint32_t windows[] = {0, 0, 0, 0, 0, 0, 70, 256, 500};
+    static const enum backend_kv_type kv_types[] = {
+        BACKEND_KV_F16, BACKEND_KV_Q8_0, BACKEND_KV_Q4_0, BACKEND_KV_F16, BACKEND_KV_Q8_0,
+        BACKEND_KV_Q4_0, BACKEND_KV_F16, BACKEND_KV_Q8_0, BACKEND_KV_F16};
     struct input in;
     input_init(&in, 600, 6, 2, 64);
     const size_t n = (size_t)in.n * in.n_heads * in.head_dim;
@@ -187,16 +210,17 @@ static void chunks_and_threads_change_nothing(void **state)
             struct machine m;
             if (!tier && i)
                 break; /* the reference takes its time */
-            machine_init(&m, &in, 1, kernels_tier_name(tier));
+            machine_init_type(&m, &in, 1, kernels_tier_name(tier), kv_types[i]);
             m.params.window = windows[i];
             machine_run_chunks(&m, &in, 0, 512, whole);
             machine_deinit(&m);
-            machine_init(&m, &in, 1 + (i + 1) % 4, kernels_tier_name(tier));
+            machine_init_type(&m, &in, 1 + (i + 1) % 4, kernels_tier_name(tier),
+                              kv_types[i]);
             m.params.window = windows[i];
             machine_run_chunks(&m, &in, i % 4, chunks[i], out);
             machine_deinit(&m);
-            snprintf(what, sizeof what, "tier %s, chunks of %u, window %u",
-                     kernels_tier_name(tier), chunks[i], windows[i]);
+            snprintf(what, sizeof what, "tier %s, chunks of %u, window %u, KV type %d",
+                     kernels_tier_name(tier), chunks[i], windows[i], (int)kv_types[i]);
             fixture_assert_same(whole, out, n, what);
         }
     }
@@ -317,6 +341,8 @@ static void pools_beyond_reason_are_refused(void **state)
     assert_true(be->ops->kv_init(be, &good, &err));
     const uint64_t n_bytes = be->ops->kv_page_bytes(be, &good), values = 24 * 2 * 2 * 64 * P;
     assert_true(n_bytes >= values * 2 && n_bytes < values * 2.1);
+    const struct backend_kv_shape small = {24, 2, 64, 4, BACKEND_KV_Q4_0};
+    assert_true(be->ops->kv_page_bytes(be, &small) < values * 0.6);
     assert_true(be->ops->kv_init(be, &good, &err)); /* again: the old pool goes */
     be->ops->destroy(be);
 }

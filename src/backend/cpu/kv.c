@@ -8,11 +8,14 @@
 enum { P = BACKEND_PAGE_TOKENS };
 
 _Static_assert((int)KERNELS_PAGE_TOKENS == (int)BACKEND_PAGE_TOKENS, "one page");
+_Static_assert((int)KERNELS_KV_F16 == (int)BACKEND_KV_F16, "one numbering");
+_Static_assert((int)KERNELS_KV_Q8_0 == (int)BACKEND_KV_Q8_0, "one numbering");
+_Static_assert((int)KERNELS_KV_Q4_0 == (int)BACKEND_KV_Q4_0, "one numbering");
 
 static const struct kernels_kv *kernels_of(const struct cpu *cpu,
                                           const struct backend_kv_shape *shape)
 {
-    return &cpu->kernels.kv[KERNELS_KV_F16];
+    return &cpu->kernels.kv[shape->type];
 }
 
 uint64_t cpu_kv_page_bytes(const struct backend *be, const struct backend_kv_shape *shape)

@@ -1,4 +1,5 @@
 /* Attention on AVX2. */
+#include "kernels/quantized_page.h"
 #include "kernels/x86/avx2_float.h"
 
 #include <math.h>
@@ -160,23 +161,105 @@ static void attend(const struct kernels_run *run)
     }
 }
 
-static void store(void *page, size_t head_dim, size_t slot, const float *k, const float *v)
+/* Eight floats, or the first n < 8, to halves. */
+INLINE void store_halves(uint16_t *out, __m256 x, size_t n)
 {
     const __m256 most = _mm256_set1_ps(65504.0f), least = _mm256_set1_ps(-65504.0f);
+    x = _mm256_min_ps(_mm256_max_ps(x, least), most);
+    __m128i halves = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT);
+    if (n >= 8)
+        _mm_storeu_si128((__m128i *)out, halves);
+    else
+        memcpy(out, &halves, n * sizeof *out);
+}
+
+static void store(void *page, size_t head_dim, size_t slot, const float *k, const float *v)
+{
     uint16_t *keys = page, *values = keys + P * head_dim;
     for (size_t d = 0; d < head_dim; d += 8) {
         const size_t n = head_dim - d < 8 ? head_dim - d : 8;
-        const __m256i some = lanes(n);
-        uint16_t h[2][8];
-        __m256 a = _mm256_maskload_ps(k + d, some), b = _mm256_maskload_ps(v + d, some);
-        a = _mm256_min_ps(_mm256_max_ps(a, least), most);
-        b = _mm256_min_ps(_mm256_max_ps(b, least), most);
-        _mm_storeu_si128((__m128i *)h[0], _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
-        _mm_storeu_si128((__m128i *)h[1], _mm256_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT));
+        uint16_t halves[8];
+        store_halves(halves, _mm256_maskload_ps(k + d, lanes(n)), 8);
         for (size_t j = 0; j < n; j++)
-            keys[(d + j) * P + slot] = h[0][j];
-        memcpy(values + slot * head_dim + d, h[1], n * sizeof *values);
+            keys[(d + j) * P + slot] = halves[j];
+        store_halves(values + slot * head_dim + d, _mm256_maskload_ps(v + d, lanes(n)), n);
     }
+}
+
+/* ---- quantized pages: unpacked to f16 for the run ---- */
+
+/* The numbers of 8 pairs. */
+INLINE void pairs_at(const uint8_t *pairs, size_t i, size_t pair_bytes, __m256 *x)
+{
+    __m256i even, odd;
+    if (pair_bytes == 2) {
+        __m256i both = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(pairs + 2 * i)));
+        even = _mm256_srai_epi32(_mm256_slli_epi32(both, 24), 24);
+        odd = _mm256_srai_epi32(both, 8);
+    } else {
+        __m256i both = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(pairs + i)));
+        even = _mm256_sub_epi32(_mm256_and_si256(both, _mm256_set1_epi32(15)),
+                                _mm256_set1_epi32(8));
+        odd = _mm256_sub_epi32(_mm256_srli_epi32(both, 4), _mm256_set1_epi32(8));
+    }
+    x[0] = _mm256_cvtepi32_ps(even);
+    x[1] = _mm256_cvtepi32_ps(odd);
+}
+
+INLINE void unpack(const void *page, size_t head_dim, const size_t pair_bytes, uint16_t *out)
+{
+    const struct quantized_page p = quantized_page_at(page, head_dim, pair_bytes);
+    uint16_t *values = out + P * head_dim;
+    __m256 x[2];
+    for (size_t d = 0; d < head_dim; d += 2) {
+        for (size_t key = 0; key < P; key += 8) {
+            const uint16_t *scales = p.k_scales + d / QUANTIZED_BLOCK * P + key;
+            __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)scales));
+            pairs_at(p.k, d / 2 * P + key, pair_bytes, x);
+            for (size_t i = 0; i < 2 && d + i < head_dim; i++)
+                store_halves(out + (d + i) * P + key,
+                             _mm256_add_ps(_mm256_mul_ps(x[i], scale),
+                                           _mm256_set1_ps(p.first[d + i])), 8);
+        }
+    }
+    for (size_t pair = 0; pair < P / 2; pair++) {
+        for (size_t d = 0; d < head_dim; d += 8) {
+            const uint16_t *scales =
+                p.v_scales + (pair * p.blocks + d / QUANTIZED_BLOCK) * 2;
+            pairs_at(p.v, pair * p.padded + d, pair_bytes, x);
+            for (size_t i = 0; i < 2; i++)
+                store_halves(values + (2 * pair + i) * head_dim + d,
+                             _mm256_mul_ps(x[i], _mm256_set1_ps(_cvtsh_ss(scales[i]))),
+                             head_dim - d);
+        }
+    }
+}
+
+/* The run with its pages unpacked to its scratch memory. */
+struct kernels_run avx2_unpack_run(const struct kernels_run *run, size_t pair_bytes)
+{
+    struct kernels_run unpacked = *run;
+    for (size_t i = 0; i < run->n_pages; i++) {
+        uint16_t *page = (uint16_t *)run->scratch + i * 2 * P * run->head_dim;
+        if (pair_bytes == 2)
+            unpack(run->pages[i], run->head_dim, 2, page);
+        else
+            unpack(run->pages[i], run->head_dim, 1, page);
+        unpacked.pages[i] = page;
+    }
+    return unpacked;
+}
+
+static void attend_q8(const struct kernels_run *run)
+{
+    struct kernels_run unpacked = avx2_unpack_run(run, 2);
+    attend(&unpacked);
+}
+
+static void attend_q4(const struct kernels_run *run)
+{
+    struct kernels_run unpacked = avx2_unpack_run(run, 1);
+    attend(&unpacked);
 }
 
 static void attend_merge(float *o, float *m, float *l, const float *o2, float m2, float l2,
@@ -198,5 +281,7 @@ void avx2_init_attend(struct kernels *k)
 {
     k->kv[KERNELS_KV_F16].store = store;
     k->kv[KERNELS_KV_F16].attend = attend;
+    k->kv[KERNELS_KV_Q8_0].attend = attend_q8;
+    k->kv[KERNELS_KV_Q4_0].attend = attend_q4;
     k->attend_merge = attend_merge;
 }

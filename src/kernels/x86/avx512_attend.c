@@ -178,6 +178,18 @@ static void attend(const struct kernels_run *run)
         attend_page(run, page);
 }
 
+static void attend_q8(const struct kernels_run *run)
+{
+    struct kernels_run unpacked = avx2_unpack_run(run, 2);
+    attend(&unpacked);
+}
+
+static void attend_q4(const struct kernels_run *run)
+{
+    struct kernels_run unpacked = avx2_unpack_run(run, 1);
+    attend(&unpacked);
+}
+
 static void attend_merge(float *o, float *m, float *l, const float *o2, float m2, float l2,
                          size_t head_dim)
 {
@@ -197,5 +209,7 @@ static void attend_merge(float *o, float *m, float *l, const float *o2, float m2
 void avx512_init_attend(struct kernels *k)
 {
     k->kv[KERNELS_KV_F16].attend = attend;
+    k->kv[KERNELS_KV_Q8_0].attend = attend_q8;
+    k->kv[KERNELS_KV_Q4_0].attend = attend_q4;
     k->attend_merge = attend_merge;
 }

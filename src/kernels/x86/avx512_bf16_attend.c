@@ -16,6 +16,7 @@
  *   o         o * fade, then pairs of keys ascending
  *
  * m is in units of log2, the maximum of scores * scale * log2(e). */
+#include "kernels/quantized_page.h"
 #include "kernels/x86/avx512_float.h"
 
 #include <string.h>
@@ -102,6 +103,55 @@ INLINE __m512i interleave_bf16(__m512 low, __m512 high)
         31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
         19, 3, 18, 2, 17, 1, 16, 0);
     return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
+/* The numbers of 16 pairs of codes. */
+INLINE void pairs_at(const uint8_t *pairs, size_t i, const size_t pair_bytes, __m512 *x)
+{
+    __m512i even, odd;
+    if (pair_bytes == 2) {
+        __m512i both =
+            _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(pairs + 2 * i)));
+        even = _mm512_srai_epi32(_mm512_slli_epi32(both, 24), 24);
+        odd = _mm512_srai_epi32(both, 8);
+    } else {
+        __m512i both = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(pairs + i)));
+        even = _mm512_sub_epi32(_mm512_and_si512(both, _mm512_set1_epi32(15)),
+                                _mm512_set1_epi32(8));
+        odd = _mm512_sub_epi32(_mm512_srli_epi32(both, 4), _mm512_set1_epi32(8));
+    }
+    x[0] = _mm512_cvtepi32_ps(even);
+    x[1] = _mm512_cvtepi32_ps(odd);
+}
+
+/* The page's codes as pairs of bfloat16. */
+INLINE struct page unpack(const void *memory, size_t head_dim, const size_t pair_bytes,
+                          uint32_t *scratch)
+{
+    const struct quantized_page p = quantized_page_at(memory, head_dim, pair_bytes);
+    uint32_t *v = scratch + p.padded / 2 * P;
+    __m512 x[2];
+    for (size_t pair = 0; pair < (head_dim + 1) / 2; pair++) {
+        for (size_t key = 0; key < P; key += 16) {
+            const uint16_t *scales = p.k_scales + 2 * pair / QUANTIZED_BLOCK * P + key;
+            __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)scales));
+            pairs_at(p.k, pair * P + key, pair_bytes, x);
+            _mm512_storeu_si512(scratch + pair * P + key,
+                                interleave_bf16(_mm512_mul_ps(x[0], scale),
+                                                _mm512_mul_ps(x[1], scale)));
+        }
+    }
+    for (size_t pair = 0; pair < PAIRS; pair++) {
+        for (size_t d = 0; d < head_dim; d += 16) {
+            const uint16_t *scales = p.v_scales + (pair * p.blocks + d / QUANTIZED_BLOCK) * 2;
+            pairs_at(p.v, pair * p.padded + d, pair_bytes, x);
+            x[0] = _mm512_mul_ps(x[0], _mm512_set1_ps(_cvtsh_ss(scales[0])));
+            x[1] = _mm512_mul_ps(x[1], _mm512_set1_ps(_cvtsh_ss(scales[1])));
+            _mm512_mask_storeu_epi32(v + pair * head_dim + d, first_lanes(head_dim - d),
+                                     interleave_bf16(x[0], x[1]));
+        }
+    }
+    return (struct page){p.first, scratch, v};
 }
 
 /* 2^x for what will be rounded to bfloat16: within 8e-5. x is at most a little above 0. */
@@ -465,7 +515,8 @@ INLINE void many_limits(struct many *t, const struct kernels_run *run, size_t fi
     }
 }
 
-INLINE void many(const struct kernels_run *run, size_t first, const int width)
+INLINE void many(const struct kernels_run *run, const struct page *pages, size_t first,
+                 const int width)
 {
     const size_t head_dim = run->head_dim;
     const float scale = run->scale * 0x1.715476p+0f;
@@ -475,7 +526,7 @@ INLINE void many(const struct kernels_run *run, size_t first, const int width)
     t.o = t.s + P * LANES;
     many_load(&t, run, first, width);
     for (size_t i = 0; i < run->n_pages; i++) {
-        struct page page = page_at(run->pages[i], head_dim);
+        const struct page page = pages[i];
         many_limits(&t, run, first, i, width);
         if (t.least >= t.most)
             continue;
@@ -532,13 +583,13 @@ INLINE void few_weigh(const struct page *page, size_t head_dim, int begin, int e
     }
 }
 
-INLINE void few_page(const struct kernels_run *run, size_t first, const size_t n, size_t i_page,
-                     const uint32_t *q)
+INLINE void few_page(const struct kernels_run *run, const struct page *pages, size_t first,
+                     const size_t n, size_t i_page, const uint32_t *q)
 {
     const __m512i ones = _mm512_set1_epi32(0x3f803f80);
     const size_t head_dim = run->head_dim, width = padded(head_dim) / 2;
     const __m512 by = _mm512_set1_ps(run->scale * 0x1.715476p+0f);
-    const struct page page = page_at(run->pages[i_page], head_dim);
+    const struct page page = pages[i_page];
     __m512 s[FEW][4], strands[16];
     UNROLL
     for (size_t i = 0; i < 16; i++)
@@ -624,17 +675,17 @@ INLINE void few_page(const struct kernels_run *run, size_t first, const size_t n
                   run->o + first, n);
 }
 
-INLINE void few_pages(const struct kernels_run *run, size_t first, const size_t n, size_t i,
-                      const uint32_t *q)
+INLINE void few_pages(const struct kernels_run *run, const struct page *pages, size_t first,
+                      const size_t n, size_t i, const uint32_t *q)
 {
     bool any = false;
     for (size_t j = first; j < first + n; j++)
         any |= page_limit(run->first[j], i) < page_limit(run->last[j], i);
     if (any)
-        few_page(run, first, n, i, q);
+        few_page(run, pages, first, n, i, q);
 }
 
-static void few(const struct kernels_run *run, size_t first, size_t n)
+static void few(const struct kernels_run *run, const struct page *pages, size_t first, size_t n)
 {
     const size_t width = padded(run->head_dim) / 2;
     uint32_t *q = run->scratch;
@@ -650,27 +701,60 @@ static void few(const struct kernels_run *run, size_t first, size_t n)
     for (size_t i = 0; i < run->n_pages; i++) {
         size_t done = 0;
         for (; done + 4 <= n; done += 4)
-            few_pages(run, first + done, 4, i, q + done * width);
+            few_pages(run, pages, first + done, 4, i, q + done * width);
         if (n - done == 3)
-            few_pages(run, first + done, 3, i, q + done * width);
+            few_pages(run, pages, first + done, 3, i, q + done * width);
         else if (n - done == 2)
-            few_pages(run, first + done, 2, i, q + done * width);
+            few_pages(run, pages, first + done, 2, i, q + done * width);
         else if (n - done == 1)
-            few_pages(run, first + done, 1, i, q + done * width);
+            few_pages(run, pages, first + done, 1, i, q + done * width);
     }
 }
 
-static void attend(const struct kernels_run *run)
+static void attend_pages(const struct kernels_run *run, const struct page *pages)
 {
     size_t i = 0;
     for (; run->n - i > MOST_FEW; i += run->n - i < LANES ? run->n - i : LANES) {
         if (run->n - i > 16)
-            many(run, i, 2);
+            many(run, pages, i, 2);
         else
-            many(run, i, 1);
+            many(run, pages, i, 1);
     }
     if (i < run->n)
-        few(run, i, run->n - i);
+        few(run, pages, i, run->n - i);
+}
+
+static void attend(const struct kernels_run *run)
+{
+    struct page pages[KERNELS_RUN_PAGES];
+    for (size_t i = 0; i < run->n_pages; i++)
+        pages[i] = page_at(run->pages[i], run->head_dim);
+    attend_pages(run, pages);
+}
+
+INLINE void attend_quantized(const struct kernels_run *run, const size_t pair_bytes)
+{
+    struct page pages[KERNELS_RUN_PAGES];
+    char *scratch = (char *)run->scratch + scratch_bytes(run->head_dim);
+    for (size_t i = 0; i < run->n_pages; i++)
+        pages[i] = unpack(run->pages[i], run->head_dim, pair_bytes,
+                          (uint32_t *)(scratch + i * page_bytes(run->head_dim)));
+    attend_pages(run, pages);
+}
+
+static size_t quantized_scratch_bytes(size_t head_dim)
+{
+    return scratch_bytes(head_dim) + KERNELS_RUN_PAGES * page_bytes(head_dim);
+}
+
+static void attend_q8(const struct kernels_run *run)
+{
+    attend_quantized(run, 2);
+}
+
+static void attend_q4(const struct kernels_run *run)
+{
+    attend_quantized(run, 1);
 }
 
 static void attend_merge(float *o, float *m, float *l, const float *o2, float m2, float l2,
@@ -693,4 +777,8 @@ void avx512_bf16_init_attend(struct kernels *k)
 {
     k->attend_merge = attend_merge;
     k->kv[KERNELS_KV_F16] = (struct kernels_kv){page_bytes, scratch_bytes, store, attend};
+    k->kv[KERNELS_KV_Q8_0].scratch_bytes = quantized_scratch_bytes;
+    k->kv[KERNELS_KV_Q8_0].attend = attend_q8;
+    k->kv[KERNELS_KV_Q4_0].scratch_bytes = quantized_scratch_bytes;
+    k->kv[KERNELS_KV_Q4_0].attend = attend_q4;
 }
