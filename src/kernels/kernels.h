@@ -37,6 +37,8 @@ enum {
     KERNELS_PANEL_ROWS = 16,  /* weight rows unpacked side by side */
     KERNELS_TILE_TOKENS = 12, /* tokens whose activations are interleaved */
     KERNELS_FEW_TOKENS = 4,   /* tokens that the row kernels take at once */
+    KERNELS_FLOAT_STRANDS = 16, /* element i of a float row belongs to strand i mod 16 */
+    KERNELS_FLOAT_TOKENS = 16,  /* tokens of a float panel's tile */
     KERNELS_N_TYPES = 40,     /* above every type number of QUANT_TYPES */
 };
 
@@ -114,6 +116,9 @@ struct kernels_type {
      * used. */
     void (*float_rows)(const void *w, size_t row_bytes, size_t n_rows, size_t n, const float *x,
                        size_t x_stride, size_t n_tokens, float *y, size_t y_stride);
+    /* Unpacks n_rows <= KERNELS_PANEL_ROWS rows of n elements side by side, strand by strand:
+     * panel [16][room][16 rows], room = ceil(n / 16), aligned to 64. Missing rows become zeros. */
+    void (*float_pack)(const void *w, size_t row_bytes, size_t n_rows, size_t n, float *panel);
 };
 
 /* Weights as MLX stores them, three arrays: w = scale * u + bias with one scale and one bias for
@@ -168,6 +173,12 @@ struct kernels {
                         const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride);
     void (*affine_pack)(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
                         const struct kernels_panel *panel);
+
+    /* The many-token product of float types: y[t * y_stride + r] for a panel of n_rows rows and one
+     * of n_tokens rows of F32 activations, both float_pack's. The strands' sums end as float_rows'
+     * do: halves added to halves. */
+    void (*float_panel)(const float *w, size_t n_rows, size_t n, const float *x, size_t n_tokens,
+                        float *y, size_t y_stride);
 
     struct kernels_kv kv[KERNELS_KV_N_TYPES];
 

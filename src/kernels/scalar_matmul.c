@@ -468,15 +468,20 @@ static float load_bf16(const void *row, size_t i)
     return half_bf16_to_float(h);
 }
 
+static float sum_halves(float *acc)
+{
+    for (int width = 8; width; width /= 2)
+        for (int i = 0; i < width; i++)
+            acc[i] += acc[i + width];
+    return acc[0];
+}
+
 static inline float dot_floats(load_float *load, const void *row, size_t n, const float *x)
 {
     float acc[16] = {0};
     for (size_t i = 0; i < n; i++)
         acc[i % 16] = fmaf(load(row, i), x[i], acc[i % 16]);
-    for (int width = 8; width; width /= 2)
-        for (int i = 0; i < width; i++)
-            acc[i] += acc[i + width];
-    return acc[0];
+    return sum_halves(acc);
 }
 
 #define DEFINE_FLOAT(type)                                                                         \
@@ -488,10 +493,35 @@ static inline float dot_floats(load_float *load, const void *row, size_t n, cons
             for (size_t t = 0; t < n_tokens; t++)                                                  \
                 y[t * y_stride + r] = dot_floats(                                                  \
                     load_##type, (const char *)w + r * row_bytes, n, x + t * x_stride);            \
+    }                                                                                              \
+    static void float_pack_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n,        \
+                                  float *panel)                                                    \
+    {                                                                                              \
+        const size_t room = (n + 15) / 16;                                                         \
+        for (size_t r = 0; r < KERNELS_PANEL_ROWS; r++)                                            \
+            for (size_t i = 0; i < n; i++)                                                         \
+                panel[(i % 16 * room + i / 16) * 16 + r] =                                         \
+                    r < n_rows ? load_##type((const char *)w + r * row_bytes, i) : 0;              \
     }
 DEFINE_FLOAT(f32)
 DEFINE_FLOAT(f16)
 DEFINE_FLOAT(bf16)
+
+static void float_panel(const float *w, size_t n_rows, size_t n, const float *x, size_t n_tokens,
+                        float *y, size_t y_stride)
+{
+    const size_t room = (n + 15) / 16;
+    for (size_t t = 0; t < n_tokens; t++) {
+        for (size_t r = 0; r < n_rows; r++) {
+            float acc[16] = {0};
+            for (size_t i = 0; i < n; i++) {
+                size_t at = (i % 16 * room + i / 16) * 16;
+                acc[i % 16] = fmaf(w[at + r], x[at + t], acc[i % 16]);
+            }
+            y[t * y_stride + r] = sum_halves(acc);
+        }
+    }
+}
 
 void scalar_init_matmul(struct kernels *k)
 {
@@ -503,9 +533,13 @@ void scalar_init_matmul(struct kernels *k)
     k->types[QUANT_Q4_K] = (struct kernels_type){KERNELS_MIN, 0, rows_q4_k, pack_q4_k, NULL};
     k->types[QUANT_Q5_K] = (struct kernels_type){KERNELS_MIN, 0, rows_q5_k, pack_q5_k, NULL};
     k->types[QUANT_Q6_K] = (struct kernels_type){KERNELS_HALVES, 32, rows_q6_k, pack_q6_k, NULL};
-    k->types[QUANT_F32] = (struct kernels_type){KERNELS_FLOAT, 0, NULL, NULL, rows_f32};
-    k->types[QUANT_F16] = (struct kernels_type){KERNELS_FLOAT, 0, NULL, NULL, rows_f16};
-    k->types[QUANT_BF16] = (struct kernels_type){KERNELS_FLOAT, 0, NULL, NULL, rows_bf16};
+    k->types[QUANT_F32] =
+        (struct kernels_type){KERNELS_FLOAT, 0, NULL, NULL, rows_f32, float_pack_f32};
+    k->types[QUANT_F16] =
+        (struct kernels_type){KERNELS_FLOAT, 0, NULL, NULL, rows_f16, float_pack_f16};
+    k->types[QUANT_BF16] =
+        (struct kernels_type){KERNELS_FLOAT, 0, NULL, NULL, rows_bf16, float_pack_bf16};
+    k->float_panel = float_panel;
     k->types[QUANT_Q2_K] = (struct kernels_type){KERNELS_MINS, 0, rows_q2_k, pack_q2_k, NULL};
     k->types[QUANT_Q3_K] = (struct kernels_type){KERNELS_WIDE, 128, rows_q3_k, pack_q3_k, NULL};
     k->types[QUANT_IQ4_NL] =

@@ -129,6 +129,45 @@ static void bench_affine(const struct kernels *k, uint32_t bits, uint32_t group,
     check_affine_deinit(&p.affine);
 }
 
+struct floats {
+    const struct kernels *k;
+    struct check_weights w;
+    float *panel, *tile, *y;
+    size_t n;
+};
+
+static void run_float_pack(void *context)
+{
+    const struct floats *f = context;
+    f->k->types[f->w.type->type].float_pack(f->w.data, f->w.row_bytes, R, f->n, f->panel);
+}
+
+static void run_float_panel(void *context)
+{
+    const struct floats *f = context;
+    f->k->float_panel(f->panel, R, f->n, f->tile, KERNELS_FLOAT_TOKENS, f->y, R);
+}
+
+static void bench_floats(const struct kernels *k, const struct check_type *type, size_t n)
+{
+    struct floats f = {.k = k, .n = n};
+    const size_t bytes = (n + 15) / 16 * 256 * sizeof(float);
+    float *x = check_floats(KERNELS_FLOAT_TOKENS * n, CHECK_RANDOM);
+    check_weights_init(&f.w, type, R, n, CHECK_RANDOM, 0);
+    f.panel = check_alloc(bytes);
+    f.tile = check_alloc(bytes);
+    f.y = check_floats(R * KERNELS_FLOAT_TOKENS, CHECK_ZEROS);
+    k->types[QUANT_F32].float_pack(x, n * sizeof *x, KERNELS_FLOAT_TOKENS, n, f.tile);
+    double pack = best_ns(run_float_pack, &f), product = best_ns(run_float_panel, &f);
+    printf("%-6s %-5s %5zu   pack %6.2f GB/s  16 tokens %6.1f Gflop/s\n", k->tier, type->name, n,
+           (double)(f.w.row_bytes * R) / pack, 2.0 * R * 16 * (double)n / product);
+    check_weights_deinit(&f.w);
+    free(f.panel);
+    free(f.tile);
+    free(f.y);
+    free(x);
+}
+
 /* ---- vectors ---- */
 
 struct vectors {
@@ -187,6 +226,8 @@ void bench_all(const char *tier)
         bench_affine(&k, 4, 64, true, 896);
         bench_affine(&k, 4, 32, false, 896);
         bench_affine(&k, 8, 64, true, 896);
+        for (size_t t = 0; t < check_n_float_types; t++)
+            bench_floats(&k, &check_float_types[t], 896);
         bench_vectors(&k);
     }
 }

@@ -290,6 +290,40 @@ static void check_float_products(const struct kernels *k)
     }
 }
 
+/* The many-token product gives the bits of the few-token one. */
+static void check_float_panels(const struct kernels *k)
+{
+    static const size_t sizes[] = {1, 15, 16, 17, 100, 576};
+    for (size_t i = 0; i < 6 * check_n_float_types; i++) {
+        const struct check_type *type = &check_float_types[i / 6];
+        const size_t n = sizes[i % 6], n_rows = i % 2 ? 16 : 5, n_tokens = 1 + i * 3 % 16;
+        const size_t panel = (n + 15) / 16 * 256 * sizeof(float);
+        struct check_weights w;
+        check_weights_init(&w, type, n_rows, n, CHECK_RANDOM, 0);
+        float *x = check_floats(n_tokens * n, CHECK_RANDOM), a[256], b[256];
+        float *pw = check_alloc(panel), *px = check_alloc(panel);
+        for (size_t t = 0; t < n_tokens; t++)
+            reference.types[type->type].float_rows(w.data, w.row_bytes, n_rows, n, x + t * n, n, 1,
+                                                   a + t * n_rows, n_rows);
+        memset(pw, 0xff, panel);
+        memset(px, 0xff, panel);
+        k->types[type->type].float_pack(w.data, w.row_bytes, n_rows, n, pw);
+        k->types[QUANT_F32].float_pack(x, n * sizeof *x, n_tokens, n, px);
+        k->float_panel(pw, n_rows, n, px, n_tokens, b, n_rows);
+        assert_same_bits(a, b, n_tokens * n_rows, type->name, k->tier);
+        check_weights_deinit(&w);
+        free(pw);
+        free(px);
+        free(x);
+    }
+}
+
+static void float_panels_are_exact_in_every_tier(void **state)
+{
+    (void)state;
+    for_each_tier(check_float_panels);
+}
+
 static void float_products_are_exact_in_every_tier(void **state)
 {
     (void)state;
@@ -398,6 +432,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(affine_products_are_what_the_format_says),
         cmocka_unit_test(affine_products_are_exact_in_every_tier_and_path),
         cmocka_unit_test(float_products_are_exact_in_every_tier),
+        cmocka_unit_test(float_panels_are_exact_in_every_tier),
         cmocka_unit_test(vectors_are_those_of_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

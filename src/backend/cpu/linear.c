@@ -32,6 +32,7 @@ static size_t n_places_of(size_t width)
 void cpu_linear_deinit(struct cpu *cpu)
 {
     cpu_memory_unmap(cpu->quantized.memory, cpu->quantized.n_bytes);
+    cpu_memory_unmap(cpu->quantized.floats, cpu->quantized.n_float_bytes);
     for (uint32_t i = 0; cpu->threads && i < pool_n_threads(cpu->pool); i++)
         cpu_memory_unmap(cpu->threads[i].panels, cpu->threads[i].n_panel_bytes);
 }
@@ -40,6 +41,8 @@ void cpu_linear_deinit(struct cpu *cpu)
 static bool reserve_threads(struct cpu *cpu, size_t width, struct error *err)
 {
     size_t n_bytes = linear_panel_bytes(n_places_of(width));
+    if (n_bytes < linear_float_panel_bytes(width))
+        n_bytes = linear_float_panel_bytes(width);
     if (n_bytes < LINEAR_PANEL_BYTES)
         n_bytes = LINEAR_PANEL_BYTES;
     for (uint32_t i = 0; i < pool_n_threads(cpu->pool); i++) {
@@ -62,8 +65,15 @@ bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err)
     const size_t n_words = 6 + 2 * CPU_N_CORRECTIONS; /* d, s, sums of halves, corrections */
     if (!reserve_threads(cpu, width, err))
         return false;
+    cpu_memory_unmap(x->floats, x->n_float_bytes);
     cpu_memory_unmap(x->memory, x->n_bytes);
+    x->memory = NULL;
     x->max_width = 0;
+    x->n_float_bytes =
+        BACKEND_MAX_ROWS / KERNELS_FLOAT_TOKENS * linear_float_panel_bytes(width);
+    x->floats = cpu_memory_map(x->n_float_bytes, "activations side by side", err);
+    if (!x->floats)
+        return false;
     x->n_bytes = n * (KERNELS_BLOCK + n_words * sizeof(float));
     x->memory = cpu_memory_map(x->n_bytes, "quantized activations", err);
     if (!x->memory)
@@ -215,21 +225,39 @@ static const struct cpu_correction *need_correction(struct cpu_quantized *x,
     return NULL;
 }
 
+/* A tile of activations for float weights. */
+static void pack_floats(void *context, uint32_t tile, uint32_t thread)
+{
+    enum { T = KERNELS_FLOAT_TOKENS };
+    const struct linear_job *job = context;
+    const size_t n_rows = job->n_tokens / job->n_planes - tile * T;
+    job->cpu->kernels.types[QUANT_F32].float_pack(
+        job->x + tile * T * job->width, job->width * sizeof *job->x, n_rows < T ? n_rows : T,
+        job->width,
+        job->cpu->quantized.floats + tile * linear_float_panel_bytes(job->width) / sizeof(float));
+}
+
 static void quantize(struct linear_job *job)
 {
     struct cpu_quantized *x = &job->cpu->quantized;
-    bool any = false;
+    bool any = false, any_floats = false;
     for (int i = 0; i < CPU_N_CORRECTIONS; i++)
         x->corrections[i].used = false;
     x->needs_halves = false;
     for (uint32_t i = 0; i < job->n_outputs; i++) {
         struct linear_output *out = &job->outputs[i];
-        if (out->type->form == KERNELS_FLOAT)
+        if (out->type->form == KERNELS_FLOAT) {
+            any_floats = true;
             continue;
+        }
         any = true;
         x->needs_halves |= out->type->form == KERNELS_MINS;
         out->correction = need_correction(x, out->type);
     }
+    if (any_floats && !job->few)
+        pool_run(job->cpu->pool,
+                 (job->n_tokens / job->n_planes + KERNELS_FLOAT_TOKENS - 1) / KERNELS_FLOAT_TOKENS,
+                 pack_floats, job);
     if (!any)
         return;
     if (job->few) {
@@ -282,10 +310,13 @@ static void linear_task(void *context, uint32_t i, uint32_t thread)
     size_t n = out->n_out - first;
     if (n > out->rows_per_task)
         n = out->rows_per_task;
-    if (out->type->form == KERNELS_FLOAT)
+    const bool floats = out->type->form == KERNELS_FLOAT;
+    if (job->few && floats)
         linear_few_floats(job, out, first, n);
     else if (job->few)
         linear_few_rows(job, out, first, n);
+    else if (floats)
+        linear_many_floats(job, out, first, n, job->cpu->threads[thread].panels);
     else
         linear_many_rows(job, out, first, n, job->cpu->threads[thread].panels);
     add_bias(job, out, first, n);
@@ -296,11 +327,13 @@ static uint32_t deal(const struct linear_job *job, struct linear_output *out)
 {
     const size_t n_wanted = (size_t)TASKS_PER_THREAD * pool_n_threads(job->cpu->pool);
     size_t unit = 2, n; /* kernels may take two rows at once */
-    if (out->type->form == KERNELS_FLOAT || job->few) {
+    if (job->few) {
         n = TASK_BYTES / (unit * out->row_bytes);
     } else {
         unit = KERNELS_PANEL_ROWS;
-        n = LINEAR_PANEL_BYTES / linear_panel_bytes(job->n_places);
+        n = LINEAR_PANEL_BYTES / (out->type->form == KERNELS_FLOAT
+                                      ? linear_float_panel_bytes(job->width)
+                                      : linear_panel_bytes(job->n_places));
     }
     size_t n_units = (out->n_out + unit - 1) / unit;
     if (n > n_units / n_wanted)

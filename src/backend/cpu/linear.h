@@ -48,7 +48,10 @@ void linear_few_rows(const struct linear_job *job, const struct linear_output *o
 /* `memory` is the thread's panels. */
 void linear_many_rows(const struct linear_job *job, const struct linear_output *out, size_t first,
                       size_t n, void *memory);
-/* Bytes of one panel, every form. */
+void linear_many_floats(const struct linear_job *job, const struct linear_output *out, size_t first,
+                        size_t n, float *memory);
+/* Bytes of one panel: every quantized form, and float weights. */
 size_t linear_panel_bytes(size_t n_places);
+size_t linear_float_panel_bytes(size_t width);
 
 #endif

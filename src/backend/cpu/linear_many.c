@@ -45,3 +45,28 @@ void linear_many_rows(const struct linear_job *job, const struct linear_output *
         }
     }
 }
+
+/* ---- float weights ---- */
+
+size_t linear_float_panel_bytes(size_t width)
+{
+    return (width + KERNELS_FLOAT_STRANDS - 1) / KERNELS_FLOAT_STRANDS * KERNELS_FLOAT_STRANDS *
+           KERNELS_PANEL_ROWS * sizeof(float);
+}
+
+void linear_many_floats(const struct linear_job *job, const struct linear_output *out, size_t first,
+                        size_t n, float *memory)
+{
+    enum { T = KERNELS_FLOAT_TOKENS, R = KERNELS_PANEL_ROWS };
+    const size_t n_floats = linear_float_panel_bytes(job->width) / sizeof(float);
+    const size_t n_rows = job->n_tokens / job->n_planes;
+    for (size_t i = 0; i < n; i += R)
+        out->type->float_pack(out->w + (first + i) * out->row_bytes, out->row_bytes,
+                              n - i < R ? n - i : R, job->width, memory + i / R * n_floats);
+    for (size_t t = 0; t < n_rows; t += T)
+        for (size_t i = 0; i < n; i += R)
+            job->cpu->kernels.float_panel(memory + i / R * n_floats, n - i < R ? n - i : R,
+                                          job->width, job->cpu->quantized.floats + t / T * n_floats,
+                                          n_rows - t < T ? n_rows - t : T,
+                                          out->y + t * out->n_out + first + i, out->n_out);
+}

@@ -44,6 +44,8 @@ struct cpu_quantized {
     uint32_t max_width; /* that it has room for */
     void *memory;
     size_t n_bytes;
+    float *floats; /* activations beside float weights, packed (kernels.h, float_pack) */
+    size_t n_float_bytes;
 };
 
 struct cpu_rope_table {

@@ -1,4 +1,5 @@
-/* What the AVX-512 files on floats share: exp, sums and maxima of a register's lanes, masks. */
+/* What the AVX-512 files on floats share: loads, exp, sums and maxima of a register's lanes,
+ * masks. */
 #ifndef PENSIEVE_KERNELS_X86_AVX512_FLOAT_H
 #define PENSIEVE_KERNELS_X86_AVX512_FLOAT_H
 
@@ -29,6 +30,25 @@ INLINE __m512 exp16(__m512 x)
 INLINE __mmask16 first_lanes(size_t n)
 {
     return n < 16 ? (__mmask16)((1u << n) - 1) : 0xffff;
+}
+
+/* Sixteen floats of a type; lanes beyond those given become zeros. */
+typedef __m512 load_fn(const uint8_t *p, __mmask16 lanes);
+
+INLINE __m512 load_f32(const uint8_t *p, __mmask16 lanes)
+{
+    return _mm512_maskz_loadu_ps(lanes, p);
+}
+
+INLINE __m512 load_f16(const uint8_t *p, __mmask16 lanes)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, p));
+}
+
+INLINE __m512 load_bf16(const uint8_t *p, __mmask16 lanes)
+{
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 
 /* Halves added to halves. */

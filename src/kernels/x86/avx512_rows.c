@@ -1,6 +1,7 @@
 /* Matrix times few tokens on AVX-512 VNNI: weights are streamed two rows at a time, eight blocks of
  * each, whose exact sums land in sixteen lanes, the strands of both rows (avx512_pair.h). What is
  * unpacked once serves all tokens. Also the float types. */
+#include "kernels/x86/avx512_float.h"
 #include "kernels/x86/avx512_pair_more.h"
 #include "quant/quant.h"
 
@@ -322,33 +323,6 @@ static void arrange(const struct kernels_blocks *row, size_t n_blocks)
 }
 
 /* ---- floats: sixteen strands are sixteen lanes ---- */
-
-typedef __m512 load_fn(const uint8_t *p, __mmask16 lanes);
-
-INLINE __m512 load_f32(const uint8_t *p, __mmask16 lanes)
-{
-    return _mm512_maskz_loadu_ps(lanes, p);
-}
-
-INLINE __m512 load_f16(const uint8_t *p, __mmask16 lanes)
-{
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, p));
-}
-
-INLINE __m512 load_bf16(const uint8_t *p, __mmask16 lanes)
-{
-    __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
-}
-
-/* Halves added to halves, as the reference does. */
-INLINE float sum_lanes(__m512 v)
-{
-    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
-    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
-}
 
 INLINE void float_rows_tokens(load_fn *load, const size_t size, const uint8_t *w, size_t row_bytes,
                               size_t n_rows, size_t n, const float *x, size_t x_stride,

@@ -13,6 +13,7 @@ void x86_init_avx2(struct kernels *k)
 {
     avx2_init_rows(k);
     avx2_init_panel(k);
+    avx2_init_float_panel(k);
     avx2_init_vector(k);
     avx2_init_rank(k);
     avx2_init_attend(k);
@@ -22,6 +23,7 @@ void x86_init_avx512(struct kernels *k)
 {
     avx512_init_rows(k);
     avx512_init_panel(k);
+    avx512_init_float_panel(k);
     avx512_init_vector(k);
     avx512_init_rank(k);
     avx512_init_attend(k);

@@ -11,12 +11,14 @@ void x86_init_avx512(struct kernels *k); /* over the table of avx2 */
 /* The files of each tier. */
 void avx2_init_rows(struct kernels *k);
 void avx2_init_panel(struct kernels *k);
+void avx2_init_float_panel(struct kernels *k);
 void avx2_init_vector(struct kernels *k);
 void avx2_init_rank(struct kernels *k);
 void avx2_init_attend(struct kernels *k);
 struct kernels_run avx2_unpack_run(const struct kernels_run *run, size_t pair_bytes);
 void avx512_init_rows(struct kernels *k);
 void avx512_init_panel(struct kernels *k);
+void avx512_init_float_panel(struct kernels *k);
 void avx512_init_vector(struct kernels *k);
 void avx512_init_rank(struct kernels *k);
 void avx512_init_attend(struct kernels *k);
