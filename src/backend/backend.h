@@ -144,6 +144,9 @@ struct backend_ops {
     /* gate = silu(gate) * up */
     void (*swiglu)(struct backend *be, struct backend_activation *gate,
                    const struct backend_activation *up);
+    /* gate = gelu(gate) * up, gelu approximated by tanh */
+    void (*geglu)(struct backend *be, struct backend_activation *gate,
+                  const struct backend_activation *up);
     /* Keeps only the rows that want logits, in order, and shrinks the batch to them. Later
      * operations work on those rows. Returns how many there are. */
     uint32_t (*select)(struct backend *be, const struct backend_activation *x,

@@ -9,9 +9,61 @@
 
 #include <string.h>
 
-enum tier { TIER_C, TIER_AVX2, TIER_AVX512, TIER_AVX512_BF16, N_TIERS };
+/* A rung: what it adds to the table that those below it have filled. */
+struct tier {
+    const char *name;
+    bool (*runs)(void); /* where those below run; NULL: everywhere */
+    /* Whether it is faster than those below it wherever it runs, by the maker alone: what is
+     * computed must not depend on a measurement. NULL: it is. */
+    bool (*is_faster)(void);
+    void (*init)(struct kernels *k);
+};
 
-static const char *const tier_names[N_TIERS] = {"c", "avx2", "avx512", "avx512_bf16"};
+static void init_scalar(struct kernels *k)
+{
+    scalar_init_matmul(k);
+    scalar_init_vector(k);
+    scalar_init_attend(k);
+    scalar_init_rank(k);
+}
+
+#ifdef KERNELS_X86
+/* These look at the registers that the system saves, too. */
+static bool runs_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && x86_has_f16c();
+}
+
+static bool runs_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+
+static bool runs_avx512_bf16(void)
+{
+    return __builtin_cpu_supports("avx512bf16");
+}
+
+/* Products of bfloat16 have twice the rate of float32 on AMD's cores (Zen 4 and 5); on Intel's
+ * they have half of it, without AMX. */
+static bool is_amd(void)
+{
+    return __builtin_cpu_is("amd");
+}
+#endif
+
+static const struct tier tiers[] = {
+    {"c", NULL, NULL, init_scalar},
+#ifdef KERNELS_X86
+    {"avx2", runs_avx2, NULL, x86_init_avx2},
+    {"avx512", runs_avx512, NULL, x86_init_avx512},
+    {"avx512_bf16", runs_avx512_bf16, is_amd, avx512_bf16_init_attend},
+#endif
+};
+
+enum { N_TIERS = sizeof tiers / sizeof *tiers };
 
 size_t kernels_n_tiers(void)
 {
@@ -20,55 +72,32 @@ size_t kernels_n_tiers(void)
 
 const char *kernels_tier_name(size_t i)
 {
-    return i < N_TIERS ? tier_names[i] : "";
+    return i < N_TIERS ? tiers[i].name : "";
 }
 
 bool kernels_tier_runs(size_t i)
 {
-    switch (i) {
-    case TIER_C:
-        return true;
-#ifdef KERNELS_X86
-    /* these look at the registers that the system saves, too */
-    case TIER_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && x86_has_f16c();
-    case TIER_AVX512:
-        return kernels_tier_runs(TIER_AVX2) && __builtin_cpu_supports("avx512f") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
-    case TIER_AVX512_BF16:
-        return kernels_tier_runs(TIER_AVX512) && __builtin_cpu_supports("avx512bf16");
-#endif
-    default:
+    if (i >= N_TIERS)
         return false;
-    }
+    for (size_t below = 0; below <= i; below++)
+        if (tiers[below].runs && !tiers[below].runs())
+            return false;
+    return true;
 }
 
 int kernels_tier_find(const char *name)
 {
     for (int i = 0; i < N_TIERS; i++)
-        if (!strcmp(name, tier_names[i]))
+        if (!strcmp(name, tiers[i].name))
             return i;
     return -1;
 }
 
-/* Whether a tier is faster than those below it wherever it runs, by the maker alone: what is
- * computed must not depend on a measurement. Products of bfloat16 have twice the rate of float32
- * on AMD's cores (Zen 4 and 5); on Intel's they have half of it, without AMX. */
-static bool is_faster(size_t tier)
-{
-#ifdef KERNELS_X86
-    if (tier == TIER_AVX512_BF16)
-        return __builtin_cpu_is("amd");
-#endif
-    return true;
-}
-
 size_t kernels_tier_best(void)
 {
-    size_t best = TIER_C;
+    size_t best = 0;
     for (size_t i = 0; i < N_TIERS; i++)
-        if (kernels_tier_runs(i) && is_faster(i))
+        if (kernels_tier_runs(i) && (!tiers[i].is_faster || tiers[i].is_faster()))
             best = i;
     return best;
 }
@@ -77,19 +106,6 @@ void kernels_init(struct kernels *k, size_t tier)
 {
     memset(k, 0, sizeof *k);
     k->tier = kernels_tier_name(tier);
-    scalar_init_matmul(k);
-    scalar_init_vector(k);
-    scalar_init_attend(k);
-    scalar_init_rank(k);
-#ifdef KERNELS_X86
-    if (tier < TIER_AVX2)
-        return;
-    x86_init_avx2(k);
-    if (tier < TIER_AVX512)
-        return;
-    x86_init_avx512(k);
-    if (tier < TIER_AVX512_BF16)
-        return;
-    avx512_bf16_init_attend(k);
-#endif
+    for (size_t i = 0; i <= tier && i < N_TIERS; i++)
+        tiers[i].init(k);
 }

@@ -223,8 +223,8 @@ struct kernels {
                          float *out);
 };
 
-/* Tiers, lowest first: "c" everywhere, "avx2", "avx512" (F, BW, VL, DQ and VNNI),
- * "avx512_bf16" (and BF16). */
+/* Tiers, lowest first, of the architecture that this was built for: "c" everywhere; on x86-64
+ * "avx2", "avx512" (F, BW, VL, DQ and VNNI) and "avx512_bf16" (and BF16). */
 size_t kernels_n_tiers(void);
 const char *kernels_tier_name(size_t i);
 bool kernels_tier_runs(size_t i); /* on this CPU and system */

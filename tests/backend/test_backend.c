@@ -287,6 +287,14 @@ static void row_operations_are_their_formulas(void **state)
         double v = (double)a[i] / (1 + exp(-(double)a[i])) * (double)b[i];
         assert_true(fabs(v - (double)x->data[i]) <= 1e-6 * (1 + fabs(v)));
     }
+
+    memcpy(x->data, a, sizeof a);
+    be->ops->geglu(be, x, y);
+    for (size_t i = 0; i < ROWS * WIDTH; i++) {
+        double g = (double)a[i], z = sqrt(2 / acos(-1)) * (g + 0.044715 * g * g * g);
+        double v = 0.5 * g * (1 + tanh(z)) * (double)b[i];
+        assert_true(fabs(v - (double)x->data[i]) <= 1e-6 * (1 + fabs(v)));
+    }
     be->ops->end(be);
     free((void *)w.data);
     be->ops->destroy(be);

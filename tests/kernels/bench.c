@@ -4,7 +4,10 @@
 #include "check.h"
 
 #include "base/clock.h"
+#include "kernels/peaks.h"
+#include "kernels/rank.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +30,55 @@ static double best_ns(void (*work)(void *context), void *context)
             best = ns / (double)n;
     }
     return best;
+}
+
+/* ---- what the machine can do, measured in the same run ---- */
+
+static struct {
+    struct kernels_peaks peaks;
+    double int8, fp32, bytes; /* per nanosecond, of one core */
+    const struct kernels_peak *peak;
+    const char *data;
+    uint64_t sum;
+} machine;
+
+enum { PEAK_ROUNDS = 1000, READ_BYTES = 64 << 20 };
+
+static void run_peak(void *context)
+{
+    machine.sum += machine.peak->run(PEAK_ROUNDS);
+}
+
+static void run_read(void *context)
+{
+    machine.sum += machine.peaks.read(machine.data, READ_BYTES, 1, 4096);
+}
+
+static double measure_peak(const struct kernels_peak *peak)
+{
+    if (!peak->run)
+        return NAN;
+    machine.peak = peak;
+    return (double)peak->run(PEAK_ROUNDS) / best_ns(run_peak, NULL);
+}
+
+static void measure_machine(void)
+{
+    kernels_peaks_init(&machine.peaks);
+    machine.int8 = measure_peak(&machine.peaks.int8);
+    machine.fp32 = measure_peak(&machine.peaks.fp32);
+    machine.data = check_alloc(READ_BYTES);
+    machine.bytes = READ_BYTES / best_ns(run_read, NULL);
+    free((void *)machine.data);
+    printf("one core: int8 %.0f GOP/s (%s), fp32 %.0f Gflop/s (%s), reads %.1f GB/s; shares are "
+           "of these\n\n",
+           machine.int8, machine.peaks.int8.instruction, machine.fp32,
+           machine.peaks.fp32.instruction, machine.bytes);
+}
+
+static void print_gbs(const char *what, double gbs)
+{
+    printf("  %s %5.1f GB/s %3.0f%%", what, gbs, 100 * gbs / machine.bytes);
 }
 
 /* ---- matrix products ---- */
@@ -82,20 +134,19 @@ static void bench_paths(struct product *p, int32_t offset)
         check_x_init(&p->x, p->k, x, p->n_tokens, n / 32, 0);
         check_x_arrange(&p->x, p->k, p->n_tokens);
         check_x_correct(&p->x, p->x.n_places * p->n_tokens, p->form, offset);
-        double ns = best_ns(run_rows, p);
-        printf("  %zu token%s %6.2f GB/s", p->n_tokens, p->n_tokens == 1 ? " " : "s",
-               (double)(p->w.row_bytes * n_rows) / ns);
+        char what[32];
+        snprintf(what, sizeof what, "%zu token%s", p->n_tokens, p->n_tokens == 1 ? "" : "s");
+        print_gbs(what, (double)(p->w.row_bytes * n_rows) / best_ns(run_rows, p));
         check_x_deinit(&p->x);
     }
     check_x_init(&p->x, p->k, x, T, n / 32, T);
     check_x_correct(&p->x, p->x.n_places * T, p->form, offset);
     p->panel = check_panel(p->x.n_places);
-    double ns = best_ns(run_pack, p);
-    printf("  pack %6.2f GB/s", (double)(p->w.row_bytes * R) / ns);
+    print_gbs("pack", (double)(p->w.row_bytes * R) / best_ns(run_pack, p));
     run_pack(p);
     for (p->n_tokens = T / 3; p->n_tokens <= T; p->n_tokens += T / 3) {
-        ns = best_ns(run_panel, p);
-        printf("  %zu tokens %6.1f GOP/s", p->n_tokens, 2.0 * R * (double)(n * p->n_tokens) / ns);
+        double gops = 2.0 * R * (double)(n * p->n_tokens) / best_ns(run_panel, p);
+        printf("  %zu tokens %5.1f GOP/s %2.0f%%", p->n_tokens, gops, 100 * gops / machine.int8);
     }
     printf("\n");
     check_x_deinit(&p->x);
@@ -175,6 +226,7 @@ struct vectors {
     float *x, *y, *z;
     size_t n;
     struct check_x q;
+    struct kernels_ranked *ranked;
 };
 
 static void run_quantize(void *context)
@@ -197,25 +249,88 @@ static void run_swiglu(void *context)
     v->k->swiglu(v->z, v->y, v->n);
 }
 
+static void run_geglu(void *context)
+{
+    const struct vectors *v = context;
+    memcpy(v->z, v->x, v->n * sizeof *v->z);
+    v->k->geglu(v->z, v->y, v->n);
+}
+
+static void run_softmax(void *context)
+{
+    const struct vectors *v = context;
+    memcpy(v->z, v->x, v->n * sizeof *v->z);
+    v->k->softmax(v->z, v->n);
+}
+
+static void run_weighted_sum(void *context)
+{
+    const struct vectors *v = context;
+    const float *rows[8];
+    for (size_t i = 0; i < 8; i++)
+        rows[i] = v->x + i * (v->n / 8);
+    v->k->weighted_sum(rows, v->y, 8, v->n / 8, v->z);
+}
+
+static void run_exp_sum(void *context)
+{
+    const struct vectors *v = context;
+    machine.sum += (uint64_t)v->k->exp_sum(v->x, v->n, NULL, -INFINITY, 60, 1);
+}
+
+static void run_largest(void *context)
+{
+    const struct vectors *v = context;
+    machine.sum += rank_largest(v->k, v->x, v->n, NULL, 20, v->ranked);
+}
+
+static void vectors_init(struct vectors *v, const struct kernels *k, size_t n)
+{
+    *v = (struct vectors){.k = k, .n = n};
+    v->x = check_floats(n, CHECK_RANDOM);
+    v->y = check_floats(n, CHECK_RANDOM);
+    v->z = check_floats(n, CHECK_ZEROS);
+    v->ranked = check_alloc(n * sizeof *v->ranked);
+    check_x_init(&v->q, k, v->x, 1, n / 32, 0);
+}
+
+static void vectors_deinit(struct vectors *v)
+{
+    check_x_deinit(&v->q);
+    free(v->x);
+    free(v->y);
+    free(v->z);
+    free(v->ranked);
+}
+
+/* `n_bytes` are read and written by element. */
+static void bench_vector(struct vectors *v, const char *name, void (*run)(void *), double n_bytes)
+{
+    double ns = best_ns(run, v) / (double)v->n;
+    printf("%-6s %-12s %6zu elements  %6.3f ns each  %6.1f GB/s\n", v->k->tier, name, v->n, ns,
+           n_bytes / ns);
+}
+
 static void bench_vectors(const struct kernels *k)
 {
-    struct vectors v = {.k = k, .n = 4864};
-    v.x = check_floats(v.n, CHECK_RANDOM);
-    v.y = check_floats(v.n, CHECK_RANDOM);
-    v.z = check_floats(v.n, CHECK_ZEROS);
-    check_x_init(&v.q, k, v.x, 1, v.n / 32, 0);
-    double n = (double)v.n;
-    printf("%-6s per element: quantize %.3f ns, rms_norm %.3f ns, swiglu %.3f ns\n", k->tier,
-           best_ns(run_quantize, &v) / n, best_ns(run_rms_norm, &v) / n,
-           best_ns(run_swiglu, &v) / n);
-    check_x_deinit(&v.q);
-    free(v.x);
-    free(v.y);
-    free(v.z);
+    struct vectors v;
+    vectors_init(&v, k, 4864);
+    bench_vector(&v, "quantize", run_quantize, 5);
+    bench_vector(&v, "rms_norm", run_rms_norm, 12);
+    bench_vector(&v, "swiglu", run_swiglu, 12);
+    bench_vector(&v, "geglu", run_geglu, 12);
+    bench_vector(&v, "softmax", run_softmax, 8);
+    bench_vector(&v, "8 experts", run_weighted_sum, 4.5);
+    vectors_deinit(&v);
+    vectors_init(&v, k, 151936);
+    bench_vector(&v, "exp_sum", run_exp_sum, 4);
+    bench_vector(&v, "largest 20", run_largest, 8);
+    vectors_deinit(&v);
 }
 
 void bench_all(const char *tier)
 {
+    measure_machine();
     for (size_t i = 0; i < kernels_n_tiers(); i++) {
         struct kernels k;
         if (!kernels_tier_runs(i) || (tier && strcmp(tier, kernels_tier_name(i))))

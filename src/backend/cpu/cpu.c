@@ -202,6 +202,21 @@ static void cpu_swiglu(struct backend *be, struct backend_activation *gate,
     cpu_run_rows(cpu, cpu->n_rows, gate->width, swiglu_rows, &job);
 }
 
+static void geglu_rows(const struct cpu_row_job *job, uint32_t first, uint32_t n)
+{
+    const struct vector_job *v = job->context;
+    job->cpu->kernels.geglu(v->out + first * v->width, v->x + first * v->width, n * v->width);
+}
+
+static void cpu_geglu(struct backend *be, struct backend_activation *gate,
+                      const struct backend_activation *up)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    assert(gate->width == up->width);
+    const struct vector_job job = {gate->data, up->data, NULL, 0, gate->width};
+    cpu_run_rows(cpu, cpu->n_rows, gate->width, geglu_rows, &job);
+}
+
 /* ---- making and end ---- */
 
 static const char *cpu_describe(const struct backend *be)
@@ -243,6 +258,7 @@ static const struct backend_ops cpu_ops = {
     .attend = cpu_attend,
     .add = cpu_add,
     .swiglu = cpu_swiglu,
+    .geglu = cpu_geglu,
     .select = cpu_select,
     .logits = cpu_logits,
 };

@@ -48,26 +48,33 @@ static size_t above(const float *x, size_t n, const uint64_t *masked, float leas
     return n_found;
 }
 
+/* Adds the exponentials of the 8 elements from i on to s[2]. */
+INLINE void add_exps(__m256d *s, const float *x, size_t i, size_t n, const uint64_t *masked,
+                     float least, float most, float scale)
+{
+    __m256i open = open_lanes(masked, i, n);
+    __m256 v = _mm256_maskload_ps(x + i, open);
+    __m256 found = _mm256_cmp_ps(v, _mm256_set1_ps(least), _CMP_GE_OQ);
+    found = _mm256_and_ps(found, _mm256_castsi256_ps(open));
+    if (!_mm256_movemask_ps(found))
+        return;
+    v = exp8(_mm256_mul_ps(_mm256_sub_ps(v, _mm256_set1_ps(most)), _mm256_set1_ps(scale)));
+    v = _mm256_and_ps(v, found);
+    s[0] = _mm256_add_pd(s[0], _mm256_cvtps_pd(_mm256_castps256_ps128(v)));
+    s[1] = _mm256_add_pd(s[1], _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));
+}
+
 static double exp_sum(const float *x, size_t n, const uint64_t *masked, float least, float most,
                       float scale)
 {
-    __m256d s[2][2] = {{_mm256_setzero_pd(), _mm256_setzero_pd()},
-                       {_mm256_setzero_pd(), _mm256_setzero_pd()}};
-    for (size_t i = 0; i < n; i += 8) {
-        __m256i open = open_lanes(masked, i, n);
-        __m256 v = _mm256_maskload_ps(x + i, open);
-        __m256 found = _mm256_cmp_ps(v, _mm256_set1_ps(least), _CMP_GE_OQ);
-        found = _mm256_and_ps(found, _mm256_castsi256_ps(open));
-        if (!_mm256_movemask_ps(found))
-            continue;
-        v = exp8(_mm256_mul_ps(_mm256_sub_ps(v, _mm256_set1_ps(most)), _mm256_set1_ps(scale)));
-        v = _mm256_and_ps(v, found);
-        __m256d *to = s[i / 8 % 2];
-        to[0] = _mm256_add_pd(to[0], _mm256_cvtps_pd(_mm256_castps256_ps128(v)));
-        to[1] = _mm256_add_pd(to[1], _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));
+    __m256d low[2] = {_mm256_setzero_pd(), _mm256_setzero_pd()}, high[2] = {low[0], low[0]};
+    for (size_t i = 0; i < n; i += 16) {
+        add_exps(low, x, i, n, masked, least, most, scale);
+        if (n - i > 8)
+            add_exps(high, x, i + 8, n, masked, least, most, scale);
     }
     /* sixteen strands, halves added to halves as the reference does */
-    __m256d a = _mm256_add_pd(_mm256_add_pd(s[0][0], s[1][0]), _mm256_add_pd(s[0][1], s[1][1]));
+    __m256d a = _mm256_add_pd(_mm256_add_pd(low[0], high[0]), _mm256_add_pd(low[1], high[1]));
     __m128d b = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
     return _mm_cvtsd_f64(_mm_add_sd(b, _mm_unpackhi_pd(b, b)));
 }
@@ -84,9 +91,8 @@ static void softmax(float *x, size_t n)
     float most = max_lanes(all);
     const __m256 sum = _mm256_set1_ps((float)exp_sum(x, n, NULL, -INFINITY, most, 1.0f));
     for (size_t i = 0; i < n; i += 8) {
-        __m256i open = lanes(n - i);
-        __m256 v = _mm256_sub_ps(_mm256_maskload_ps(x + i, open), _mm256_set1_ps(most));
-        _mm256_maskstore_ps(x + i, open, _mm256_div_ps(exp8(v), sum));
+        __m256 v = _mm256_sub_ps(load_first(x + i, n - i), _mm256_set1_ps(most));
+        store_first(x + i, n - i, _mm256_div_ps(exp8(v), sum));
     }
 }
 
@@ -94,12 +100,10 @@ static void weighted_sum(const float *const *rows, const float *weights, size_t 
                          float *out)
 {
     for (size_t i = 0; i < n; i += 8) {
-        __m256i open = lanes(n - i);
         __m256 sum = _mm256_setzero_ps();
         for (size_t j = 0; j < n_rows; j++)
-            sum = _mm256_fmadd_ps(_mm256_set1_ps(weights[j]),
-                                  _mm256_maskload_ps(rows[j] + i, open), sum);
-        _mm256_maskstore_ps(out + i, open, sum);
+            sum = _mm256_fmadd_ps(_mm256_set1_ps(weights[j]), load_first(rows[j] + i, n - i), sum);
+        store_first(out + i, n - i, sum);
     }
 }
 

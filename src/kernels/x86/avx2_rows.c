@@ -5,25 +5,47 @@
 
 enum { PREFETCH_BYTES = 4096 };
 
-/* Dot products of the four bytes of each dword. Pairs of products are added in 16 bits: with u <
- * 64 they fit, and WIDE (WIDE_MIN) goes over |w| <= 128 and a with the sign of w. */
-INLINE __m256i dot_quads(__m256i u, __m256i a, const enum kernels_form form)
-{
-    __m256i pairs;
-    if (form == KERNELS_WIDE || form == KERNELS_WIDE_MIN) {
-        __m256i w = _mm256_xor_si256(u, _mm256_set1_epi8((char)0x80));
-        pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
-    } else {
-        pairs = _mm256_maddubs_epi16(u, a);
-    }
-    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-}
-
-/* Sums of the lower and of the upper half of each of eight registers. */
-INLINE void add_transposed(const __m256i *v, __m256i *low, __m256i *high)
+/* Sums of the lower and of the upper half of each of eight registers of dwords. */
+INLINE void add_dwords(const __m256i *v, __m256i *low, __m256i *high)
 {
     __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
     __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
+    *low = _mm256_permute2x128_si256(a, b, 0x20);
+    *high = _mm256_permute2x128_si256(a, b, 0x31);
+}
+
+/* Sums of products of the lower and of the upper halves of eight blocks. Sums stay in 16 bits as
+ * long as they fit: eight products with u < 32, four with u < 64, and two of WIDE's (WIDE_MIN's),
+ * which goes over |w| <= 128 and a with the sign of w. */
+INLINE void dot_group(const __m256i *u, const int8_t *x, const enum kernels_form form, __m256i *low,
+                      __m256i *high)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i v[8];
+    if (form == KERNELS_WIDE || form == KERNELS_WIDE_MIN) {
+        UNROLL
+        for (int j = 0; j < 8; j++) {
+            __m256i w = _mm256_xor_si256(u[j], _mm256_set1_epi8((char)0x80));
+            __m256i a = _mm256_sign_epi8(load32(x + j * 32), w);
+            v[j] = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), a), one);
+        }
+        add_dwords(v, low, high);
+        return;
+    }
+    UNROLL
+    for (int j = 0; j < 8; j++)
+        v[j] = _mm256_maddubs_epi16(u[j], load32(x + j * 32));
+    UNROLL
+    for (int j = 0; j < 4; j++)
+        v[j] = _mm256_hadd_epi16(v[2 * j], v[2 * j + 1]);
+    __m256i a, b;
+    if (form == KERNELS_OFFSET || form == KERNELS_MIN) {
+        a = _mm256_madd_epi16(_mm256_hadd_epi16(v[0], v[1]), one);
+        b = _mm256_madd_epi16(_mm256_hadd_epi16(v[2], v[3]), one);
+    } else {
+        a = _mm256_hadd_epi32(_mm256_madd_epi16(v[0], one), _mm256_madd_epi16(v[1], one));
+        b = _mm256_hadd_epi32(_mm256_madd_epi16(v[2], one), _mm256_madd_epi16(v[3], one));
+    }
     *low = _mm256_permute2x128_si256(a, b, 0x20);
     *high = _mm256_permute2x128_si256(a, b, 0x31);
 }
@@ -32,11 +54,8 @@ INLINE void add_transposed(const __m256i *v, __m256i *low, __m256i *high)
 INLINE __m256 add_group(__m256 acc, const enum kernels_form form, const struct group *g,
                         const struct kernels_row_x *x, size_t b)
 {
-    __m256i dot[8], low, high;
-    UNROLL
-    for (int j = 0; j < 8; j++)
-        dot[j] = dot_quads(g->u[j], load32(x->q + (b + (size_t)j) * 32), form);
-    add_transposed(dot, &low, &high);
+    __m256i low, high;
+    dot_group(g->u, x->q + b * 32, form, &low, &high);
     __m256 da = _mm256_loadu_ps(x->d + b);
     if (form == KERNELS_HALVES) {
         low = _mm256_add_epi32(low, load32(x->c[0] + b));

@@ -50,7 +50,7 @@ static void f32_to_f16(const float *x, uint16_t *out, size_t n)
 {
     const __m256 most = _mm256_set1_ps(65504.0f), least = _mm256_set1_ps(-65504.0f);
     for (size_t i = 0; i < n; i += 8) {
-        __m256 v = _mm256_maskload_ps(x + i, lanes(n - i));
+        __m256 v = load_first(x + i, n - i);
         v = _mm256_min_ps(_mm256_max_ps(v, least), most);
         uint16_t h[8];
         _mm_storeu_si128((__m128i *)h, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
@@ -60,17 +60,20 @@ static void f32_to_f16(const float *x, uint16_t *out, size_t n)
 
 static void rms_norm(const float *x, const float *w, float eps, float *out, size_t n)
 {
-    __m256 acc[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    for (size_t i = 0; i < n; i += 8) {
-        __m256 v = _mm256_maskload_ps(x + i, lanes(n - i));
-        acc[i / 8 % 2] = _mm256_add_ps(acc[i / 8 % 2], _mm256_mul_ps(v, v));
+    __m256 low = _mm256_setzero_ps(), high = low;
+    for (size_t i = 0; i < n; i += 16) {
+        __m256 v = load_first(x + i, n - i);
+        low = _mm256_add_ps(low, _mm256_mul_ps(v, v));
+        if (n - i <= 8)
+            break;
+        v = load_first(x + i + 8, n - i - 8);
+        high = _mm256_add_ps(high, _mm256_mul_ps(v, v));
     }
-    float sum = sum_lanes(_mm256_add_ps(acc[0], acc[1]));
+    float sum = sum_lanes(_mm256_add_ps(low, high));
     __m256 scale = _mm256_set1_ps(1.0f / sqrtf(sum / (float)n + eps));
     for (size_t i = 0; i < n; i += 8) {
-        __m256i seen = lanes(n - i);
-        __m256 v = _mm256_mul_ps(_mm256_maskload_ps(x + i, seen), scale);
-        _mm256_maskstore_ps(out + i, seen, _mm256_mul_ps(v, _mm256_maskload_ps(w + i, seen)));
+        __m256 v = _mm256_mul_ps(load_first(x + i, n - i), scale);
+        store_first(out + i, n - i, _mm256_mul_ps(v, load_first(w + i, n - i)));
     }
 }
 
@@ -87,11 +90,10 @@ static void swiglu(float *gate, const float *up, size_t n)
 {
     const __m256 one = _mm256_set1_ps(1.0f);
     for (size_t i = 0; i < n; i += 8) {
-        __m256i seen = lanes(n - i);
-        __m256 g = _mm256_maskload_ps(gate + i, seen);
+        __m256 g = load_first(gate + i, n - i);
         __m256 e = exp8(_mm256_sub_ps(_mm256_setzero_ps(), g));
         g = _mm256_div_ps(g, _mm256_add_ps(one, e));
-        _mm256_maskstore_ps(gate + i, seen, _mm256_mul_ps(g, _mm256_maskload_ps(up + i, seen)));
+        store_first(gate + i, n - i, _mm256_mul_ps(g, load_first(up + i, n - i)));
     }
 }
 
@@ -99,23 +101,21 @@ static void geglu(float *gate, const float *up, size_t n)
 {
     const __m256 one = _mm256_set1_ps(1.0f);
     for (size_t i = 0; i < n; i += 8) {
-        __m256i seen = lanes(n - i);
-        __m256 g = _mm256_maskload_ps(gate + i, seen);
+        __m256 g = load_first(gate + i, n - i);
         __m256 cube = _mm256_mul_ps(_mm256_mul_ps(g, g), _mm256_set1_ps(0.044715f));
         __m256 z = _mm256_mul_ps(_mm256_fmadd_ps(cube, g, g), _mm256_set1_ps(-0x1.988454p+0f));
         g = _mm256_div_ps(g, _mm256_add_ps(one, exp8(z)));
-        _mm256_maskstore_ps(gate + i, seen, _mm256_mul_ps(g, _mm256_maskload_ps(up + i, seen)));
+        store_first(gate + i, n - i, _mm256_mul_ps(g, load_first(up + i, n - i)));
     }
 }
 
 static void rope_halves(float *a, float *b, const float *cos, const float *sin, size_t n)
 {
     for (size_t i = 0; i < n; i += 8) {
-        __m256i seen = lanes(n - i);
-        __m256 x = _mm256_maskload_ps(a + i, seen), y = _mm256_maskload_ps(b + i, seen);
-        __m256 c = _mm256_maskload_ps(cos + i, seen), s = _mm256_maskload_ps(sin + i, seen);
-        _mm256_maskstore_ps(a + i, seen, _mm256_sub_ps(_mm256_mul_ps(x, c), _mm256_mul_ps(y, s)));
-        _mm256_maskstore_ps(b + i, seen, _mm256_add_ps(_mm256_mul_ps(x, s), _mm256_mul_ps(y, c)));
+        __m256 x = load_first(a + i, n - i), y = load_first(b + i, n - i);
+        __m256 c = load_first(cos + i, n - i), s = load_first(sin + i, n - i);
+        store_first(a + i, n - i, _mm256_sub_ps(_mm256_mul_ps(x, c), _mm256_mul_ps(y, s)));
+        store_first(b + i, n - i, _mm256_add_ps(_mm256_mul_ps(x, s), _mm256_mul_ps(y, c)));
     }
 }
 
