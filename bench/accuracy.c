@@ -19,6 +19,7 @@ enum {
     WINDOW = BACKEND_MAX_ROWS,
     N_PAGES = WINDOW / BACKEND_PAGE_TOKENS,
     TASK_ROWS = 16, /* weight rows decoded at once */
+    STEP = 1024,    /* elements of a row that are multiplied at once: their activations stay in L1 */
 };
 
 static void fail(const char *what, const struct error *err)
@@ -44,6 +45,22 @@ struct product {
     float *y;              /* [n_rows][n_out] */
 };
 
+/* y of n tokens and n_rows decoded rows. */
+static void multiply_tokens(const struct product *p, const float *rows, size_t n_rows, uint32_t t,
+                            uint32_t n, float *y)
+{
+    const size_t width = p->w->shape[0], n_out = p->w->shape[1];
+    float part[KERNELS_FEW_TOKENS * TASK_ROWS];
+    for (size_t at = 0; at < width; at += STEP) {
+        p->cpu->kernels.types[QUANT_F32].float_rows(
+            rows + at, width * sizeof *rows, n_rows, width - at < STEP ? width - at : STEP,
+            p->x + t * width + at, width, n, part, TASK_ROWS);
+        for (uint32_t i = 0; i < n; i++)
+            for (size_t r = 0; r < n_rows; r++)
+                y[i * n_out + r] = part[i * TASK_ROWS + r] + (at ? y[i * n_out + r] : 0);
+    }
+}
+
 static void multiply_rows(void *context, uint32_t task, uint32_t thread)
 {
     const struct product *p = context;
@@ -55,9 +72,8 @@ static void multiply_rows(void *context, uint32_t task, uint32_t thread)
     quant_traits(p->w->type)->decode((const char *)p->w->data + first * row_bytes, rows, n * width);
     for (uint32_t t = 0; t < p->cpu->n_rows; t += KERNELS_FEW_TOKENS) {
         const uint32_t left = p->cpu->n_rows - t;
-        p->cpu->kernels.types[QUANT_F32].float_rows(
-            rows, width * sizeof *rows, n, width, p->x + t * width, width,
-            left < KERNELS_FEW_TOKENS ? left : KERNELS_FEW_TOKENS, p->y + t * n_out + first, n_out);
+        multiply_tokens(p, rows, n, t, left < KERNELS_FEW_TOKENS ? left : KERNELS_FEW_TOKENS,
+                        p->y + t * n_out + first);
     }
     for (uint32_t t = 0; t < p->cpu->n_rows && p->bias; t++)
         p->cpu->kernels.add(p->y + t * n_out + first, p->bias + first, n);
