@@ -17,6 +17,7 @@ enum {
 struct kernels_run {
     const void *pages[KERNELS_RUN_PAGES]; /* [n_pages] */
     size_t n_pages, head_dim;
+    const void *next; /* what will be read after these pages, worth fetching early; or NULL */
     float scale; /* of the scores; above 0 */
     size_t n;
     const float *const *q;        /* [n] -> [head_dim] */

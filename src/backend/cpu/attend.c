@@ -1,7 +1,7 @@
 /* Attention over KV pages. The softmax of a query runs page by page within a split of
  * CPU_SPLIT_PAGES pages, counted from position 0, and the splits are merged in order: always the
  * same additions. A task is some rows of one sequence with the heads that share a KV head, over
- * all their splits or, when there are too few such tasks for the threads, over one split. */
+ * all their splits or, when there are too few such tasks for the threads, over some of them. */
 #include "backend/cpu/state.h"
 
 #include <assert.h>
@@ -10,14 +10,14 @@
 enum {
     P = BACKEND_PAGE_TOKENS,
     SPLIT_TOKENS = CPU_SPLIT_PAGES * P,
-    TASKS_PER_THREAD = 4, /* fewer whole tasks than that are split */
+    TASKS_PER_THREAD = 8, /* fewer whole tasks than that are split */
 };
 
 struct unit {
     struct cpu_rows rows;
     uint32_t first_task;
     uint32_t first_split, n_splits; /* that its rows see */
-    bool split;                     /* one task per split, partial results to memory */
+    uint32_t task_splits;           /* splits of one task; 0: all, nothing to merge */
     size_t partials;                /* the first of its partial results, [row][head][split] */
 };
 
@@ -98,9 +98,10 @@ static uint32_t rows_of_split(const struct attend_task *task, uint32_t split, ui
     return row;
 }
 
-/* The results of rows [first, end) for one split, to the task's o, m, l. */
+/* The results of rows [first, end) for one split, to the task's o, m, l; has_next: the next split
+ * follows. */
 static void attend_split(const struct attend_task *task, uint32_t split, uint32_t first,
-                         uint32_t end)
+                         uint32_t end, bool has_next)
 {
     const struct attend_job *job = task->job;
     const struct cpu *cpu = job->cpu;
@@ -126,6 +127,9 @@ static void attend_split(const struct attend_task *task, uint32_t split, uint32_
         run.pages[i] = cpu_kv_head(cpu, sequence->pages[split * CPU_SPLIT_PAGES + i], job->layer,
                                    task->kv_head);
     }
+    if (has_next)
+        run.next = cpu_kv_head(cpu, sequence->pages[(split + 1) * CPU_SPLIT_PAGES], job->layer,
+                               task->kv_head);
     cpu->kv.kernels->attend(&run);
 }
 
@@ -141,15 +145,15 @@ static void attend_whole(struct attend_task *task)
 {
     const struct attend_job *job = task->job;
     const struct unit *unit = task->unit;
-    const uint32_t n = unit->rows.n * task->n_heads;
+    const uint32_t n = unit->rows.n * task->n_heads, stop = unit->first_split + unit->n_splits;
     for (uint32_t i = 0; i < n; i++) {
         task->total_m[i] = KERNELS_NOTHING;
         task->total_l[i] = 0;
     }
     memset(task->total_o, 0, n * job->head_dim * sizeof *task->total_o);
-    for (uint32_t split = unit->first_split; split < unit->first_split + unit->n_splits; split++) {
+    for (uint32_t split = unit->first_split; split < stop; split++) {
         uint32_t first, end = rows_of_split(task, split, &first);
-        attend_split(task, split, first, end);
+        attend_split(task, split, first, end, split + 1 < stop);
         for (uint32_t i = first * task->n_heads; i < end * task->n_heads; i++)
             job->cpu->kernels.attend_merge(task->total_o + i * job->head_dim, &task->total_m[i],
                                            &task->total_l[i], task->o[i], task->m[i], task->l[i],
@@ -172,11 +176,11 @@ static float *partial_at(const struct attend_job *job, const struct unit *unit, 
 }
 
 /* One split, kept for merging. */
-static void attend_part(struct attend_task *task, uint32_t split)
+static void attend_part(struct attend_task *task, uint32_t split, bool has_next)
 {
     const struct attend_job *job = task->job;
     uint32_t first, end = rows_of_split(task, split, &first);
-    attend_split(task, split, first, end);
+    attend_split(task, split, first, end, has_next);
     for (uint32_t row = first; row < end; row++) {
         for (uint32_t h = 0; h < task->n_heads; h++) {
             uint32_t i = row * task->n_heads + h;
@@ -200,29 +204,37 @@ static void attend_task(void *context, uint32_t i, uint32_t thread)
     }
     struct attend_task task;
     i -= unit->first_task;
-    if (unit->split) {
-        task_init(&task, job, unit, i / unit->n_splits, thread);
-        attend_part(&task, unit->first_split + i % unit->n_splits);
+    if (unit->task_splits) {
+        const uint32_t parts = (unit->n_splits + unit->task_splits - 1) / unit->task_splits;
+        const uint32_t begin = i % parts * unit->task_splits;
+        uint32_t end = begin + unit->task_splits;
+        end = end < unit->n_splits ? end : unit->n_splits;
+        task_init(&task, job, unit, i / parts, thread);
+        for (uint32_t split = begin; split < end; split++)
+            attend_part(&task, unit->first_split + split, split + 1 < end);
     } else {
         task_init(&task, job, unit, i, thread);
         attend_whole(&task);
     }
 }
 
-/* Merges the partial results of one row. */
+/* Merges the partial results of one row's heads on one KV head. */
 static void merge_task(void *context, uint32_t i, uint32_t thread)
 {
     const struct attend_job *job = context;
     const struct unit *unit = job->units;
+    const uint32_t n_kv_heads = job->cpu->kv.shape.n_kv_heads;
+    const uint32_t first = i % n_kv_heads * job->heads_per_kv;
+    i /= n_kv_heads;
     while (i >= unit->rows.first + unit->rows.n)
         unit++;
-    if (!unit->split)
+    if (!unit->task_splits)
         return;
     const uint32_t row = i - unit->rows.first;
     const uint32_t start = start_of(job, unit, row) / SPLIT_TOKENS;
     const uint32_t last = position_of(job, unit, row) / SPLIT_TOKENS;
     float *o = job->cpu->threads[thread].attention;
-    for (uint32_t head = 0; head < job->params.n_heads; head++) {
+    for (uint32_t head = first; head < first + job->heads_per_kv; head++) {
         float m = KERNELS_NOTHING, l = 0;
         memset(o, 0, job->head_dim * sizeof *o);
         for (uint32_t split = start; split <= last; split++) {
@@ -268,7 +280,8 @@ static uint32_t make_tasks(struct attend_job *job, bool *any_split)
     const struct cpu *cpu = job->cpu;
     const uint32_t n_groups = cpu->kv.shape.n_kv_heads * job->groups_per_kv;
     const uint32_t n_threads = pool_n_threads(cpu->pool);
-    const bool few = n_threads > 1 && job->n_units * n_groups < TASKS_PER_THREAD * n_threads;
+    const uint32_t most = TASKS_PER_THREAD * n_threads;
+    const bool few = n_threads > 1 && job->n_units * n_groups < most;
     uint32_t n_tasks = 0;
     size_t n_partials = 0;
     *any_split = false;
@@ -276,13 +289,15 @@ static uint32_t make_tasks(struct attend_job *job, bool *any_split)
         struct unit *unit = &job->units[i];
         size_t n = (size_t)unit->rows.n * job->params.n_heads * unit->n_splits;
         unit->first_task = n_tasks;
-        unit->split = few && unit->n_splits > 1 && n <= cpu->kv.n_partials - n_partials;
         unit->partials = n_partials;
-        if (unit->split) {
+        uint32_t parts = 1;
+        if (few && unit->n_splits > 1 && n <= cpu->kv.n_partials - n_partials) {
+            unit->task_splits = job->n_units * n_groups * unit->n_splits / most + 1;
+            parts = (unit->n_splits + unit->task_splits - 1) / unit->task_splits;
             n_partials += n;
             *any_split = true;
         }
-        n_tasks += n_groups * (unit->split ? unit->n_splits : 1);
+        n_tasks += n_groups * parts;
     }
     return n_tasks;
 }
@@ -312,5 +327,5 @@ void cpu_attend(struct backend *be, uint32_t layer, const struct backend_activat
     uint32_t n_tasks = make_tasks(&job, &any_split);
     pool_run(cpu->pool, n_tasks, attend_task, &job);
     if (any_split)
-        pool_run(cpu->pool, cpu->n_rows, merge_task, &job);
+        pool_run(cpu->pool, cpu->n_rows * shape->n_kv_heads, merge_task, &job);
 }

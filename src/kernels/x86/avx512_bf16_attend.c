@@ -546,11 +546,29 @@ INLINE void many(const struct kernels_run *run, const struct page *pages, size_t
 
 /* ---- few queries: keys and dimensions are the lanes ---- */
 
+/* The page after this one, fetched into the second cache bit by bit while this one is computed:
+ * the memory's time passes beside the arithmetic's. */
+struct ahead {
+    const char *at;
+    size_t n_bytes; /* that are left */
+    size_t step;    /* so much at once */
+};
+
+INLINE void fetch(struct ahead *a)
+{
+    if (!a->at || a->n_bytes < a->step)
+        return;
+    for (size_t i = 0; i < a->step; i += 64)
+        _mm_prefetch(a->at + i, _MM_HINT_T1);
+    a->at += a->step;
+    a->n_bytes -= a->step;
+}
+
 /* o[i] = o[i] * fade[i] + p[i] . v for `width` registers of dimensions from d on, the last with
  * `lanes`. */
-INLINE void few_weigh(const struct page *page, size_t head_dim, int begin, int end, size_t d,
-                      const int width, __mmask16 lanes, uint32_t (*p)[PAIRS], const float *fade,
-                      float *const *o, const size_t n)
+INLINE void few_weigh(const struct page *page, struct ahead *ahead, size_t head_dim, int begin,
+                      int end, size_t d, const int width, __mmask16 lanes, uint32_t (*p)[PAIRS],
+                      const float *fade, float *const *o, const size_t n)
 {
     __m512 acc[FEW][4];
     UNROLL
@@ -564,6 +582,7 @@ INLINE void few_weigh(const struct page *page, size_t head_dim, int begin, int e
     for (int key = begin; key < end; key++) {
         const uint32_t *row = page->v + (size_t)key * head_dim + d;
         __m512i v[4];
+        fetch(ahead);
         UNROLL
         for (int j = 0; j < width; j++)
             v[j] = _mm512_maskz_loadu_epi32(j + 1 < width ? 0xffff : lanes, row + 16 * j);
@@ -583,8 +602,9 @@ INLINE void few_weigh(const struct page *page, size_t head_dim, int begin, int e
     }
 }
 
-INLINE void few_page(const struct kernels_run *run, const struct page *pages, size_t first,
-                     const size_t n, size_t i_page, const uint32_t *q)
+INLINE void few_page(const struct kernels_run *run, const struct page *pages,
+                     struct ahead *ahead, size_t first, const size_t n, size_t i_page,
+                     const uint32_t *q)
 {
     const __m512i ones = _mm512_set1_epi32(0x3f803f80);
     const size_t head_dim = run->head_dim, width = padded(head_dim) / 2;
@@ -604,6 +624,7 @@ INLINE void few_page(const struct kernels_run *run, const struct page *pages, si
     const uint32_t *k = page.k;
     for (size_t d = 0; d < (head_dim + 1) / 2; d++, k += P) {
         __m512i keys[4];
+        fetch(ahead);
         UNROLL
         for (int j = 0; j < 4; j++)
             keys[j] = _mm512_loadu_si512(k + 16 * j);
@@ -667,27 +688,28 @@ INLINE void few_page(const struct kernels_run *run, const struct page *pages, si
     end = (end + 1) / 2;
     size_t d = 0;
     for (; d + 64 <= head_dim; d += 64)
-        few_weigh(&page, head_dim, begin, end, d, 4, 0xffff, p, fade, run->o + first, n);
+        few_weigh(&page, ahead, head_dim, begin, end, d, 4, 0xffff, p, fade, run->o + first, n);
     for (; d + 32 <= head_dim; d += 32)
-        few_weigh(&page, head_dim, begin, end, d, 2, 0xffff, p, fade, run->o + first, n);
+        few_weigh(&page, ahead, head_dim, begin, end, d, 2, 0xffff, p, fade, run->o + first, n);
     for (; d < head_dim; d += 16)
-        few_weigh(&page, head_dim, begin, end, d, 1, first_lanes(head_dim - d), p, fade,
+        few_weigh(&page, ahead, head_dim, begin, end, d, 1, first_lanes(head_dim - d), p, fade,
                   run->o + first, n);
 }
 
-INLINE void few_pages(const struct kernels_run *run, const struct page *pages, size_t first,
-                      const size_t n, size_t i, const uint32_t *q)
+INLINE void few_pages(const struct kernels_run *run, const struct page *pages,
+                      struct ahead *ahead, size_t first, const size_t n, size_t i,
+                      const uint32_t *q)
 {
     bool any = false;
     for (size_t j = first; j < first + n; j++)
         any |= page_limit(run->first[j], i) < page_limit(run->last[j], i);
     if (any)
-        few_page(run, pages, first, n, i, q);
+        few_page(run, pages, ahead, first, n, i, q);
 }
 
 static void few(const struct kernels_run *run, const struct page *pages, size_t first, size_t n)
 {
-    const size_t width = padded(run->head_dim) / 2;
+    const size_t width = padded(run->head_dim) / 2, n_bytes = page_bytes(run->head_dim);
     uint32_t *q = run->scratch;
     for (size_t i = first; i < first + n; i++) {
         run->m[i] = KERNELS_NOTHING;
@@ -699,15 +721,17 @@ static void few(const struct kernels_run *run, const struct page *pages, size_t 
                                      query_pairs(run->q[i], run->head_dim, d));
     }
     for (size_t i = 0; i < run->n_pages; i++) {
+        const void *next = i + 1 < run->n_pages ? run->pages[i + 1] : run->next;
+        struct ahead ahead = {next, n_bytes, n > FEW ? 128 : 256};
         size_t done = 0;
         for (; done + 4 <= n; done += 4)
-            few_pages(run, pages, first + done, 4, i, q + done * width);
+            few_pages(run, pages, &ahead, first + done, 4, i, q + done * width);
         if (n - done == 3)
-            few_pages(run, pages, first + done, 3, i, q + done * width);
+            few_pages(run, pages, &ahead, first + done, 3, i, q + done * width);
         else if (n - done == 2)
-            few_pages(run, pages, first + done, 2, i, q + done * width);
+            few_pages(run, pages, &ahead, first + done, 2, i, q + done * width);
         else if (n - done == 1)
-            few_pages(run, pages, first + done, 1, i, q + done * width);
+            few_pages(run, pages, &ahead, first + done, 1, i, q + done * width);
     }
 }
 
