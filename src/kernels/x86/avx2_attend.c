@@ -81,15 +81,13 @@ INLINE void weigh(const uint16_t *v, size_t head_dim, size_t begin, size_t end, 
                   float *const *o, const size_t n)
 {
     __m256 acc[GROUP][4];
-    const __m256i last = lanes(n_last);
     UNROLL
     for (size_t i = 0; i < n; i++) {
         UNROLL
         for (int j = 0; j < width; j++) {
             const float *at = o[i] + d + 8 * j;
-            acc[i][j] = _mm256_mul_ps(
-                j + 1 < width ? _mm256_loadu_ps(at) : _mm256_maskload_ps(at, last),
-                _mm256_set1_ps(fade[i]));
+            acc[i][j] = _mm256_mul_ps(load_first(at, j + 1 < width ? 8 : n_last),
+                                      _mm256_set1_ps(fade[i]));
         }
     }
     for (size_t key = begin; key < end; key++) {
@@ -106,7 +104,7 @@ INLINE void weigh(const uint16_t *v, size_t head_dim, size_t begin, size_t end, 
     for (size_t i = 0; i < n; i++) {
         UNROLL
         for (int j = 0; j < width; j++)
-            _mm256_maskstore_ps(o[i] + d + 8 * j, j + 1 < width ? lanes(8) : last, acc[i][j]);
+            store_first(o[i] + d + 8 * j, j + 1 < width ? 8 : n_last, acc[i][j]);
     }
 }
 
