@@ -2,28 +2,17 @@
  * what the row kernels multiply. See quant/blocks.h for the layouts in memory.
  *
  * Of each block the lower and the upper 16 weights are 128 bits each. Register u[j][0] has the
- * lower ones of blocks f and f + 2 of row 0, then those of row 1, u[j][1] the upper ones; f is 0,
- * 1, 4, 5. Dot products of both then add up in the same four dwords, and adding the dwords of four
- * registers crosswise leaves sixteen sums, which are of
- *     row 0: blocks 0 1 4 5 2 3 6 7, row 1: blocks 0 1 4 5 2 3 6 7.
- * All scales and corrections come in this order, too. */
+ * lower ones of four blocks, u[j][1] the upper ones: blocks 0, 2, 4, 6 of row 0 (j = 0), 1, 3, 5, 7
+ * of row 0 (j = 1), then those of row 1. Dot products of both then add up in the same four dwords,
+ * and adding the dwords of four registers crosswise leaves sixteen sums: blocks 0 and 1 of row 0,
+ * of row 1, blocks 2 and 3 of row 0, of row 1, and so on. All scales come in this order, too. */
 #ifndef PENSIEVE_KERNELS_X86_AVX512_PAIR_H
 #define PENSIEVE_KERNELS_X86_AVX512_PAIR_H
 
 #include "kernels/x86/avx512_unpack.h"
 
-#define PAIR_ORDER 0, 1, 4, 5, 2, 3, 6, 7
-
-enum { PAIR_PARTS = 2 };
-
-/* The first block of register j. */
-INLINE int pair_first(int j)
-{
-    return (j & 1) + (j & 2) * 2;
-}
-
 struct pair {
-    __m512i u[4][PAIR_PARTS];
+    __m512i u[4][2];
     __m512 d, m;      /* m for MIN, MINS and WIDE_MIN */
     __m512 d_upper;   /* HALVES: d is of the lower halves */
     __m512 m_upper;   /* MINS: m is of the lower halves */
@@ -32,7 +21,7 @@ struct pair {
 
 /* Indices of permutations, made once per call. */
 struct pair_index {
-    __m512i quants[2];  /* of 16-bit words: even and odd f */
+    __m512i quants[2];  /* of 16-bit words: even and odd blocks */
     __m512i high;       /* the fifth bits' words */
     __m512i words;      /* scales of both rows */
     __mmask32 mask[4];  /* of the scales in load k */
@@ -49,15 +38,14 @@ struct pair_index {
 
 INLINE void pair_words_init(struct pair_index *index, const int block_bytes, const int n_words)
 {
-    static const uint8_t order[8] = {PAIR_ORDER};
     const int per_load = PAIR_PER_LOAD(block_bytes, n_words);
     uint16_t words[32] = {0};
-    for (int i = 0; i < 8; i++) {
-        int k = order[i] / per_load;
-        int at = order[i] % per_load * (block_bytes / 2) + n_words * k;
+    for (int b = 0; b < 8; b++) {
+        int k = b / per_load, at = b % per_load * (block_bytes / 2) + n_words * k;
+        int lane = b / 2 * 4 + b % 2;
         for (int word = 0; word < n_words; word++) {
-            words[16 * word + i] = (uint16_t)(at + word);
-            words[16 * word + 8 + i] = (uint16_t)(at + word + 32);
+            words[16 * word + lane] = (uint16_t)(at + word);
+            words[16 * word + lane + 2] = (uint16_t)(at + word + 32);
         }
         index->mask[k] |= (__mmask32)((1u << n_words) - 1) << at;
     }
@@ -65,31 +53,24 @@ INLINE void pair_words_init(struct pair_index *index, const int block_bytes, con
 }
 
 INLINE __m512i pair_words_of_row(const struct pair_index *index, const uint8_t *p,
-                                 const int block_bytes, const int n_words, const int n_blocks)
+                                 const int block_bytes, const int n_words)
 {
     const int per_load = PAIR_PER_LOAD(block_bytes, n_words);
     const int step = per_load * block_bytes - 2 * n_words;
     __m512i v = _mm512_maskz_loadu_epi16(index->mask[0], p);
     UNROLL
     for (int k = 1; k < 4; k++)
-        if (k * per_load < n_blocks)
+        if (k * per_load < 8)
             v = _mm512_mask_loadu_epi16(v, index->mask[k], p + k * step);
     return v;
 }
 
-/* d of both rows in the lower half, m in the upper; anything for blocks from n_blocks on. */
-INLINE __m512i pair_words(const struct pair_index *index, const uint8_t *const *p,
-                          const int block_bytes, const int n_words, const int n_blocks)
-{
-    return _mm512_permutex2var_epi16(
-        pair_words_of_row(index, p[0], block_bytes, n_words, n_blocks), index->words,
-        pair_words_of_row(index, p[1], block_bytes, n_words, n_blocks));
-}
-
 INLINE void pair_scales(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                        const int block_bytes, const int n_words, const int n_blocks)
+                        const int block_bytes, const int n_words)
 {
-    __m512i words = pair_words(index, p, block_bytes, n_words, n_blocks);
+    __m512i a = pair_words_of_row(index, p[0], block_bytes, n_words);
+    __m512i b = pair_words_of_row(index, p[1], block_bytes, n_words);
+    __m512i words = _mm512_permutex2var_epi16(a, index->words, b);
     g->d = _mm512_cvtph_ps(_mm512_castsi512_si256(words));
     if (n_words == 2)
         g->m = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(words, 1));
@@ -98,8 +79,8 @@ INLINE void pair_scales(struct pair *g, const struct pair_index *index, const ui
 
 /* ---- small blocks of nibbles ---- */
 
-/* Words `at` .. `at` + n - 1 of a 64-byte load of row 0, those `stride` words later, and the same
- * of row 1, each repeated to 128 bits. */
+/* Words `at` .. `at` + n - 1 of a 64-byte load, those `stride` words later, and the same of a
+ * second load, each repeated to 128 bits. */
 INLINE __m512i pair_pick(const int at, const int stride, const int n)
 {
     uint16_t words[32];
@@ -108,11 +89,10 @@ INLINE __m512i pair_pick(const int at, const int stride, const int n)
     return _mm512_loadu_si512(words);
 }
 
-/* Where the 64 bytes are loaded that hold blocks f and f + 2: from byte `lead` of block f on, or
- * as far before as the eight blocks' end demands. */
+/* Where the 64 bytes are loaded that hold blocks f and f + 2 (f = 0, 1) of four: from byte `lead`
+ * of block f on, or as far before as the blocks' end demands. */
 #define PAIR_LOAD_AT(block_bytes, lead, f)                                                         \
-    ((f) % 2 && 3 * (block_bytes) < 64 + (lead) ? ((f) + 3) * (block_bytes) - 64                   \
-                                                : (f) * (block_bytes) + (lead))
+    ((f) && 3 * (block_bytes) < 64 + (lead) ? 4 * (block_bytes) - 64 : (f) * (block_bytes) + (lead))
 
 INLINE void pair_nibbles_init(struct pair_index *index, const int block_bytes, const int header,
                               const int lead)
@@ -126,10 +106,10 @@ INLINE void pair_nibbles_init(struct pair_index *index, const int block_bytes, c
 INLINE __m512i pair_packed(const struct pair_index *index, const uint8_t *const *p,
                            const int block_bytes, const int lead, const int j, __m512i loads[2])
 {
-    const int f = pair_first(j), at = PAIR_LOAD_AT(block_bytes, lead, f);
-    loads[0] = _mm512_loadu_si512(p[0] + at);
-    loads[1] = _mm512_loadu_si512(p[1] + at);
-    return _mm512_permutex2var_epi16(loads[0], index->quants[f % 2], loads[1]);
+    const uint8_t *at = p[j / 2] + PAIR_LOAD_AT(block_bytes, lead, j % 2);
+    loads[0] = _mm512_loadu_si512(at);
+    loads[1] = _mm512_loadu_si512(at + 4 * block_bytes);
+    return _mm512_permutex2var_epi16(loads[0], index->quants[j % 2], loads[1]);
 }
 
 INLINE void pair_split(__m512i u[2], __m512i packed)
@@ -154,11 +134,10 @@ INLINE void pair_add_fifth(__m512i u[2], __m512i bits)
     u[1] = _mm512_mask_add_epi8(u[1], m1, u[1], sixteen);
 }
 
-/* Each pair_init_* makes the indices, each pair_* unpacks the first n_blocks (4 or 8; k-blocks are
- * always whole) from p on. Reads nothing behind them. */
+/* Each pair_init_* makes the indices, each pair_* unpacks eight blocks from p[0] and p[1] on and
+ * reads nothing behind them. */
 typedef void pair_init_fn(struct pair_index *index);
-typedef void pair_fn(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                     const int n_blocks);
+typedef void pair_fn(struct pair *g, const struct pair_index *index, const uint8_t *const *p);
 
 INLINE void pair_init_q4_0(struct pair_index *index)
 {
@@ -167,15 +146,14 @@ INLINE void pair_init_q4_0(struct pair_index *index)
     pair_words_init(index, S, 1);
 }
 
-INLINE void pair_q4_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                      const int n_blocks)
+INLINE void pair_q4_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_q4_0) };
     __m512i loads[2];
     UNROLL
-    for (int j = 0; j < n_blocks / 2; j++)
+    for (int j = 0; j < 4; j++)
         pair_split(g->u[j], pair_packed(index, p, S, 2, j, loads));
-    pair_scales(g, index, p, S, 1, n_blocks);
+    pair_scales(g, index, p, S, 1);
 }
 
 INLINE void pair_init_q4_1(struct pair_index *index)
@@ -185,15 +163,14 @@ INLINE void pair_init_q4_1(struct pair_index *index)
     pair_words_init(index, S, 2);
 }
 
-INLINE void pair_q4_1(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                      const int n_blocks)
+INLINE void pair_q4_1(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_q4_1) };
     __m512i loads[2];
     UNROLL
-    for (int j = 0; j < n_blocks / 2; j++)
+    for (int j = 0; j < 4; j++)
         pair_split(g->u[j], pair_packed(index, p, S, 4, j, loads));
-    pair_scales(g, index, p, S, 2, n_blocks);
+    pair_scales(g, index, p, S, 2);
 }
 
 INLINE void pair_init_q5_0(struct pair_index *index)
@@ -204,17 +181,16 @@ INLINE void pair_init_q5_0(struct pair_index *index)
     pair_words_init(index, S, 1);
 }
 
-INLINE void pair_q5_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                      const int n_blocks)
+INLINE void pair_q5_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_q5_0) };
     __m512i loads[2];
     UNROLL
-    for (int j = 0; j < n_blocks / 2; j++) {
+    for (int j = 0; j < 4; j++) {
         pair_split(g->u[j], pair_packed(index, p, S, 2, j, loads));
         pair_add_fifth(g->u[j], _mm512_permutex2var_epi16(loads[0], index->high, loads[1]));
     }
-    pair_scales(g, index, p, S, 1, n_blocks);
+    pair_scales(g, index, p, S, 1);
 }
 
 INLINE void pair_init_q5_1(struct pair_index *index)
@@ -225,20 +201,19 @@ INLINE void pair_init_q5_1(struct pair_index *index)
     pair_words_init(index, S, 2);
 }
 
-INLINE void pair_q5_1(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                      const int n_blocks)
+INLINE void pair_q5_1(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_q5_1) };
     __m512i loads[2];
     UNROLL
-    for (int j = 0; j < n_blocks / 2; j++) {
-        const int at = pair_first(j) * S;
+    for (int j = 0; j < 4; j++) {
+        const uint8_t *at = p[j / 2] + j % 2 * S;
         pair_split(g->u[j], pair_packed(index, p, S, 8, j, loads));
         pair_add_fifth(g->u[j],
-                       _mm512_permutex2var_epi16(_mm512_loadu_si512(p[0] + at), index->high,
-                                                 _mm512_loadu_si512(p[1] + at)));
+                       _mm512_permutex2var_epi16(_mm512_loadu_si512(at), index->high,
+                                                 _mm512_loadu_si512(at + 4 * S)));
     }
-    pair_scales(g, index, p, S, 2, n_blocks);
+    pair_scales(g, index, p, S, 2);
 }
 
 /* ---- bytes ---- */
@@ -249,24 +224,23 @@ INLINE void pair_init_q8_0(struct pair_index *index)
 }
 
 /* Blocks f and f + 2 of a row. */
-INLINE __m512i pair_q8_0_row(const uint8_t *p, int f)
+INLINE __m512i pair_q8_0_blocks(const uint8_t *p, int f)
 {
     enum { S = sizeof(struct quant_q8_0) };
     __m512i v = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(p + f * S + 2)));
     return _mm512_mask_loadu_epi64(v, 0xf0, p + (f + 2) * S + 2 - 32);
 }
 
-INLINE void pair_q8_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                      const int n_blocks)
+INLINE void pair_q8_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     const __m512i top = _mm512_set1_epi8((char)0x80);
     UNROLL
-    for (int j = 0; j < n_blocks / 2; j++) {
-        __m512i a = pair_q8_0_row(p[0], pair_first(j)), b = pair_q8_0_row(p[1], pair_first(j));
+    for (int j = 0; j < 4; j++) {
+        __m512i a = pair_q8_0_blocks(p[j / 2], j % 2), b = pair_q8_0_blocks(p[j / 2], j % 2 + 4);
         g->u[j][0] = _mm512_xor_si512(_mm512_shuffle_i32x4(a, b, 0x88), top);
         g->u[j][1] = _mm512_xor_si512(_mm512_shuffle_i32x4(a, b, 0xdd), top);
     }
-    pair_scales(g, index, p, sizeof(struct quant_q8_0), 1, n_blocks);
+    pair_scales(g, index, p, sizeof(struct quant_q8_0), 1);
 }
 
 /* ---- k-blocks ---- */
@@ -276,11 +250,13 @@ INLINE void pair_init_q4_k(struct pair_index *index) { (void)index; }
 INLINE void pair_init_q5_k(struct pair_index *index) { (void)index; }
 INLINE void pair_init_q6_k(struct pair_index *index) { (void)index; }
 
-/* 16 bytes of each row, each to 256 bits of floats of its word number `word`. */
-INLINE __m512 pair_k_scale(__m256i rows, const int word)
+/* Of 16 bytes of each row the lower (part 0) or the upper eight as floats. */
+INLINE __m512 pair_of_bytes(__m256i rows, const int part, const bool is_signed)
 {
-    return _mm512_cvtph_ps(
-        _mm256_shuffle_epi8(rows, _mm256_set1_epi16((short)(2 * word | (2 * word + 1) << 8))));
+    __m128i a = _mm256_castsi256_si128(rows), b = _mm256_extracti128_si256(rows, 1);
+    __m128i bytes = part ? _mm_unpackhi_epi16(a, b) : _mm_unpacklo_epi16(a, b);
+    return _mm512_cvtepi32_ps(is_signed ? _mm512_cvtepi8_epi32(bytes)
+                                        : _mm512_cvtepu8_epi32(bytes));
 }
 
 /* Scales and minima of the sub-blocks, from six bits each: see struct quant_q4_k, whose first 16
@@ -289,125 +265,116 @@ INLINE void pair_k_scales(struct pair *g, const uint8_t *const *p)
 {
     enum { Z = -1, A = 4, B = 8, C = 12 };
     const __m256i pick_low = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(A, A + 1, C, C + 1, A + 2, A + 3, C + 2, C + 3, /* scales in PAIR_ORDER */
-                      B, B + 1, C, C + 1, B + 2, B + 3, C + 2, C + 3));
+        _mm_setr_epi8(A, A + 1, A + 2, A + 3, C, C + 1, C + 2, C + 3, /* scales */
+                      B, B + 1, B + 2, B + 3, C, C + 1, C + 2, C + 3));
     const __m256i pick_high = _mm256_broadcastsi128_si256(_mm_setr_epi8(
-        Z, Z, A, A + 1, Z, Z, A + 2, A + 3, Z, Z, B, B + 1, Z, Z, B + 2, B + 3));
-    const __m256i shifts =
-        _mm256_broadcastsi128_si256(_mm_setr_epi16(0, 0, 0, 0, 0, 4, 0, 4));
-    const __m256i low_bits = _mm256_set1_epi32(0x0f0f3f3f);
-    __m256i rows = _mm256_inserti128_si256(
-        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p[0])),
-        _mm_loadu_si128((const __m128i *)p[1]), 1);
+        Z, Z, Z, Z, A, A + 1, A + 2, A + 3, Z, Z, Z, Z, B, B + 1, B + 2, B + 3));
+    const __m256i shifts = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0, 0, 4));
+    const __m256i low_bits = _mm256_set1_epi64x(0x0f0f0f0f3f3f3f3f);
+    const __m128i pick_d = _mm_setr_epi8(0, 1, 0, 1, 4, 5, 4, 5, 2, 3, 2, 3, 6, 7, 6, 7);
+    __m128i a = _mm_loadu_si128((const __m128i *)p[0]), b = _mm_loadu_si128((const __m128i *)p[1]);
+    __m256i rows = _mm256_set_m128i(b, a);
     __m256i low = _mm256_and_si256(
-        _mm256_srlv_epi16(_mm256_shuffle_epi8(rows, pick_low), shifts), low_bits);
+        _mm256_srlv_epi32(_mm256_shuffle_epi8(rows, pick_low), shifts), low_bits);
     __m256i high = _mm256_and_si256(
         _mm256_srli_epi16(_mm256_shuffle_epi8(rows, pick_high), 2), _mm256_set1_epi8(0x30));
-    __m256i all = _mm256_permute4x64_epi64(_mm256_or_si256(low, high), 0xd8);
-    __m512i sc = _mm512_cvtepu8_epi32(_mm256_castsi256_si128(all));
-    __m512i mn = _mm512_cvtepu8_epi32(_mm256_extracti128_si256(all, 1));
-    g->d = _mm512_mul_ps(pair_k_scale(rows, 0), _mm512_cvtepi32_ps(sc));
-    g->m = _mm512_mul_ps(pair_k_scale(rows, 1), _mm512_cvtepi32_ps(mn));
+    rows = _mm256_or_si256(low, high);
+    __m512 d = _mm512_castps256_ps512(
+        _mm256_cvtph_ps(_mm_shuffle_epi8(_mm_unpacklo_epi32(a, b), pick_d)));
+    g->d = _mm512_mul_ps(_mm512_shuffle_f32x4(d, d, 0x00), pair_of_bytes(rows, 0, false));
+    g->m = _mm512_mul_ps(_mm512_shuffle_f32x4(d, d, 0x55), pair_of_bytes(rows, 1, false));
     g->subtracts_m = true;
 }
 
-/* Sub-blocks f .. f + 3, f = 0 or 4, from their 64 bytes of each row: even ones in low nibbles. */
-INLINE void pair_k_nibbles(struct pair *g, const uint8_t *a, const uint8_t *b, const int j)
+/* The sub-blocks of row `row` from 128 bytes: even ones in low nibbles. */
+INLINE void pair_k_nibbles(struct pair *g, const uint8_t *qs, const int row)
 {
     const __m512i low = _mm512_set1_epi8(15);
-    __m512i v = _mm512_loadu_si512(a), w = _mm512_loadu_si512(b);
+    __m512i v = _mm512_loadu_si512(qs), w = _mm512_loadu_si512(qs + 64);
     __m512i parts[2] = {_mm512_shuffle_i32x4(v, w, 0x88), _mm512_shuffle_i32x4(v, w, 0xdd)};
     UNROLL
     for (int i = 0; i < 2; i++) {
-        g->u[j][i] = _mm512_and_si512(parts[i], low);
-        g->u[j + 1][i] = _mm512_and_si512(_mm512_srli_epi16(parts[i], 4), low);
+        g->u[2 * row][i] = _mm512_and_si512(parts[i], low);
+        g->u[2 * row + 1][i] = _mm512_and_si512(_mm512_srli_epi16(parts[i], 4), low);
     }
 }
 
-INLINE void pair_q4_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                      const int n_blocks)
+INLINE void pair_q4_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
-    const struct quant_q4_k *a = (const struct quant_q4_k *)p[0];
-    const struct quant_q4_k *b = (const struct quant_q4_k *)p[1];
-    pair_k_nibbles(g, a->qs, b->qs, 0);
-    pair_k_nibbles(g, a->qs + 64, b->qs + 64, 2);
+    pair_k_nibbles(g, ((const struct quant_q4_k *)p[0])->qs, 0);
+    pair_k_nibbles(g, ((const struct quant_q4_k *)p[1])->qs, 1);
     pair_k_scales(g, p);
 }
 
-/* 16 bytes of each row, each twice. */
-INLINE __m512i pair_twice(const void *a, const void *b)
+/* v with the 32-bit words of each 128 bits rotated to the left. */
+INLINE __m512i pair_rotate(__m512i v, const int a, const int b, const int c, const int d)
 {
-    __m512i v = _mm512_broadcast_i32x4(_mm_loadu_si128(a));
-    return _mm512_mask_broadcast_i32x4(v, 0xff00, _mm_loadu_si128(b));
+    return _mm512_rolv_epi32(v, _mm512_set_epi32(d & 31, d & 31, d & 31, d & 31, c & 31, c & 31,
+                                                 c & 31, c & 31, b & 31, b & 31, b & 31, b & 31,
+                                                 a & 31, a & 31, a & 31, a & 31));
 }
 
-/* v with 32-bit rotations to the left: lanes of f by `first`, of f + 2 by `second`. */
-INLINE __m512i pair_rotate(__m512i v, const int first, const int second)
+INLINE void pair_q5_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
-    const __m128i a = _mm_set1_epi32(first & 31), b = _mm_set1_epi32(second & 31);
-    return _mm512_rolv_epi32(v, _mm512_broadcast_i64x4(_mm256_set_m128i(b, a)));
-}
-
-INLINE void pair_q5_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                      const int n_blocks)
-{
-    const struct quant_q5_k *a = (const struct quant_q5_k *)p[0];
-    const struct quant_q5_k *b = (const struct quant_q5_k *)p[1];
     const __m512i bit = _mm512_set1_epi8(16);
-    pair_k_nibbles(g, a->qs, b->qs, 0);
-    pair_k_nibbles(g, a->qs + 64, b->qs + 64, 2);
     UNROLL
-    for (int i = 0; i < 2; i++) {
-        __m512i high = pair_twice(a->qh + 16 * i, b->qh + 16 * i);
+    for (int row = 0; row < 2; row++) {
+        const struct quant_q5_k *b = (const struct quant_q5_k *)p[row];
+        pair_k_nibbles(g, b->qs, row);
         UNROLL
-        for (int j = 0; j < 4; j++) { /* u | (turned & bit) */
-            const int f = pair_first(j);
-            g->u[j][i] = _mm512_ternarylogic_epi32(g->u[j][i], pair_rotate(high, 4 - f, 2 - f),
-                                                   bit, 0xf8);
+        for (int i = 0; i < 2; i++) {
+            __m512i high =
+                _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(b->qh + 16 * i)));
+            UNROLL
+            for (int f = 0; f < 2; f++) { /* u | (turned & bit) */
+                __m512i *u = &g->u[2 * row + f][i];
+                *u = _mm512_ternarylogic_epi32(*u, pair_rotate(high, 4 - f, 2 - f, -f, -2 - f),
+                                               bit, 0xf8);
+            }
         }
     }
     pair_k_scales(g, p);
 }
 
-/* Lower halves' scales in PAIR_ORDER, then the upper ones'. */
+/* Of the lower halves, then of the upper ones. */
 INLINE void pair_q6_k_scales(struct pair *g, const struct quant_q6_k *a, const struct quant_q6_k *b)
 {
     const __m256i pick = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 2, 8, 10, 4, 6, 12, 14, 1, 3, 9, 11, 5, 7, 13, 15));
-    __m256i rows = _mm256_inserti128_si256(
-        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)a->scales)),
-        _mm_loadu_si128((const __m128i *)b->scales), 1);
-    rows = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(rows, pick), 0xd8);
-    __m512 d = _mm512_cvtph_ps(_mm256_set_m128i(_mm_set1_epi16((short)b->d),
-                                                _mm_set1_epi16((short)a->d)));
-    __m512i lower = _mm512_cvtepi8_epi32(_mm256_castsi256_si128(rows));
-    __m512i upper = _mm512_cvtepi8_epi32(_mm256_extracti128_si256(rows, 1));
-    g->d = _mm512_mul_ps(d, _mm512_cvtepi32_ps(lower));
-    g->d_upper = _mm512_mul_ps(d, _mm512_cvtepi32_ps(upper));
+        _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+    __m256i rows = _mm256_set_m128i(_mm_loadu_si128((const __m128i *)b->scales),
+                                    _mm_loadu_si128((const __m128i *)a->scales));
+    __m128i d = _mm_unpacklo_epi32(_mm_set1_epi16((short)a->d), _mm_set1_epi16((short)b->d));
+    __m512 both = _mm512_cvtph_ps(_mm256_broadcastsi128_si256(d));
+    rows = _mm256_shuffle_epi8(rows, pick);
+    g->d = _mm512_mul_ps(both, pair_of_bytes(rows, 0, true));
+    g->d_upper = _mm512_mul_ps(both, pair_of_bytes(rows, 1, true));
 }
 
-INLINE void pair_q6_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                      const int n_blocks)
+/* 128 bits of v and of w, each twice. */
+#define PAIR_TWICE(v, w, part) _mm512_shuffle_i32x4(v, w, (part) * 0x55)
+
+INLINE void pair_q6_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
-    const struct quant_q6_k *a = (const struct quant_q6_k *)p[0];
-    const struct quant_q6_k *b = (const struct quant_q6_k *)p[1];
     const __m512i four = _mm512_set1_epi8(15), two = _mm512_set1_epi8(0x30);
-    /* of a quarter pair the earlier block is in low nibbles, the other in high ones */
-    const __m512i nibble = _mm512_broadcast_i64x4(
-        _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+    /* of the quarters that share bytes the earlier is in low nibbles, the other in high ones */
+    const __m512i nibble = _mm512_broadcast_i64x4(_mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
     UNROLL
-    for (int j = 0; j < 4; j++) {
+    for (int row = 0; row < 2; row++) {
+        const struct quant_q6_k *b = (const struct quant_q6_k *)p[row];
+        __m512i v = _mm512_loadu_si512(b->ql), w = _mm512_loadu_si512(b->ql + 64);
+        __m512i qh = _mm512_loadu_si512(b->qh);
+        __m512i ql[2][2] = {{PAIR_TWICE(v, w, 0), PAIR_TWICE(v, w, 1)},
+                            {PAIR_TWICE(v, w, 2), PAIR_TWICE(v, w, 3)}};
+        __m512i high[2] = {_mm512_shuffle_i32x4(qh, qh, 0xa0), _mm512_shuffle_i32x4(qh, qh, 0xf5)};
         UNROLL
-        for (int i = 0; i < 2; i++) {
-            const int ql = 64 * (j / 2) + 32 * (j % 2) + 16 * i, qh = 32 * (j / 2) + 16 * i;
-            __m512i low = _mm512_srlv_epi32(pair_twice(a->ql + ql, b->ql + ql), nibble);
-            /* bits 2k of quarter k, wanted in bits 4 and 5 */
-            __m512i high = pair_rotate(pair_twice(a->qh + qh, b->qh + qh), 4 - 2 * (j % 2),
-                                       -2 * (j % 2));
-            g->u[j][i] = _mm512_ternarylogic_epi32(_mm512_and_si512(low, four), high, two, 0xf8);
+        for (int i = 0; i < 4; i++) { /* bits 2k of quarter k, wanted in bits 4 and 5 */
+            const int f = i / 2, part = i % 2, turn = 4 - 2 * f;
+            g->u[2 * row + f][part] = _mm512_ternarylogic_epi32(
+                _mm512_and_si512(_mm512_srlv_epi32(ql[f][part], nibble), four),
+                pair_rotate(high[part], turn, turn - 4, turn, turn - 4), two, 0xf8);
         }
     }
-    pair_q6_k_scales(g, a, b);
+    pair_q6_k_scales(g, (const struct quant_q6_k *)p[0], (const struct quant_q6_k *)p[1]);
 }
 
 #endif

@@ -6,6 +6,55 @@
 #include "kernels/x86/avx512_pair.h"
 #include "kernels/x86/avx512_unpack_more.h"
 
+/* ---- rows side by side ---- */
+
+/* Some are simpler in another order, and turned at the end: register j has blocks f and f + 2 of
+ * row 0, then those of row 1, with f = pair_first(j), and the scales of row 0 come before those of
+ * row 1, each in PAIR_ORDER. */
+#define PAIR_ORDER 0, 1, 4, 5, 2, 3, 6, 7
+
+INLINE int pair_first(int j)
+{
+    return (j & 1) + (j & 2) * 2;
+}
+
+/* 16 bytes of each row, each twice. */
+INLINE __m512i pair_twice(const void *a, const void *b)
+{
+    __m512i v = _mm512_broadcast_i32x4(_mm_loadu_si128(a));
+    return _mm512_mask_broadcast_i32x4(v, 0xff00, _mm_loadu_si128(b));
+}
+
+INLINE __m128i pair_half(__m256i v, const int i)
+{
+    return i ? _mm256_extracti128_si256(v, 1) : _mm256_castsi256_si128(v);
+}
+
+INLINE __m512 pair_turn_floats(__m512 v)
+{
+    const __m512i order = _mm512_setr_epi64(0, 4, 2, 6, 1, 5, 3, 7);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi64(order, _mm512_castps_si512(v)));
+}
+
+INLINE void pair_turn(struct pair *g, const enum kernels_form form)
+{
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        const __m512i u[4] = {g->u[0][i], g->u[1][i], g->u[2][i], g->u[3][i]};
+        UNROLL
+        for (int f = 0; f < 2; f++) {
+            g->u[f][i] = _mm512_shuffle_i32x4(u[f], u[f + 2], 0x44);
+            g->u[f + 2][i] = _mm512_shuffle_i32x4(u[f], u[f + 2], 0xee);
+        }
+    }
+    g->d = pair_turn_floats(g->d);
+    if (form == KERNELS_MINS || form == KERNELS_MIN)
+        g->m = pair_turn_floats(g->m);
+    if (form == KERNELS_MINS)
+        g->m_upper = pair_turn_floats(g->m_upper);
+    g->subtracts_m = false;
+}
+
 /* Two 16-bit floats of each row, side by side at a and b. */
 INLINE __m128 pair_two_floats(const void *a, const void *b)
 {
@@ -35,8 +84,7 @@ INLINE __m256i pair_of_halves(__m128i a, __m128i b)
 INLINE void pair_init_q2_k(struct pair_index *index) { (void)index; }
 INLINE void pair_init_q3_k(struct pair_index *index) { (void)index; }
 
-INLINE void pair_q2_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                      const int n_blocks)
+INLINE void pair_q2_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     const struct quant_q2_k *a = (const struct quant_q2_k *)p[0];
     const struct quant_q2_k *b = (const struct quant_q2_k *)p[1];
@@ -52,13 +100,13 @@ INLINE void pair_q2_k(struct pair *g, const struct pair_index *index, const uint
     for (int i = 0; i < 2; i++) {
         /* 0, 1, 2 and 3 times each scale: 128 bits of them serve the same lane of four registers */
         __m512i times = _mm512_mullo_epi32(
-            _mm512_cvtepu8_epi32(_mm256_extracti128_si256(sc, i)), multiples);
+            _mm512_cvtepu8_epi32(pair_half(sc, i)), multiples);
         m[i] = _mm512_mul_ps(dmin, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
-                                       _mm256_extracti128_si256(mn, i))));
+                                       pair_half(mn, i))));
         UNROLL
         for (int j = 0; j < 4; j++) {
             const int at = 32 * (j / 2) + 16 * i, k = 2 * (j % 2);
-            __m512i q = pair_rotate(pair_twice(a->qs + at, b->qs + at), -k, -k - 4);
+            __m512i q = pair_rotate(pair_twice(a->qs + at, b->qs + at), -k, -k - 4, -k, -k - 4);
             g->u[j][i] = _mm512_shuffle_epi8(
                 times, choose_bits(_mm512_set1_epi8(3), q, _mm512_set1_epi8((char)(4 * j))));
         }
@@ -66,7 +114,7 @@ INLINE void pair_q2_k(struct pair *g, const struct pair_index *index, const uint
     g->d = pair_spread(d_dmin, 0);
     g->m = m[0];
     g->m_upper = m[1];
-    g->subtracts_m = false;
+    pair_turn(g, KERNELS_MINS);
 }
 
 /* Per 128 bits, 128 + scale * (4 - q) of two scales, those of registers j and j + 1: `scales` has
@@ -86,22 +134,22 @@ INLINE __m512i pair_q3_k_times(__m128i scales, const int j)
     return _mm512_xor_si512(choose_bits(lower, even, odd), _mm512_set1_epi8((char)0x80));
 }
 
-INLINE void pair_q3_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                      const int n_blocks)
+INLINE void pair_q3_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     const struct quant_q3_k *a = (const struct quant_q3_k *)p[0];
     const struct quant_q3_k *b = (const struct quant_q3_k *)p[1];
     __m256i scales = pair_of_halves(q3_k_scales(a->scales), q3_k_scales(b->scales));
     UNROLL
     for (int i = 0; i < 2; i++) {
-        __m128i part = _mm256_extracti128_si256(scales, i);
+        __m128i part = pair_half(scales, i);
         const __m512i times[2] = {pair_q3_k_times(part, 0), pair_q3_k_times(part, 2)};
         __m512i hmask = pair_twice(a->hmask + 16 * i, b->hmask + 16 * i);
         UNROLL
         for (int j = 0; j < 4; j++) {
             const int at = 32 * (j / 2) + 16 * i, k = 2 * (j % 2), f = pair_first(j);
-            __m512i low = pair_rotate(pair_twice(a->qs + at, b->qs + at), -k, -k - 4);
-            __m512i high = pair_rotate(hmask, 2 - f, -f); /* bits f and f + 2 become bit 2 */
+            __m512i low = pair_rotate(pair_twice(a->qs + at, b->qs + at), -k, -k - 4, -k, -k - 4);
+            /* bits f and f + 2 become bit 2 */
+            __m512i high = pair_rotate(hmask, 2 - f, -f, 2 - f, -f);
             __m512i q = choose_bits(_mm512_set1_epi8(3), low, high);
             g->u[j][i] = _mm512_shuffle_epi8(
                 times[j / 2],
@@ -110,6 +158,7 @@ INLINE void pair_q3_k(struct pair *g, const struct pair_index *index, const uint
     }
     __m128 d = pair_two_floats(a->scales + 10, b->scales + 10); /* the first of each is no float */
     g->d = pair_spread(_mm_xor_ps(d, _mm_set1_ps(-0.0f)), 1);
+    pair_turn(g, KERNELS_WIDE);
 }
 
 /* ---- tables of values ---- */
@@ -127,17 +176,16 @@ INLINE void pair_init_iq4_nl(struct pair_index *index)
     pair_words_init(index, S, 1);
 }
 
-INLINE void pair_iq4_nl(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                        const int n_blocks)
+INLINE void pair_iq4_nl(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_iq4_nl) };
     __m512i loads[2];
     UNROLL
-    for (int j = 0; j < n_blocks / 2; j++) {
+    for (int j = 0; j < 4; j++) {
         pair_split(g->u[j], pair_packed(index, p, S, 2, j, loads));
         pair_look_up(g, j, iq4_table());
     }
-    pair_scales(g, index, p, S, 1, n_blocks);
+    pair_scales(g, index, p, S, 1);
 }
 
 INLINE void pair_init_iq4_xs(struct pair_index *index) { (void)index; }
@@ -161,8 +209,7 @@ INLINE void pair_iq4_xs_scales(struct pair *g, const struct quant_iq4_xs *a,
     g->d = _mm512_mul_ps(pair_spread(d, 0), _mm512_cvtepi32_ps(sc));
 }
 
-INLINE void pair_iq4_xs(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                        const int n_blocks)
+INLINE void pair_iq4_xs(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     const struct quant_iq4_xs *a = (const struct quant_iq4_xs *)p[0];
     const struct quant_iq4_xs *b = (const struct quant_iq4_xs *)p[1];
@@ -175,6 +222,7 @@ INLINE void pair_iq4_xs(struct pair *g, const struct pair_index *index, const ui
         pair_look_up(g, j + 1, iq4_table());
     }
     pair_iq4_xs_scales(g, a, b);
+    pair_turn(g, KERNELS_WIDE);
 }
 
 /* Exponents are bytes at even and odd addresses. Each load has those of two blocks b and b + 2 in
@@ -182,45 +230,42 @@ INLINE void pair_iq4_xs(struct pair *g, const struct pair_index *index, const ui
 INLINE void pair_init_mxfp4(struct pair_index *index)
 {
     enum { S = sizeof(struct quant_mxfp4) };
-    static const uint8_t order[8] = {PAIR_ORDER}, load[8] = {0, 1, 0, 1, 2, 3, 2, 3};
+    static const uint8_t load[8] = {0, 1, 0, 1, 2, 3, 2, 3};
     uint16_t words[32] = {0};
     pair_nibbles_init(index, S, 1, 1);
-    for (int i = 0; i < 8; i++) {
-        const int b = order[i], at = load[b] + b / 2 % 2 * S;
-        words[i] = (uint16_t)at;
-        words[i + 8] = (uint16_t)(at + 32);
+    for (int b = 0; b < 8; b++) {
+        const int at = load[b] + b / 2 % 2 * S, lane = b / 2 * 4 + b % 2;
+        words[lane] = (uint16_t)at;
+        words[lane + 2] = (uint16_t)(at + 32);
         index->mask[load[b]] |= (__mmask32)1 << at;
     }
     index->words = _mm512_loadu_si512(words);
 }
 
-INLINE __m512i pair_mxfp4_exponents(const struct pair_index *index, const uint8_t *p,
-                                    const int n_blocks)
+INLINE __m512i pair_mxfp4_exponents(const struct pair_index *index, const uint8_t *p)
 {
     static const int first[4] = {0, 1, 4, 5};
     __m512i v = _mm512_maskz_loadu_epi16(index->mask[0], p);
     UNROLL
-    for (int k = 1; k < n_blocks / 2; k++)
+    for (int k = 1; k < 4; k++)
         v = _mm512_mask_loadu_epi16(v, index->mask[k],
                                     p + first[k] * (int)sizeof(struct quant_mxfp4) - 2 * k);
     return v;
 }
 
-INLINE void pair_mxfp4(struct pair *g, const struct pair_index *index, const uint8_t *const *p,
-                       const int n_blocks)
+INLINE void pair_mxfp4(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_mxfp4) };
     const __m512i table = _mm512_broadcast_i32x4(
         _mm_add_epi8(_mm_setr_epi8(QUANT_MXFP4_VALUES), _mm_set1_epi8(12)));
     __m512i loads[2];
     UNROLL
-    for (int j = 0; j < n_blocks / 2; j++) {
+    for (int j = 0; j < 4; j++) {
         pair_split(g->u[j], pair_packed(index, p, S, 1, j, loads));
         pair_look_up(g, j, table);
     }
-    __m512i words = _mm512_permutex2var_epi16(pair_mxfp4_exponents(index, p[0], n_blocks),
-                                              index->words,
-                                              pair_mxfp4_exponents(index, p[1], n_blocks));
+    __m512i words = _mm512_permutex2var_epi16(pair_mxfp4_exponents(index, p[0]), index->words,
+                                              pair_mxfp4_exponents(index, p[1]));
     __m512i e = _mm512_and_si512(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(words)),
                                  _mm512_set1_epi32(255));
     __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
@@ -307,6 +352,7 @@ INLINE void pair_affine(struct pair *g, const struct kernels_affine *w, __m512i 
         else
             pair_affine_nibbles(g, p, q, (int)j, (__mmask16)(words >> 8 * j));
     }
+    pair_turn(g, KERNELS_MIN);
 }
 
 #endif

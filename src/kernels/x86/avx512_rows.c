@@ -7,41 +7,31 @@
 
 enum { PREFETCH_BYTES = 4096 }; /* ahead: DRAM's latency at full speed */
 
-/* The sums of the four dwords of each 128 bits of v[0..3], side by side. Dwords of 8 products with
- * u < 32, or of 4 with u < 64 (HALVES), fit into 16 bits, and so do 16 products with u < 16. */
-INLINE __m512i add_crosswise(const __m512i *v, const enum kernels_form form, const int max_u)
+/* The sums of the four dwords of each 128 bits of v[0..3], side by side. */
+INLINE __m512i add_crosswise(const __m512i *v)
 {
-    const __m512i one = _mm512_set1_epi16(1);
-    __m512i ab, cd;
-    if (max_u > (form == KERNELS_HALVES ? 63 : 31)) {
-        ab = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
-        cd = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
-        return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    }
-    ab = _mm512_madd_epi16(_mm512_packs_epi32(v[0], v[1]), one);
-    cd = _mm512_madd_epi16(_mm512_packs_epi32(v[2], v[3]), one);
-    if (max_u < 16)
-        return _mm512_madd_epi16(_mm512_packs_epi32(ab, cd), one);
-    __m512 x = _mm512_castsi512_ps(ab), y = _mm512_castsi512_ps(cd);
-    return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(x, y, 0x88)),
-                            _mm512_castps_si512(_mm512_shuffle_ps(x, y, 0xdd)));
+    __m512i ab =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+    __m512i cd =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 
-INLINE __m512i load_twice(const void *p)
+/* Eight words for both rows of a pair. */
+INLINE __m512i words_of_both(const void *p)
 {
-    return _mm512_broadcast_i64x4(_mm256_loadu_si256(p));
+    const __m512i order = _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3);
+    return _mm512_permutexvar_epi64(order, _mm512_castsi256_si512(_mm256_loadu_si256(p)));
 }
 
-INLINE __m512 load_floats_twice(const float *p)
+INLINE __m512 floats_of_both(const float *p)
 {
-    return _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
+    return _mm512_castsi512_ps(words_of_both(p));
 }
 
-/* Adds the first n_blocks (4 or 8) of the eight blocks from block b on. Those not in `lanes` may be
- * anything. */
-INLINE __m512 add_pair(__m512 acc, const enum kernels_form form, const int max_u,
-                       const struct pair *g, const struct kernels_row_x *x, size_t b,
-                       const int n_blocks, __mmask16 lanes)
+/* Adds eight blocks from block b on. Those not in `lanes` may be anything. */
+INLINE __m512 add_pair(__m512 acc, const enum kernels_form form, const struct pair *g,
+                       const struct kernels_row_x *x, size_t b, __mmask16 lanes)
 {
     const bool halves = form == KERNELS_HALVES;
     const bool has_min = form == KERNELS_MIN || form == KERNELS_WIDE_MIN;
@@ -49,40 +39,38 @@ INLINE __m512 add_pair(__m512 acc, const enum kernels_form form, const int max_u
     __m512i dot[4], dot_upper[4];
     UNROLL
     for (int j = 0; j < 4; j++) {
-        dot[j] = dot_upper[j] = _mm512_setzero_si512();
-        if (j >= n_blocks / 2)
-            continue;
-        dot[j] = _mm512_dpbusd_epi32(dot[j], g->u[j][0], load_twice(q + 64 * j));
-        __m512i *upper = halves ? &dot_upper[j] : &dot[j];
-        *upper = _mm512_dpbusd_epi32(*upper, g->u[j][1], load_twice(q + 64 * j + 32));
+        const __m512i *in = (const __m512i *)(q + j % 2 * 128);
+        dot[j] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), g->u[j][0], _mm512_loadu_si512(in));
+        dot_upper[j] = _mm512_dpbusd_epi32(halves ? _mm512_setzero_si512() : dot[j], g->u[j][1],
+                                           _mm512_loadu_si512(in + 1));
     }
-    __m512i sums = add_crosswise(dot, form, max_u);
-    __m512 da = load_floats_twice(x->d + b);
+    __m512i sums = add_crosswise(halves ? dot : dot_upper);
+    __m512 da = floats_of_both(x->d + b);
     if (form != KERNELS_MIN && form != KERNELS_MINS)
-        sums = _mm512_add_epi32(sums, load_twice(x->c[0] + b));
+        sums = _mm512_add_epi32(sums, words_of_both(x->c[0] + b));
     acc = _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_mul_ps(g->d, da), acc, lanes);
     if (has_min && g->subtracts_m)
-        acc = _mm512_mask3_fnmadd_ps(g->m, load_floats_twice(x->s + b), acc, lanes);
+        acc = _mm512_mask3_fnmadd_ps(g->m, floats_of_both(x->s + b), acc, lanes);
     else if (has_min)
-        acc = _mm512_mask3_fmadd_ps(g->m, load_floats_twice(x->s + b), acc, lanes);
+        acc = _mm512_mask3_fmadd_ps(g->m, floats_of_both(x->s + b), acc, lanes);
     if (form == KERNELS_MINS) {
-        acc = _mm512_mask3_fmadd_ps(g->m, load_floats_twice(x->sh[0] + b), acc, lanes);
-        acc = _mm512_mask3_fmadd_ps(g->m_upper, load_floats_twice(x->sh[1] + b), acc, lanes);
+        acc = _mm512_mask3_fmadd_ps(g->m, floats_of_both(x->sh[0] + b), acc, lanes);
+        acc = _mm512_mask3_fmadd_ps(g->m_upper, floats_of_both(x->sh[1] + b), acc, lanes);
     }
     if (halves) {
-        sums = _mm512_add_epi32(add_crosswise(dot_upper, form, max_u), load_twice(x->c[1] + b));
+        sums = _mm512_add_epi32(add_crosswise(dot_upper), words_of_both(x->c[1] + b));
         acc = _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_mul_ps(g->d_upper, da), acc,
                                     lanes);
     }
     return acc;
 }
 
-/* ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)) of both rows, in lanes 0 and 8. */
+/* ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)) of both rows, in lanes 0 and 2. */
 INLINE __m512 tree(__m512 s)
 {
     s = _mm512_add_ps(s, _mm512_permute_ps(s, 0xb1));
     s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0xb1));
-    return _mm512_add_ps(s, _mm512_permute_ps(s, 0x4e));
+    return _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0x4e));
 }
 
 /* The results of the first n_rows (of two) rows. */
@@ -91,20 +79,19 @@ INLINE void store_rows(const __m512 *acc, size_t n_rows, const size_t n_tokens, 
 {
     UNROLL
     for (size_t t = 0; t < n_tokens; t++) {
-        __m512 sums = tree(acc[t]);
-        y[t * y_stride] = _mm512_cvtss_f32(sums);
+        __m128 sums = _mm512_castps512_ps128(tree(acc[t]));
+        y[t * y_stride] = _mm_cvtss_f32(sums);
         if (n_rows > 1)
-            y[t * y_stride + 1] = _mm_cvtss_f32(_mm512_extractf32x4_ps(sums, 2));
+            y[t * y_stride + 1] = _mm_cvtss_f32(_mm_movehl_ps(sums, sums));
     }
 }
 
 /* The lanes of the first n blocks in both rows. */
 static __mmask16 lanes_of(size_t n)
 {
-    static const uint8_t order[8] = {PAIR_ORDER};
     unsigned lanes = 0;
-    for (int i = 0; i < 8; i++)
-        lanes |= order[i] < n ? 0x101u << i : 0;
+    for (size_t b = 0; b < n && b < 8; b++)
+        lanes |= 5u << (b / 2 * 4 + b % 2);
     return (__mmask16)lanes;
 }
 
@@ -133,7 +120,6 @@ struct stream {
     pair_init_fn *init;
     pair_fn *unpack;
     enum kernels_form form;
-    int max_u;
     size_t group_bytes; /* of eight blocks */
     bool has_tail;      /* rows need not be whole groups */
 };
@@ -157,28 +143,19 @@ INLINE void add_rows(const struct stream *s, const struct pair_index *index, str
     uint8_t copies[2][8 * 40];
     __mmask16 lanes = 0xffff;
     struct pair g;
-    size_t b = 0;
-    for (; b < n_blocks; b += 8) {
+    for (size_t b = 0; b < n_blocks; b += 8) {
         if (s->has_tail && b + 8 > n_blocks) {
             lanes = lanes_of(n_blocks - b);
             copy_tail(p, end, s->group_bytes, n_blocks - b, copies);
-            if (n_blocks - b <= 4)
-                break;
         }
         ahead_step(ahead, row_bytes, s->group_bytes);
-        s->unpack(&g, index, p, 8);
+        s->unpack(&g, index, p);
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
-            acc[t] = add_pair(acc[t], s->form, s->max_u, &g, &x[t], b, 8, lanes);
+            acc[t] = add_pair(acc[t], s->form, &g, &x[t], b, lanes);
         p[0] += s->group_bytes;
         p[1] += s->group_bytes;
     }
-    if (!s->has_tail || b >= n_blocks)
-        return;
-    s->unpack(&g, index, p, 4);
-    UNROLL
-    for (size_t t = 0; t < n_tokens; t++)
-        acc[t] = add_pair(acc[t], s->form, s->max_u, &g, &x[t], b, 4, lanes);
 }
 
 INLINE void rows_tokens(const struct stream *s, const uint8_t *w, size_t row_bytes, size_t n_rows,
@@ -226,19 +203,19 @@ typedef void rows_fn(const void *w, size_t row_bytes, size_t n_rows, size_t n_bl
                      const struct kernels_row_x *x, float *y, size_t y_stride);
 #define SMALL(type) 8 * sizeof(struct quant_##type), true
 #define WHOLE(type) sizeof(struct quant_##type), false
-DEFINE_ROWS(q4_0, KERNELS_OFFSET, 15, SMALL(q4_0))
-DEFINE_ROWS(q4_1, KERNELS_MIN, 15, SMALL(q4_1))
-DEFINE_ROWS(q5_0, KERNELS_OFFSET, 31, SMALL(q5_0))
-DEFINE_ROWS(q5_1, KERNELS_MIN, 31, SMALL(q5_1))
-DEFINE_ROWS(q8_0, KERNELS_WIDE, 255, SMALL(q8_0))
-DEFINE_ROWS(q4_k, KERNELS_MIN, 15, WHOLE(q4_k))
-DEFINE_ROWS(q5_k, KERNELS_MIN, 31, WHOLE(q5_k))
-DEFINE_ROWS(q6_k, KERNELS_HALVES, 63, WHOLE(q6_k))
-DEFINE_ROWS(q2_k, KERNELS_MINS, 45, WHOLE(q2_k))
-DEFINE_ROWS(q3_k, KERNELS_WIDE, 255, WHOLE(q3_k))
-DEFINE_ROWS(iq4_nl, KERNELS_WIDE, 255, SMALL(iq4_nl))
-DEFINE_ROWS(iq4_xs, KERNELS_WIDE, 255, WHOLE(iq4_xs))
-DEFINE_ROWS(mxfp4, KERNELS_OFFSET, 24, SMALL(mxfp4))
+DEFINE_ROWS(q4_0, KERNELS_OFFSET, SMALL(q4_0))
+DEFINE_ROWS(q4_1, KERNELS_MIN, SMALL(q4_1))
+DEFINE_ROWS(q5_0, KERNELS_OFFSET, SMALL(q5_0))
+DEFINE_ROWS(q5_1, KERNELS_MIN, SMALL(q5_1))
+DEFINE_ROWS(q8_0, KERNELS_WIDE, SMALL(q8_0))
+DEFINE_ROWS(q4_k, KERNELS_MIN, WHOLE(q4_k))
+DEFINE_ROWS(q5_k, KERNELS_MIN, WHOLE(q5_k))
+DEFINE_ROWS(q6_k, KERNELS_HALVES, WHOLE(q6_k))
+DEFINE_ROWS(q2_k, KERNELS_MINS, WHOLE(q2_k))
+DEFINE_ROWS(q3_k, KERNELS_WIDE, WHOLE(q3_k))
+DEFINE_ROWS(iq4_nl, KERNELS_WIDE, SMALL(iq4_nl))
+DEFINE_ROWS(iq4_xs, KERNELS_WIDE, WHOLE(iq4_xs))
+DEFINE_ROWS(mxfp4, KERNELS_OFFSET, SMALL(mxfp4))
 
 /* ---- MLX's affine weights ---- */
 
@@ -264,13 +241,13 @@ INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, s
             pair_affine(&g, w, blocks, bits, at, 8);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
-                acc[t] = add_pair(acc[t], form, bits == 8 ? 255 : 15, &g, &x[t], b, 8, 0xffff);
+                acc[t] = add_pair(acc[t], form, &g, &x[t], b, 0xffff);
         }
         if (b < n_blocks) {
             pair_affine(&g, w, blocks, bits, at, n_blocks - b);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
-                acc[t] = add_pair(acc[t], form, bits == 8 ? 255 : 15, &g, &x[t], b, 8,
+                acc[t] = add_pair(acc[t], form, &g, &x[t], b,
                                   lanes_of(n_blocks - b));
         }
         store_rows(acc, n_rows - r, n_tokens, y + r, y_stride);
@@ -297,28 +274,21 @@ static void affine_rows(const struct kernels_affine *w, size_t n_rows, size_t n_
 
 /* ---- activations in the order of avx512_pair.h ---- */
 
-INLINE void order_words(void *eight)
-{
-    const __m256i order = _mm256_setr_epi32(PAIR_ORDER);
-    __m256i v = _mm256_loadu_si256(eight);
-    _mm256_storeu_si256(eight, _mm256_permutevar8x32_epi32(v, order));
-}
-
 static void arrange(const struct kernels_blocks *row, size_t n_blocks)
 {
-    const __m512i even = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
-    const __m512i odd = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    const __m512i even = _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13);
+    const __m512i odd = _mm512_setr_epi64(2, 3, 6, 7, 10, 11, 14, 15);
     for (size_t b = 0; b < n_blocks; b += 8) {
-        for (size_t i = b; i < b + 8; i += 4) {
-            int8_t *q = row->q + i * KERNELS_BLOCK;
-            __m512i v = _mm512_loadu_si512(q), w = _mm512_loadu_si512(q + 64);
-            _mm512_storeu_si512(q, _mm512_permutex2var_epi64(v, even, w));
-            _mm512_storeu_si512(q + 64, _mm512_permutex2var_epi64(v, odd, w));
-        }
-        order_words(row->d + b);
-        order_words(row->s + b);
-        order_words(row->half[0] + b);
-        order_words(row->half[1] + b);
+        __m512i *q = (__m512i *)(row->q + b * KERNELS_BLOCK), v[4];
+        for (int i = 0; i < 4; i++)
+            v[i] = _mm512_loadu_si512(q + i);
+        /* the even blocks of both registers, then the odd ones */
+        __m512i turned[4] = {
+            _mm512_shuffle_i32x4(v[0], v[1], 0x44), _mm512_shuffle_i32x4(v[0], v[1], 0xee),
+            _mm512_shuffle_i32x4(v[2], v[3], 0x44), _mm512_shuffle_i32x4(v[2], v[3], 0xee)};
+        for (int i = 0; i < 4; i++)
+            _mm512_storeu_si512(q + i, _mm512_permutex2var_epi64(turned[i / 2], i % 2 ? odd : even,
+                                                                 turned[i / 2 + 2]));
     }
 }
 
