@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
 
+DISTURBING_CORES = 0.3
 LONG_SECONDS = 120  # a run above this is done three times, not more
 
 
@@ -89,6 +90,8 @@ def in_turns(runs, repeats, say):
     while r < repeats:
         for name in runs if r % 2 == 0 else reversed(runs):
             other = max(other, busy_cores())
+            if other > DISTURBING_CORES:
+                say(f"  other work keeps {other:.1f} cores busy: this row will tell little")
             start = time.monotonic()
             values[name].append(runs[name]())
             if time.monotonic() - start > LONG_SECONDS:
@@ -222,13 +225,13 @@ class Table:
 
     def markdown(self):
         head = ["row", "work", "unit", "Pensieve", "peer", "theirs", "ratio", "target", "share of the limit", "of int8",
-                "rounds", "their flags"]
+                "rounds", "other work, cores", "their flags"]
         out = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         for line in self.lines:
             out.append("| " + " | ".join(str(cell) for cell in (
                 line["row"], line["work"], line["unit"], number(line["pensieve"]), line["peer"], number(line["theirs"]),
                 number(line["ratio"]), line["target"], percent(line["share"]), percent(line["int8_share"]),
-                line["rounds"], line["peer_flags"])) + " |")
+                line["rounds"], number(line["other_work"], 1), line["peer_flags"])) + " |")
         return "\n".join(out) + "\n"
 
     def write(self):

@@ -103,7 +103,7 @@ class Compare(unittest.TestCase):
     def test_every_round_has_every_one_and_turns_the_order(self):
         order = []
         runs = {name: lambda name=name: order.append(name) or 1.0 for name in "ab"}
-        values, _ = measuring.in_turns(runs, 2, lambda _: None)
+        values, _ = measuring.in_turns(runs, 2, lambda text: None)
         self.assertEqual((order, values), (["a", "b", "b", "a"], {"a": [1.0, 1.0], "b": [1.0, 1.0]}))
 
 
