@@ -105,23 +105,63 @@ INLINE __m512i interleave_bf16(__m512 low, __m512 high)
     return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(high, low));
 }
 
-/* The numbers of 16 pairs of codes. */
-INLINE void pairs_at(const uint8_t *pairs, size_t i, const size_t pair_bytes, __m512 *x)
+/* 16 pairs of codes times their scales, as pairs of bfloat16. */
+INLINE __m512i scaled_pairs(const uint8_t *pairs, size_t i, const size_t pair_bytes, __m512 even,
+                            __m512 odd)
 {
-    __m512i even, odd;
+    __m512i first, second;
     if (pair_bytes == 2) {
         __m512i both =
             _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(pairs + 2 * i)));
-        even = _mm512_srai_epi32(_mm512_slli_epi32(both, 24), 24);
-        odd = _mm512_srai_epi32(both, 8);
+        first = _mm512_srai_epi32(_mm512_slli_epi32(both, 24), 24);
+        second = _mm512_srai_epi32(both, 8);
     } else {
         __m512i both = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(pairs + i)));
-        even = _mm512_sub_epi32(_mm512_and_si512(both, _mm512_set1_epi32(15)),
-                                _mm512_set1_epi32(8));
-        odd = _mm512_sub_epi32(_mm512_srli_epi32(both, 4), _mm512_set1_epi32(8));
+        first = _mm512_sub_epi32(_mm512_and_si512(both, _mm512_set1_epi32(15)),
+                                 _mm512_set1_epi32(8));
+        second = _mm512_sub_epi32(_mm512_srli_epi32(both, 4), _mm512_set1_epi32(8));
     }
-    x[0] = _mm512_cvtepi32_ps(even);
-    x[1] = _mm512_cvtepi32_ps(odd);
+    return interleave_bf16(_mm512_mul_ps(_mm512_cvtepi32_ps(first), even),
+                           _mm512_mul_ps(_mm512_cvtepi32_ps(second), odd));
+}
+
+INLINE void unpack_keys(const struct quantized_page *p, size_t n_pairs, const size_t pair_bytes,
+                        uint32_t *out)
+{
+    enum { PER_BLOCK = QUANTIZED_BLOCK / 2 };
+    for (size_t b = 0; b < p->blocks; b++) {
+        const size_t end = (b + 1) * PER_BLOCK < n_pairs ? (b + 1) * PER_BLOCK : n_pairs;
+        __m512 scales[4];
+        UNROLL
+        for (size_t j = 0; j < 4; j++)
+            scales[j] = _mm512_cvtph_ps(
+                _mm256_loadu_si256((const __m256i *)(p->k_scales + b * P + 16 * j)));
+        for (size_t pair = b * PER_BLOCK; pair < end; pair++) {
+            UNROLL
+            for (size_t j = 0; j < 4; j++)
+                _mm512_storeu_si512(out + pair * P + 16 * j,
+                                    scaled_pairs(p->k, pair * P + 16 * j, pair_bytes, scales[j],
+                                                 scales[j]));
+        }
+    }
+}
+
+INLINE void unpack_values(const struct quantized_page *p, size_t head_dim, const size_t pair_bytes,
+                          uint32_t *out)
+{
+    for (size_t pair = 0; pair < PAIRS; pair++) {
+        for (size_t b = 0; b < p->blocks; b++) {
+            __m128i halves = _mm_loadu_si32(p->v_scales + (pair * p->blocks + b) * 2);
+            __m128 scales = _mm_cvtph_ps(halves);
+            const __m512 even = _mm512_broadcastss_ps(scales);
+            const __m512 odd = _mm512_broadcastss_ps(_mm_movehdup_ps(scales));
+            for (size_t d = b * QUANTIZED_BLOCK; d < (b + 1) * QUANTIZED_BLOCK && d < head_dim;
+                 d += 16)
+                _mm512_mask_storeu_epi32(
+                    out + pair * head_dim + d, first_lanes(head_dim - d),
+                    scaled_pairs(p->v, pair * p->padded + d, pair_bytes, even, odd));
+        }
+    }
 }
 
 /* The page's codes as pairs of bfloat16. */
@@ -130,27 +170,8 @@ INLINE struct page unpack(const void *memory, size_t head_dim, const size_t pair
 {
     const struct quantized_page p = quantized_page_at(memory, head_dim, pair_bytes);
     uint32_t *v = scratch + p.padded / 2 * P;
-    __m512 x[2];
-    for (size_t pair = 0; pair < (head_dim + 1) / 2; pair++) {
-        for (size_t key = 0; key < P; key += 16) {
-            const uint16_t *scales = p.k_scales + 2 * pair / QUANTIZED_BLOCK * P + key;
-            __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)scales));
-            pairs_at(p.k, pair * P + key, pair_bytes, x);
-            _mm512_storeu_si512(scratch + pair * P + key,
-                                interleave_bf16(_mm512_mul_ps(x[0], scale),
-                                                _mm512_mul_ps(x[1], scale)));
-        }
-    }
-    for (size_t pair = 0; pair < PAIRS; pair++) {
-        for (size_t d = 0; d < head_dim; d += 16) {
-            const uint16_t *scales = p.v_scales + (pair * p.blocks + d / QUANTIZED_BLOCK) * 2;
-            pairs_at(p.v, pair * p.padded + d, pair_bytes, x);
-            x[0] = _mm512_mul_ps(x[0], _mm512_set1_ps(_cvtsh_ss(scales[0])));
-            x[1] = _mm512_mul_ps(x[1], _mm512_set1_ps(_cvtsh_ss(scales[1])));
-            _mm512_mask_storeu_epi32(v + pair * head_dim + d, first_lanes(head_dim - d),
-                                     interleave_bf16(x[0], x[1]));
-        }
-    }
+    unpack_keys(&p, (head_dim + 1) / 2, pair_bytes, scratch);
+    unpack_values(&p, head_dim, pair_bytes, v);
     return (struct page){p.first, scratch, v};
 }
 
