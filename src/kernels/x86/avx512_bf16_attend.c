@@ -585,64 +585,29 @@ INLINE void fetch(struct ahead *a)
     a->n_bytes -= a->step;
 }
 
-/* o[i] = o[i] * fade[i] + p[i] . v for `width` registers of dimensions from d on, the last with
- * `lanes`. */
-INLINE void few_weigh(const struct page *page, struct ahead *ahead, size_t head_dim, int begin,
-                      int end, size_t d, const int width, __mmask16 lanes, uint32_t (*p)[PAIRS],
-                      const float *fade, float *const *o, const size_t n)
-{
-    __m512 acc[FEW][4];
-    UNROLL
-    for (size_t i = 0; i < n; i++) {
-        UNROLL
-        for (int j = 0; j < width; j++)
-            acc[i][j] = _mm512_mul_ps(
-                _mm512_maskz_loadu_ps(j + 1 < width ? 0xffff : lanes, o[i] + d + 16 * j),
-                _mm512_set1_ps(fade[i]));
-    }
-    for (int key = begin; key < end; key++) {
-        const uint32_t *row = page->v + (size_t)key * head_dim + d;
-        __m512i v[4];
-        fetch(ahead);
-        UNROLL
-        for (int j = 0; j < width; j++)
-            v[j] = _mm512_maskz_loadu_epi32(j + 1 < width ? 0xffff : lanes, row + 16 * j);
-        UNROLL
-        for (size_t i = 0; i < n; i++) {
-            __m512i x = _mm512_set1_epi32((int)p[i][key]);
-            UNROLL
-            for (int j = 0; j < width; j++)
-                acc[i][j] = dot_pairs(acc[i][j], x, v[j]);
-        }
-    }
-    UNROLL
-    for (size_t i = 0; i < n; i++) {
-        UNROLL
-        for (int j = 0; j < width; j++)
-            _mm512_mask_storeu_ps(o[i] + d + 16 * j, j + 1 < width ? 0xffff : lanes, acc[i][j]);
-    }
-}
+/* What is known of the queries while they go through a page. */
+struct few {
+    uint32_t *q;                           /* [n][padded / 2] pairs */
+    _Alignas(64) float s[MOST_FEW][P];     /* scores */
+    _Alignas(64) uint32_t p[MOST_FEW][PAIRS];
+    _Alignas(64) float fade[16], shift[16];
+    __mmask64 seen[MOST_FEW];
+    int begin, end; /* keys that any sees */
+};
 
-INLINE void few_page(const struct kernels_run *run, const struct page *pages,
-                     struct ahead *ahead, size_t first, const size_t n, size_t i_page,
-                     const uint32_t *q)
+/* Scores of n queries from `first` on. */
+INLINE void few_scores(struct few *t, const struct page *page, struct ahead *ahead,
+                       size_t head_dim, size_t first, const size_t n)
 {
-    const __m512i ones = _mm512_set1_epi32(0x3f803f80);
-    const size_t head_dim = run->head_dim, width = padded(head_dim) / 2;
-    const __m512 by = _mm512_set1_ps(run->scale * 0x1.715476p+0f);
-    const struct page page = pages[i_page];
-    __m512 s[FEW][4], strands[16];
-    UNROLL
-    for (size_t i = 0; i < 16; i++)
-        strands[i] = i < n ? first_strands(run->q[first + i], page.first, head_dim)
-                           : _mm512_setzero_ps();
+    const size_t width = padded(head_dim) / 2;
+    const uint32_t *k = page->k, *q = t->q + first * width;
+    __m512 s[FEW][4];
     UNROLL
     for (size_t i = 0; i < n; i++) {
         UNROLL
         for (int j = 0; j < 4; j++)
             s[i][j] = _mm512_setzero_ps();
     }
-    const uint32_t *k = page.k;
     for (size_t d = 0; d < (head_dim + 1) / 2; d++, k += P) {
         __m512i keys[4];
         fetch(ahead);
@@ -657,102 +622,180 @@ INLINE void few_page(const struct kernels_run *run, const struct page *pages,
                 s[i][j] = dot_pairs(s[i][j], x, keys[j]);
         }
     }
-    _Alignas(64) float shift[16], most[16], fade[16], before[16];
-    _Alignas(64) uint32_t p[FEW][PAIRS];
-    __mmask64 seen[FEW];
-    int begin = P, end = 0;
-    UNROLL
-    for (size_t i = 0; i < 16; i++)
-        most[i] = before[i] = KERNELS_NOTHING;
     UNROLL
     for (size_t i = 0; i < n; i++) {
-        int from = page_limit(run->first[first + i], i_page);
-        int to = page_limit(run->last[first + i], i_page);
-        seen[i] = 0;
-        if (from < to) {
-            seen[i] = (~(uint64_t)0 << from) & (~(uint64_t)0 >> (P - to));
-            begin = from < begin ? from : begin;
-            end = to > end ? to : end;
-        }
+        UNROLL
+        for (int j = 0; j < 4; j++)
+            _mm512_store_ps(t->s[first + i] + 16 * j, s[i][j]);
+    }
+}
+
+/* The new maxima, what the sums so far fade by, and what is added to a scaled score. */
+INLINE void few_maxima(struct few *t, const struct kernels_run *run, const struct page *page,
+                       size_t first, size_t n, __m512 scale)
+{
+    const __m512 none = _mm512_set1_ps(-__builtin_inff());
+    __m512 strands[16];
+    _Alignas(64) float most[16];
+    for (size_t i = 0; i < 16; i++)
+        strands[i] = i < n ? first_strands(run->q[first + i], page->first, run->head_dim)
+                           : _mm512_setzero_ps();
+    for (size_t i = 0; i < 16; i++)
+        most[i] = KERNELS_NOTHING;
+    for (size_t i = 0; i < n; i++) {
         __m512 a[4];
         UNROLL
         for (int j = 0; j < 4; j++)
-            a[j] = _mm512_mask_mov_ps(_mm512_set1_ps(-__builtin_inff()),
-                                      (__mmask16)(seen[i] >> 16 * j), s[i][j]);
+            a[j] = _mm512_mask_loadu_ps(none, (__mmask16)(t->seen[i] >> 16 * j),
+                                        t->s[i] + 16 * j);
         most[i] = max_lanes(_mm512_max_ps(_mm512_max_ps(a[0], a[1]), _mm512_max_ps(a[2], a[3])));
-        before[i] = run->m[first + i];
     }
-    __m512 part = _mm512_mul_ps(sum_each(strands), by);
-    __m512 new_most = _mm512_max_ps(_mm512_load_ps(before),
-                                    _mm512_fmadd_ps(_mm512_load_ps(most), by, part));
-    _mm512_store_ps(fade, power(_mm512_sub_ps(_mm512_load_ps(before), new_most)));
-    _mm512_store_ps(most, new_most);
-    _mm512_store_ps(shift, _mm512_sub_ps(part, new_most));
+    const __mmask16 lanes = first_lanes(n);
+    const __m512 shift = _mm512_mul_ps(sum_each(strands), scale);
+    const __m512 before = _mm512_maskz_loadu_ps(lanes, run->m + first);
+    const __m512 after =
+        _mm512_max_ps(before, _mm512_fmadd_ps(_mm512_load_ps(most), scale, shift));
+    _mm512_store_ps(t->fade, power(_mm512_sub_ps(before, after)));
+    _mm512_store_ps(t->shift, _mm512_sub_ps(shift, after));
+    _mm512_mask_storeu_ps(run->m + first, lanes, after);
+}
+
+/* Scores to p, and its sums. */
+INLINE void few_weights(struct few *t, const struct kernels_run *run, size_t first, size_t n,
+                        __m512 scale)
+{
+    const __m512i ones = _mm512_set1_epi32(0x3f803f80);
+    for (size_t i = 0; i < n; i++) {
+        __m512 l = _mm512_setzero_ps(), p[4];
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            __m512 s = _mm512_load_ps(t->s[i] + 16 * j);
+            p[j] = weight(_mm512_fmadd_ps(s, scale, _mm512_set1_ps(t->shift[i])));
+            p[j] = _mm512_maskz_mov_ps((__mmask16)(t->seen[i] >> 16 * j), p[j]);
+        }
+        UNROLL
+        for (int j = 0; j < 4; j += 2) {
+            __m512i pairs = (__m512i)_mm512_cvtne2ps_pbh(p[j + 1], p[j]);
+            _mm512_store_si512(t->p[i] + 8 * j, pairs);
+            l = dot_pairs(l, pairs, ones);
+        }
+        run->l[first + i] = run->l[first + i] * t->fade[i] + sum_lanes(l);
+    }
+}
+
+/* o[i] = o[i] * fade[i] + p[i] . v for `width` registers of dimensions from d on, the last with
+ * `lanes`; n queries from `first` on, whose results are at `o`. */
+INLINE void few_weigh(const struct few *t, const struct page *page, struct ahead *ahead,
+                      size_t head_dim, size_t d, const int width, __mmask16 lanes, size_t first,
+                      float *const *o, const size_t n)
+{
+    __m512 acc[FEW][4];
     UNROLL
     for (size_t i = 0; i < n; i++) {
         UNROLL
-        for (int j = 0; j < 4; j++)
-            s[i][j] = _mm512_maskz_mov_ps(
-                (__mmask16)(seen[i] >> 16 * j),
-                weight(_mm512_fmadd_ps(s[i][j], by, _mm512_set1_ps(shift[i]))));
-        __m512 l = _mm512_setzero_ps();
-        UNROLL
-        for (int j = 0; j < 4; j += 2) {
-            __m512i pairs = (__m512i)_mm512_cvtne2ps_pbh(s[i][j + 1], s[i][j]);
-            _mm512_store_si512(p[i] + 8 * j, pairs);
-            l = dot_pairs(l, pairs, ones);
-        }
-        run->l[first + i] = run->l[first + i] * fade[i] + sum_lanes(l);
-        run->m[first + i] = most[i];
+        for (int j = 0; j < width; j++)
+            acc[i][j] = _mm512_mul_ps(
+                _mm512_maskz_loadu_ps(j + 1 < width ? 0xffff : lanes, o[i] + d + 16 * j),
+                _mm512_set1_ps(t->fade[first + i]));
     }
-    begin /= 2;
-    end = (end + 1) / 2;
-    size_t d = 0;
-    for (; d + 64 <= head_dim; d += 64)
-        few_weigh(&page, ahead, head_dim, begin, end, d, 4, 0xffff, p, fade, run->o + first, n);
-    for (; d + 32 <= head_dim; d += 32)
-        few_weigh(&page, ahead, head_dim, begin, end, d, 2, 0xffff, p, fade, run->o + first, n);
-    for (; d < head_dim; d += 16)
-        few_weigh(&page, ahead, head_dim, begin, end, d, 1, first_lanes(head_dim - d), p, fade,
-                  run->o + first, n);
+    for (int pair = t->begin / 2; pair < (t->end + 1) / 2; pair++) {
+        const uint32_t *row = page->v + (size_t)pair * head_dim + d;
+        __m512i v[4];
+        fetch(ahead);
+        UNROLL
+        for (int j = 0; j < width; j++)
+            v[j] = _mm512_maskz_loadu_epi32(j + 1 < width ? 0xffff : lanes, row + 16 * j);
+        UNROLL
+        for (size_t i = 0; i < n; i++) {
+            __m512i x = _mm512_set1_epi32((int)t->p[first + i][pair]);
+            UNROLL
+            for (int j = 0; j < width; j++)
+                acc[i][j] = dot_pairs(acc[i][j], x, v[j]);
+        }
+    }
+    UNROLL
+    for (size_t i = 0; i < n; i++) {
+        UNROLL
+        for (int j = 0; j < width; j++)
+            _mm512_mask_storeu_ps(o[i] + d + 16 * j, j + 1 < width ? 0xffff : lanes, acc[i][j]);
+    }
 }
 
-INLINE void few_pages(const struct kernels_run *run, const struct page *pages,
-                      struct ahead *ahead, size_t first, const size_t n, size_t i,
-                      const uint32_t *q)
+INLINE void few_outputs(const struct few *t, const struct page *page, struct ahead *ahead,
+                        size_t head_dim, size_t first, float *const *o, const size_t n)
 {
-    bool any = false;
-    for (size_t j = first; j < first + n; j++)
-        any |= page_limit(run->first[j], i) < page_limit(run->last[j], i);
-    if (any)
-        few_page(run, pages, ahead, first, n, i, q);
+    size_t d = 0;
+    for (; d + 64 <= head_dim; d += 64)
+        few_weigh(t, page, ahead, head_dim, d, 4, 0xffff, first, o, n);
+    for (; d + 32 <= head_dim; d += 32)
+        few_weigh(t, page, ahead, head_dim, d, 2, 0xffff, first, o, n);
+    for (; d < head_dim; d += 16)
+        few_weigh(t, page, ahead, head_dim, d, 1, first_lanes(head_dim - d), first, o, n);
+}
+
+/* What the queries see of page i; false: nothing. */
+INLINE bool few_limits(struct few *t, const struct kernels_run *run, size_t first, size_t n,
+                       size_t i)
+{
+    t->begin = P;
+    t->end = 0;
+    for (size_t j = 0; j < n; j++) {
+        int from = page_limit(run->first[first + j], i);
+        int to = page_limit(run->last[first + j], i);
+        t->seen[j] = 0;
+        if (from < to) {
+            t->seen[j] = (~(uint64_t)0 << from) & (~(uint64_t)0 >> (P - to));
+            t->begin = from < t->begin ? from : t->begin;
+            t->end = to > t->end ? to : t->end;
+        }
+    }
+    return t->begin < t->end;
+}
+
+/* Queries at a time, and how many more there are. */
+#define FEW_BY_FEW(n, call)                                                                        \
+    do {                                                                                           \
+        size_t at = 0;                                                                             \
+        for (; at + FEW <= (n); at += FEW)                                                         \
+            call(at, FEW);                                                                         \
+        if ((n) - at == 3)                                                                         \
+            call(at, 3);                                                                           \
+        else if ((n) - at == 2)                                                                    \
+            call(at, 2);                                                                           \
+        else if ((n) - at == 1)                                                                    \
+            call(at, 1);                                                                           \
+    } while (0)
+
+static void few_page(struct few *t, const struct kernels_run *run, const struct page *page,
+                     struct ahead *ahead, size_t first, size_t n)
+{
+    const __m512 scale = _mm512_set1_ps(run->scale * 0x1.715476p+0f);
+#define SCORES(at, n) few_scores(t, page, ahead, run->head_dim, at, n)
+    FEW_BY_FEW(n, SCORES);
+    few_maxima(t, run, page, first, n, scale);
+    few_weights(t, run, first, n, scale);
+#define OUTPUTS(at, n) few_outputs(t, page, ahead, run->head_dim, at, run->o + first + (at), n)
+    FEW_BY_FEW(n, OUTPUTS);
 }
 
 static void few(const struct kernels_run *run, const struct page *pages, size_t first, size_t n)
 {
     const size_t width = padded(run->head_dim) / 2, n_bytes = page_bytes(run->head_dim);
-    uint32_t *q = run->scratch;
-    for (size_t i = first; i < first + n; i++) {
-        run->m[i] = KERNELS_NOTHING;
-        run->l[i] = 0;
-        memset(run->o[i], 0, run->head_dim * sizeof **run->o);
+    struct few t;
+    t.q = run->scratch;
+    for (size_t i = 0; i < n; i++) {
+        run->m[first + i] = KERNELS_NOTHING;
+        run->l[first + i] = 0;
+        memset(run->o[first + i], 0, run->head_dim * sizeof **run->o);
         for (size_t d = 0; d < run->head_dim; d += 32)
-            _mm512_mask_storeu_epi32(q + (i - first) * width + d / 2,
-                                     first_lanes(width - d / 2),
-                                     query_pairs(run->q[i], run->head_dim, d));
+            _mm512_mask_storeu_epi32(t.q + i * width + d / 2, first_lanes(width - d / 2),
+                                     query_pairs(run->q[first + i], run->head_dim, d));
     }
     for (size_t i = 0; i < run->n_pages; i++) {
         const void *next = i + 1 < run->n_pages ? run->pages[i + 1] : run->next;
         struct ahead ahead = {next, n_bytes, n > FEW ? 128 : 256};
-        size_t done = 0;
-        for (; done + 4 <= n; done += 4)
-            few_pages(run, pages, &ahead, first + done, 4, i, q + done * width);
-        if (n - done == 3)
-            few_pages(run, pages, &ahead, first + done, 3, i, q + done * width);
-        else if (n - done == 2)
-            few_pages(run, pages, &ahead, first + done, 2, i, q + done * width);
-        else if (n - done == 1)
-            few_pages(run, pages, &ahead, first + done, 1, i, q + done * width);
+        if (few_limits(&t, run, first, n, i))
+            few_page(&t, run, &pages[i], &ahead, first, n);
     }
 }
 
