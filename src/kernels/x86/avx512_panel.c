@@ -5,7 +5,11 @@
 #include "kernels/x86/avx512_unpack_more.h"
 #include "quant/quant.h"
 
-enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
+enum {
+    T = KERNELS_TILE_TOKENS,
+    R = KERNELS_PANEL_ROWS,
+    GROUP = 4, /* tokens whose sums are finished while the next ones' are made */
+};
 
 /* ---- packing ---- */
 
@@ -148,23 +152,41 @@ static void affine_pack(const struct kernels_affine *w, size_t n_rows, size_t n_
 
 /* ---- the product ---- */
 
-INLINE __m512i broadcast_quad(const int8_t *q)
+/* sums + the dot products of four weights of each row with the same four activations. An
+ * intrinsic would leave gcc 12 with a load of its own for each, and half the window of
+ * instructions that the CPU can look ahead. */
+INLINE __m512i dot_quad(__m512i sums, __m512i w, const int8_t *x)
 {
-    int32_t quad;
-    memcpy(&quad, q, 4);
-    return _mm512_set1_epi32(quad);
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sums) : "v"(w), "m"(*(const int8_t(*)[4])x));
+    return sums;
 }
 
-/* Dot products of quads [first, last) of one place, added to sums[n]. */
-INLINE void dot_quads(__m512i *sums, const uint8_t *w, const int8_t *x, const int first,
-                      const int last, const size_t n)
+/* Adds quads [first, last) of one place to acc[n]. */
+INLINE void add_quads(__m512 *acc, const enum kernels_form form, const uint8_t *w, const float *d,
+                      const struct kernels_tile_x *x, const int32_t *c, size_t place,
+                      const int first, const int last, const size_t n)
 {
+    const __m512 scales = _mm512_loadu_ps(d);
     UNROLL
-    for (int i = first; i < last; i++) {
-        __m512i quad = _mm512_loadu_si512(w + i * 64);
+    for (size_t g = 0; g < n; g += GROUP) {
+        const size_t at = place * T + g;
+        __m512i sums[GROUP];
         UNROLL
-        for (size_t t = 0; t < n; t++)
-            sums[t] = _mm512_dpbusd_epi32(sums[t], quad, broadcast_quad(x + t * 32 + i * 4));
+        for (size_t t = 0; t < GROUP; t++)
+            sums[t] = form == KERNELS_MIN || form == KERNELS_MINS ? _mm512_setzero_si512()
+                                                                  : _mm512_set1_epi32(c[at + t]);
+        UNROLL
+        for (int i = first; i < last; i++) {
+            __m512i quad = _mm512_loadu_si512(w + i * 64);
+            UNROLL
+            for (size_t t = 0; t < GROUP; t++)
+                sums[t] = dot_quad(sums[t], quad, x->q + (at + t) * 32 + i * 4);
+        }
+        UNROLL
+        for (size_t t = 0; t < GROUP; t++)
+            acc[g + t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]),
+                                         _mm512_mul_ps(scales, _mm512_set1_ps(x->d[at + t])),
+                                         acc[g + t]);
     }
 }
 
@@ -172,24 +194,12 @@ INLINE void dot_quads(__m512i *sums, const uint8_t *w, const int8_t *x, const in
 INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct kernels_panel *w,
                       const struct kernels_tile_x *x, size_t place, const size_t n)
 {
-    const uint8_t *wq = w->q + place * 512;
-    const int8_t *xq = x->q + place * T * 32;
-    const float *xd = x->d + place * T, *xs = x->s + place * T;
-    const int n_parts = form == KERNELS_HALVES ? 2 : 1;
-    UNROLL
-    for (int part = 0; part < n_parts; part++) {
-        const int32_t *c = x->c[part] + place * T;
-        __m512i sums[T];
-        UNROLL
-        for (size_t t = 0; t < n; t++)
-            sums[t] = form == KERNELS_MIN || form == KERNELS_MINS ? _mm512_setzero_si512()
-                                                                  : _mm512_set1_epi32(c[t]);
-        dot_quads(sums, wq, xq, part * 4, n_parts == 2 ? part * 4 + 4 : 8, n);
-        __m512 d = _mm512_loadu_ps(w->d + (place * n_parts + part) * R);
-        UNROLL
-        for (size_t t = 0; t < n; t++)
-            acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]),
-                                     _mm512_mul_ps(d, _mm512_set1_ps(xd[t])), acc[t]);
+    const uint8_t *q = w->q + place * 512;
+    if (form == KERNELS_HALVES) {
+        add_quads(acc, form, q, w->d + place * 2 * R, x, x->c[0], place, 0, 4, n);
+        add_quads(acc, form, q, w->d + (place * 2 + 1) * R, x, x->c[1], place, 4, 8, n);
+    } else {
+        add_quads(acc, form, q, w->d + place * R, x, x->c[0], place, 0, 8, n);
     }
     UNROLL
     for (int part = 0; part < 2 && form == KERNELS_MINS; part++) {
@@ -202,7 +212,7 @@ INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct ke
         __m512 m = _mm512_loadu_ps(w->m + place * R);
         UNROLL
         for (size_t t = 0; t < n; t++)
-            acc[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(xs[t]), acc[t]);
+            acc[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(x->s[place * T + t]), acc[t]);
     }
 }
 
