@@ -5,31 +5,95 @@
 
 /* ---- quantization ---- */
 
-INLINE void quantize_block(const float *x, size_t p, const struct kernels_blocks *out)
+/* Eight registers of sixteen lanes, folded with `fold`: out[8] lanes, lane i from v[i]. */
+typedef __m512 fold_fn(__m512 a, __m512 b);
+
+INLINE __m256 fold_lanes(fold_fn *fold, const __m512 v[8])
 {
-    __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + 16);
-    float most = max_lanes(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)));
-    float scale = most / 127.0f;
-    __m512 inverse = _mm512_set1_ps(most >= 0x1p-100f ? 127.0f / most : 0.0f);
-    __m128i low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(a, inverse)));
-    __m128i high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(b, inverse)));
-    __m256i q = _mm256_set_m128i(high, low);
-    _mm256_storeu_si256((__m256i *)(out->q + p * 32), q);
-    __m256i sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), q);
-    sums = _mm256_hadd_epi32(sums, sums);
-    sums = _mm256_hadd_epi32(sums, sums);
-    int sum_low = _mm256_extract_epi32(sums, 0), sum_high = _mm256_extract_epi32(sums, 4);
-    out->d[p] = scale;
-    out->half[0][p] = sum_low;
-    out->half[1][p] = sum_high;
-    out->s[p] = scale * (float)(sum_low + sum_high);
+    __m512 a[4], b[2];
+    UNROLL
+    for (int i = 0; i < 4; i++) /* 128-bit parts: two of v[i], two of v[i + 4] */
+        a[i] = fold(_mm512_shuffle_f32x4(v[i], v[i + 4], 0x44),
+                    _mm512_shuffle_f32x4(v[i], v[i + 4], 0xee));
+    UNROLL
+    for (int i = 0; i < 2; i++) /* pairs of lanes: of a[i], then of a[i + 2] */
+        b[i] = fold(_mm512_shuffle_ps(a[i], a[i + 2], 0x44),
+                    _mm512_shuffle_ps(a[i], a[i + 2], 0xee));
+    __m512 c = fold(_mm512_shuffle_ps(b[0], b[1], 0x88), _mm512_shuffle_ps(b[0], b[1], 0xdd));
+    /* 128-bit parts of c: lanes v0 v2 v1 v3 twice, then v4 v6 v5 v7 twice */
+    c = fold(c, _mm512_shuffle_f32x4(c, c, 0xb1));
+    const __m512i order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm512_castps512_ps256(_mm512_permutexvar_ps(order, c));
+}
+
+INLINE __m512 larger(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
+
+/* Lane i to out[i * step], the first n. */
+INLINE void scatter(void *out, size_t step, __m256i v, size_t n)
+{
+    if (step == 1) {
+        _mm256_mask_storeu_epi32(out, (__mmask8)((1u << n) - 1), v);
+        return;
+    }
+    _Alignas(32) int32_t lanes[8];
+    _mm256_store_si256((__m256i *)lanes, v);
+    for (size_t i = 0; i < n; i++)
+        ((int32_t *)out)[i * step] = lanes[i];
+}
+
+/* n <= 8 blocks to the places p, p + strand, ... */
+INLINE void quantize_group(const float *x, const size_t n, size_t p,
+                           const struct kernels_blocks *out)
+{
+    __m512 most[8];
+    UNROLL
+    for (size_t b = 0; b < 8; b++)
+        most[b] = b < n ? _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + 32 * b)),
+                                        _mm512_abs_ps(_mm512_loadu_ps(x + 32 * b + 16)))
+                        : _mm512_setzero_ps();
+    const __m256 largest = fold_lanes(larger, most), full = _mm256_set1_ps(127.0f);
+    const __m256 scale = _mm256_div_ps(largest, full);
+    /* the inverse of a smaller one could overflow */
+    const __mmask8 large = _mm256_cmp_ps_mask(largest, _mm256_set1_ps(0x1p-100f), _CMP_GE_OQ);
+    _Alignas(32) float inverse[8];
+    _mm256_store_ps(inverse, _mm256_maskz_div_ps(large, full, largest));
+    _Alignas(32) int32_t halves[8][2] = {{0}};
+    UNROLL
+    for (size_t b = 0; b < n; b++) {
+        const __m512 by = _mm512_set1_ps(inverse[b]);
+        const float *block = x + 32 * b;
+        __m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(block), by));
+        __m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(block + 16), by));
+        __m256i q = _mm256_set_m128i(_mm512_cvtepi32_epi8(high), _mm512_cvtepi32_epi8(low));
+        _mm256_storeu_si256((__m256i *)(out->q + (p + b * out->strand) * 32), q);
+        /* sums of eight bytes, as bytes without sign */
+        __m256i sums = _mm256_sad_epu8(_mm256_xor_si256(q, _mm256_set1_epi8((char)0x80)),
+                                       _mm256_setzero_si256());
+        sums = _mm256_add_epi64(sums, _mm256_bsrli_epi128(sums, 8));
+        halves[b][0] = _mm256_cvtsi256_si32(sums);
+        halves[b][1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(sums, 1));
+    }
+    __m256i a = _mm256_load_si256((const __m256i *)halves);
+    __m256i c = _mm256_load_si256((const __m256i *)halves + 1);
+    const __m256i even = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+    const __m256i odd = _mm256_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15);
+    const __m256i bias = _mm256_set1_epi32(16 * 128);
+    __m256i low = _mm256_sub_epi32(_mm256_permutex2var_epi32(a, even, c), bias);
+    __m256i high = _mm256_sub_epi32(_mm256_permutex2var_epi32(a, odd, c), bias);
+    __m256 sum = _mm256_cvtepi32_ps(_mm256_add_epi32(low, high));
+    scatter(out->d + p, out->strand, _mm256_castps_si256(scale), n);
+    scatter(out->half[0] + p, out->strand, low, n);
+    scatter(out->half[1] + p, out->strand, high, n);
+    scatter(out->s + p, out->strand, _mm256_castps_si256(_mm256_mul_ps(scale, sum)), n);
 }
 
 static void quantize(const float *x, size_t n_blocks, const struct kernels_blocks *out)
 {
-    for (size_t b = 0; b < n_blocks; b++)
-        quantize_block(x + b * 32,
-                       b % KERNELS_STRANDS * out->strand + b / KERNELS_STRANDS * out->step, out);
+    size_t b = 0;
+    for (; b + 8 <= n_blocks; b += 8)
+        quantize_group(x + b * 32, 8, b / 8 * out->step, out);
+    for (size_t i = 0; b + i < n_blocks; i++)
+        quantize_group(x + (b + i) * 32, 1, b / 8 * out->step + i * out->strand, out);
 }
 
 /* ---- element-wise ---- */
