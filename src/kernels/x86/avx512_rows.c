@@ -95,24 +95,13 @@ static __mmask16 lanes_of(size_t n)
     return (__mmask16)lanes;
 }
 
-/* What is fetched ahead: the stream's groups of both rows, then those of the next rows. */
-struct ahead {
-    const uint8_t *row;
-    size_t at;
-};
-
-INLINE void ahead_step(struct ahead *a, size_t row_bytes, const size_t group_bytes)
+/* The rows of a pair lie behind each other, so what comes is fetched as one stream of memory, not
+ * as two: two are half as fast. */
+INLINE void fetch(const uint8_t *p, const size_t n_bytes)
 {
     UNROLL
-    for (size_t i = 0; i < group_bytes; i += 64) {
-        _mm_prefetch((const char *)a->row + a->at + i, _MM_HINT_T0);
-        _mm_prefetch((const char *)a->row + row_bytes + a->at + i, _MM_HINT_T0);
-    }
-    a->at += group_bytes;
-    if (a->at >= row_bytes) {
-        a->at -= row_bytes;
-        a->row += 2 * row_bytes;
-    }
+    for (size_t i = 0; i < n_bytes; i += 64)
+        _mm_prefetch((const char *)p + i, _MM_HINT_T0);
 }
 
 /* A row kernel of one type. */
@@ -134,8 +123,8 @@ INLINE void copy_tail(const uint8_t **p, const uint8_t *end, const size_t group_
 }
 
 /* Two rows, the second of which may be the first again; `end` is that of the matrix. */
-INLINE void add_rows(const struct stream *s, const struct pair_index *index, struct ahead *ahead,
-                     const uint8_t *const rows[2], size_t row_bytes, const uint8_t *end,
+INLINE void add_rows(const struct stream *s, const struct pair_index *index,
+                     const uint8_t *const rows[2], const uint8_t *end,
                      size_t n_blocks, const struct kernels_row_x *x, const size_t n_tokens,
                      __m512 *acc)
 {
@@ -148,7 +137,7 @@ INLINE void add_rows(const struct stream *s, const struct pair_index *index, str
             lanes = lanes_of(n_blocks - b);
             copy_tail(p, end, s->group_bytes, n_blocks - b, copies);
         }
-        ahead_step(ahead, row_bytes, s->group_bytes);
+        fetch(rows[0] + PREFETCH_BYTES + b / 4 * s->group_bytes, 2 * s->group_bytes);
         s->unpack(&g, index, p);
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
@@ -163,18 +152,15 @@ INLINE void rows_tokens(const struct stream *s, const uint8_t *w, size_t row_byt
                         float *y, size_t y_stride)
 {
     const uint8_t *end = w + n_rows * row_bytes;
-    struct ahead ahead = {w, PREFETCH_BYTES / 2};
     struct pair_index index = {.mask = {0}};
     s->init(&index);
-    for (; ahead.at >= row_bytes; ahead.at -= row_bytes)
-        ahead.row += 2 * row_bytes;
     for (size_t r = 0; r < n_rows; r += 2, w += 2 * row_bytes) {
         const uint8_t *const rows[2] = {w, r + 1 < n_rows ? w + row_bytes : w};
         __m512 acc[KERNELS_FEW_TOKENS];
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
             acc[t] = _mm512_setzero_ps();
-        add_rows(s, &index, &ahead, rows, row_bytes, end, n_blocks, x, n_tokens, acc);
+        add_rows(s, &index, rows, end, n_blocks, x, n_tokens, acc);
         store_rows(acc, n_rows - r, n_tokens, y + r, y_stride);
     }
 }
