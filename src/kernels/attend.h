@@ -8,7 +8,7 @@
 
 enum {
     KERNELS_PAGE_TOKENS = 64, /* positions of a page */
-    KERNELS_RUN_PAGES = 4,    /* pages that attention takes at once */
+    KERNELS_RUN_PAGES = 8,    /* pages that attention takes at once */
 };
 
 /* Some queries over a run of pages. The results of a query are its softmax over the keys it sees:

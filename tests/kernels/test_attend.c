@@ -22,7 +22,7 @@ static struct kernels reference;
 
 static const struct {
     const char *name;
-    double exactness; /* of a result against the reference on float32 tiers, by its norm */
+    double exactness; /* of results against the reference on float32 tiers: see add_distance */
 } types[KERNELS_KV_N_TYPES] = {{"f16", 4e-6}, {"q8_0", 4e-6}, {"q4_0", 4e-6}};
 
 /* bfloat16 has 8 bits: the few scores above ten, as outliers make them, are off by hundredths. */
@@ -97,16 +97,24 @@ static void for_each_tier(void (*check)(const struct kernels *k), size_t first)
 
 /* ---- against the reference ---- */
 
-/* The distance of one query's results from the expected ones and the norm of these, squared. */
-static void add_distance(const struct sample *expected, const struct sample *result, size_t query,
-                         double *off, double *norm)
+/* The distance of one query's results from the expected ones, and the norm of what they are sums
+ * of, squared: `sizes` are results with the values' sizes, which do not cancel out. */
+static void add_distance(const struct sample *expected, const struct sample *sizes,
+                         const struct sample *result, size_t query, double *off, double *norm)
 {
     for (size_t i = 0; i < expected->run.head_dim; i++) {
         double x = (double)expected->o[query][i] / (double)expected->l[query];
         double y = (double)result->o[query][i] / (double)result->l[query];
-        *norm += x * x;
+        double size = (double)sizes->o[query][i] / (double)sizes->l[query];
+        *norm += size * size;
         *off += (x - y) * (x - y);
     }
+}
+
+static void make_positive(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = fabsf(x[i]);
 }
 
 static void check_sizes(const struct kernels *k, size_t type, size_t head_dim, size_t n,
@@ -115,23 +123,29 @@ static void check_sizes(const struct kernels *k, size_t type, size_t head_dim, s
     float *keys = check_floats(RUN * head_dim, CHECK_RANDOM);
     float *values = check_floats(RUN * head_dim, CHECK_RANDOM);
     float *q = check_floats(n * head_dim, CHECK_RANDOM);
-    struct sample expected, result;
+    struct sample expected, sizes, result;
     sample_init(&expected, &reference, type, head_dim, keys, values, q, n);
     sample_init(&result, k, type, head_dim, keys, values, q, n);
+    make_positive(values, RUN * head_dim);
+    sample_init(&sizes, &reference, type, head_dim, keys, values, q, n);
     if (limited) {
         limit(&expected);
+        memcpy(sizes.first, expected.first, sizeof expected.first);
+        memcpy(sizes.last, expected.last, sizeof expected.last);
         memcpy(result.first, expected.first, sizeof expected.first);
         memcpy(result.last, expected.last, sizeof expected.last);
     }
     expected.kv->attend(&expected.run);
+    sizes.kv->attend(&sizes.run);
     result.kv->attend(&result.run);
     double off = 0, norm = 0;
     for (size_t i = 0; i < n; i++)
-        add_distance(&expected, &result, i, &off, &norm);
+        add_distance(&expected, &sizes, &result, i, &off, &norm);
     if (!(sqrt(off / norm) <= tolerance(k, type)))
         fail_msg("tier %s, %s, head_dim %zu, %zu queries%s: %g off", k->tier, types[type].name,
                  head_dim, n, limited ? ", limited" : "", sqrt(off / norm));
     sample_deinit(&expected);
+    sample_deinit(&sizes);
     sample_deinit(&result);
     free(keys);
     free(values);
@@ -182,7 +196,7 @@ static void check_merge(const struct kernels *k)
     }
     double off = 0, norm = 0;
     for (size_t i = 0; i < N; i++)
-        add_distance(&results[0], &results[1], i, &off, &norm);
+        add_distance(&results[0], &results[0], &results[1], i, &off, &norm);
     assert_true(sqrt(off / norm) <= tolerance(k, 0));
     for (int t = 0; t < 2; t++) {
         sample_deinit(&results[t]);
