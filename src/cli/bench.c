@@ -373,7 +373,7 @@ static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code
         {"mixed", 'm', OPTION_TEXT, &o->mixed_text, NULL, 0, 0, "N,N",
          "steps of one generated token and N tokens of another\nsequence's prompt (default: none)"},
         {"batch", 'b', OPTION_UINT, &o->batch, NULL, 1, BACKEND_MAX_ROWS, "N",
-         "prompt tokens in one step (default: 256, as serve)"},
+         "prompt tokens in one step (default: 512, as serve)"},
         {"repeats", 'r', OPTION_UINT, &o->repeats, NULL, 1, MAX_REPEATS, "N",
          "runs of each test (default: 3)"},
         {"kv-type", 0, OPTION_TEXT, &o->kv_type_text, NULL, 0, 0, "TYPE",
@@ -409,7 +409,7 @@ int cli_bench(int argc, char **argv)
                               .kv_type_text = "f16",
                               .sequences_text = "1",
                               .mixed_text = "",
-                              .batch = 256,
+                              .batch = 512,
                               .repeats = 3};
     struct error err = {0};
     int exit_code;

@@ -22,7 +22,7 @@ struct engine_options {
     uint64_t kv_bytes;     /* budget of the KV pool; 0: by the machine's memory */
     uint32_t n_running;    /* requests computed together; 0: 8 */
     uint32_t n_queued;     /* requests that may wait; 0: 256 */
-    uint32_t prefill_rows; /* tokens of prompt in one step; 0: 256 */
+    uint32_t prefill_rows; /* tokens of prompt in one step; 0: 512 */
 };
 
 struct engine_sampling {

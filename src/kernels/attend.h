@@ -52,7 +52,8 @@ struct kernels_kv {
      * f16 cannot hold become its largest. */
     void (*store)(void *page, size_t head_dim, size_t slot, const float *k, const float *v);
     /* Scores are dot(q, k) * scale. A query's results depend on its keys alone, not on the queries
-     * beside it nor on what else the pages hold. Within 1e-6 of exact; avx512_bf16: 2^-8. */
+     * beside it nor on what else the pages hold. Within 1e-6 of exact; avx512_bf16:
+     * 2^-5 of the size of what is summed. */
     void (*attend)(const struct kernels_run *run);
 };
 

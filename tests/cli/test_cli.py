@@ -218,11 +218,11 @@ HI = {
 
 class WithModel(unittest.TestCase):
     def test_run_streams_an_answer_the_same_each_time(self):
-        question = "What is the capital of France?"
+        question = "Why is the sky blue?"
         args = ["run", model_path(), question, "--temperature", "0", "-n", "12"]
         first, second = run(*args), run(*args)
         self.assertEqual((first.returncode, first.stderr), (0, ""))
-        self.assertGreater(len(first.stdout.split()), 1)
+        self.assertGreater(len(first.stdout.split()), 3)
         self.assertTrue(first.stdout.endswith("\n"))
         self.assertEqual(first.stdout, second.stdout)
         from_stdin = run(*args[:2], "-", *args[3:], text=question)
