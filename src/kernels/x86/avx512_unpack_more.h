@@ -39,7 +39,7 @@ INLINE void group_q2_k(struct group *g, const struct words *w, const uint8_t *p,
                            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(mn)));
 }
 
-/* The sixteen six-bit scales less 32, as bytes. */
+/* The sixteen six-bit scales, of which 32 is to be subtracted, as bytes. */
 INLINE __m128i q3_k_scales(const uint8_t *scales)
 {
     __m128i low = _mm_loadl_epi64((const __m128i *)scales);
@@ -48,7 +48,7 @@ INLINE __m128i q3_k_scales(const uint8_t *scales)
     low = _mm_and_si128(_mm_unpacklo_epi64(low, _mm_srli_epi16(low, 4)), _mm_set1_epi8(15));
     __m128i high = _mm_srlv_epi32(_mm_set1_epi32(high_bits), _mm_setr_epi32(0, 2, 4, 6));
     high = _mm_slli_epi16(_mm_and_si128(high, _mm_set1_epi8(3)), 4);
-    return _mm_sub_epi8(_mm_or_si128(low, high), _mm_set1_epi8(32));
+    return _mm_or_si128(low, high);
 }
 
 /* Per 128 bits, of scales h and h + 4 for lane h, counted from `first`: 128 + scale * (4 - q) for q
@@ -71,7 +71,7 @@ INLINE __m512i q3_k_times(__m128i scales, const int first)
 INLINE void group_q3_k(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     const struct quant_q3_k *b = (const struct quant_q3_k *)p;
-    const __m128i scales = q3_k_scales(b->scales);
+    const __m128i scales = _mm_sub_epi8(q3_k_scales(b->scales), _mm_set1_epi8(32));
     const __m512i times[2] = {q3_k_times(scales, 0), q3_k_times(scales, 8)};
     __m512i hmask = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)b->hmask));
     UNROLL
