@@ -219,13 +219,11 @@ INLINE __m512i pair_mxfp4_exponents(const struct pair_index *index, const uint8_
 INLINE void pair_mxfp4(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_mxfp4) };
-    const __m512i table = _mm512_broadcast_i32x4(
-        _mm_add_epi8(_mm_setr_epi8(QUANT_MXFP4_VALUES), _mm_set1_epi8(12)));
     __m512i loads[2];
     UNROLL
     for (int j = 0; j < 4; j++) {
         pair_split(g->u[j], pair_packed(index, p, S, 1, j, loads));
-        pair_look_up(g, j, table);
+        pair_look_up(g, j, mxfp4_table());
     }
     __m512i words = _mm512_permutex2var_epi16(pair_mxfp4_exponents(index, p[0]), index->words,
                                               pair_mxfp4_exponents(index, p[1]));

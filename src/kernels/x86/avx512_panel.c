@@ -1,8 +1,8 @@
 /* Matrix times many tokens on AVX-512 VNNI: sixteen rows lie side by side in the lanes of a panel,
  * four activation bytes are broadcast, and up to twelve tokens share each load of weights. Also
  * packing. */
+#include "kernels/x86/avx512_pack_more.h"
 #include "kernels/x86/avx512_transpose.h"
-#include "kernels/x86/avx512_pack.h"
 #include "kernels/x86/avx512_unpack_more.h"
 #include "quant/quant.h"
 
@@ -102,15 +102,8 @@ INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_
     }
 }
 
+/* Whole panels have a way of their own (avx512_pack.h). */
 #define DEFINE_PACK(type, form, group_bytes, n_words)                                              \
-    static void pack_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,       \
-                            const struct kernels_panel *panel)                                     \
-    {                                                                                              \
-        pack_rows(group_##type, form, group_bytes, n_words, w, row_bytes, n_rows, n_blocks,        \
-                  panel);                                                                          \
-    }
-/* The same with a way of its own for whole panels (avx512_pack.h). */
-#define DEFINE_PACK_WHOLE(type, form, group_bytes, n_words)                                        \
     static void pack_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,       \
                             const struct kernels_panel *panel)                                     \
     {                                                                                              \
@@ -120,14 +113,14 @@ INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_
             pack_rows(group_##type, form, group_bytes, n_words, w, row_bytes, n_rows, n_blocks,    \
                       panel);                                                                      \
     }
-DEFINE_PACK_WHOLE(q4_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q4_0), 1)
-DEFINE_PACK_WHOLE(q4_1, KERNELS_MIN, 8 * sizeof(struct quant_q4_1), 2)
-DEFINE_PACK_WHOLE(q5_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q5_0), 1)
-DEFINE_PACK_WHOLE(q5_1, KERNELS_MIN, 8 * sizeof(struct quant_q5_1), 2)
-DEFINE_PACK_WHOLE(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0), 1)
-DEFINE_PACK_WHOLE(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k), 0)
-DEFINE_PACK_WHOLE(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k), 0)
-DEFINE_PACK_WHOLE(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k), 0)
+DEFINE_PACK(q4_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q4_0), 1)
+DEFINE_PACK(q4_1, KERNELS_MIN, 8 * sizeof(struct quant_q4_1), 2)
+DEFINE_PACK(q5_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q5_0), 1)
+DEFINE_PACK(q5_1, KERNELS_MIN, 8 * sizeof(struct quant_q5_1), 2)
+DEFINE_PACK(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0), 1)
+DEFINE_PACK(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k), 0)
+DEFINE_PACK(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k), 0)
+DEFINE_PACK(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k), 0)
 DEFINE_PACK(q2_k, KERNELS_MINS, sizeof(struct quant_q2_k), 0)
 DEFINE_PACK(q3_k, KERNELS_WIDE, sizeof(struct quant_q3_k), 0)
 DEFINE_PACK(iq4_nl, KERNELS_WIDE, 8 * sizeof(struct quant_iq4_nl), 1)

@@ -96,6 +96,12 @@ INLINE __m512i iq4_table(void)
     return _mm512_broadcast_i32x4(_mm_xor_si128(values, _mm_set1_epi8((char)0x80)));
 }
 
+INLINE __m512i mxfp4_table(void)
+{
+    return _mm512_broadcast_i32x4(
+        _mm_add_epi8(_mm_setr_epi8(QUANT_MXFP4_VALUES), _mm_set1_epi8(12)));
+}
+
 INLINE void group_iq4_nl(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     enum { S = sizeof(struct quant_iq4_nl) };
@@ -148,11 +154,9 @@ INLINE __m256i mxfp4_exponents(const uint8_t *p)
 INLINE void group_mxfp4(struct group *g, const struct words *w, const uint8_t *p, int n_pairs)
 {
     enum { S = sizeof(struct quant_mxfp4) };
-    const __m128i values = _mm_add_epi8(_mm_setr_epi8(QUANT_MXFP4_VALUES), _mm_set1_epi8(12));
     UNROLL
     for (int j = 0; j < 4 && j < n_pairs; j++)
-        g->u[j] = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values),
-                                      nibbles_of_pair(p + 2 * j * S + 1, S));
+        g->u[j] = _mm512_shuffle_epi8(mxfp4_table(), nibbles_of_pair(p + 2 * j * S + 1, S));
     g->d = e8m0_scales(mxfp4_exponents(p));
 }
 
