@@ -38,9 +38,10 @@ static inline struct quantized_page quantized_page_at(const void *page, size_t h
 
 static inline size_t quantized_page_bytes(size_t head_dim, size_t pair_bytes)
 {
-    struct quantized_page p = quantized_page_at(NULL, head_dim, pair_bytes);
-    return p.padded * sizeof(float) + 2 * p.blocks * KERNELS_PAGE_TOKENS * sizeof(uint16_t) +
-           p.padded * KERNELS_PAGE_TOKENS * pair_bytes;
+    const size_t padded = (head_dim + 15) / 16 * 16;
+    const size_t blocks = (head_dim + QUANTIZED_BLOCK - 1) / QUANTIZED_BLOCK;
+    return padded * sizeof(float) + 2 * blocks * KERNELS_PAGE_TOKENS * sizeof(uint16_t) +
+           padded * KERNELS_PAGE_TOKENS * pair_bytes;
 }
 
 #endif
