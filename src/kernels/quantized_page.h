@@ -23,12 +23,22 @@ struct quantized_page {
     size_t pair_bytes;
 };
 
+static inline size_t quantized_page_padded(size_t head_dim)
+{
+    return (head_dim + 15) / 16 * 16;
+}
+
+static inline size_t quantized_page_blocks(size_t head_dim)
+{
+    return (head_dim + QUANTIZED_BLOCK - 1) / QUANTIZED_BLOCK;
+}
+
 static inline struct quantized_page quantized_page_at(const void *page, size_t head_dim,
                                                       size_t pair_bytes)
 {
     struct quantized_page p = {.first = (float *)(uintptr_t)page, .pair_bytes = pair_bytes};
-    p.padded = (head_dim + 15) / 16 * 16;
-    p.blocks = (head_dim + QUANTIZED_BLOCK - 1) / QUANTIZED_BLOCK;
+    p.padded = quantized_page_padded(head_dim);
+    p.blocks = quantized_page_blocks(head_dim);
     p.k_scales = (uint16_t *)(p.first + p.padded);
     p.v_scales = p.k_scales + p.blocks * KERNELS_PAGE_TOKENS;
     p.k = (uint8_t *)(p.v_scales + p.blocks * KERNELS_PAGE_TOKENS);
@@ -38,8 +48,8 @@ static inline struct quantized_page quantized_page_at(const void *page, size_t h
 
 static inline size_t quantized_page_bytes(size_t head_dim, size_t pair_bytes)
 {
-    const size_t padded = (head_dim + 15) / 16 * 16;
-    const size_t blocks = (head_dim + QUANTIZED_BLOCK - 1) / QUANTIZED_BLOCK;
+    const size_t padded = quantized_page_padded(head_dim);
+    const size_t blocks = quantized_page_blocks(head_dim);
     return padded * sizeof(float) + 2 * blocks * KERNELS_PAGE_TOKENS * sizeof(uint16_t) +
            padded * KERNELS_PAGE_TOKENS * pair_bytes;
 }

@@ -25,7 +25,6 @@ struct pair_index {
     __m512i high;       /* the fifth bits' words */
     __m512i words;      /* scales of both rows */
     __mmask32 mask[4];  /* of the scales in load k */
-    struct words group; /* types that go through avx512_unpack.h */
 };
 
 /* ---- 16-bit scales of small blocks ---- */
