@@ -2,9 +2,11 @@
  * once here. Every tier starts as the scalar reference and overwrites what it does better. Knows
  * no models, no files, and not what the threads that call it are for.
  *
- * Quantized products. Activations become int8 with one float scale per block of 32 ("round to
- * nearest even of x * (127 / max|x|)"). Weights are decoded to unsigned integers u with one of
- * these forms:
+ * Quantized products. Activations become int8 with one float scale d per block of 32: max|x| / 127
+ * rounded up to a whole number of sixteenths of a power of two, and q = x * (1 / d) rounded to
+ * nearest even. Such a scale is 2 % larger than it need be; its product with a weight's scale is
+ * one of sixteen multiples times a power of two, which a tier may find without multiplying.
+ * Weights are decoded to unsigned integers u with one of these forms:
  *
  *   OFFSET   w = d * (u - offset)        u < 32
  *   WIDE     w = d * (u - 128)           u < 256
@@ -18,10 +20,11 @@
  *
  * Integer sums of a block (of a half) are exact. Float additions have one order everywhere, so
  * that all paths and all tiers give the same bits: block b belongs to strand b mod 8; within a
- * strand, blocks ascend, each adding  acc = fma(dot - offset * sum(a), d * da, acc)  (HALVES:
- * lower half, then upper), and for MIN and WIDE_MIN then  acc = fma(m, da * sum(a), acc)  (MINS:
- * that of the lower half, then of the upper, each with the sum of its half);  the strands end in
- * the tree ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)). */
+ * strand, blocks ascend, each adding  acc = fma(dot - offset * sum(a), d * da, acc),  with HALVES
+ * acc = fma(fma(upper, d[1], lower * d[0]), da, acc)  of both halves' sums, and for MIN and
+ * WIDE_MIN then  acc = fma(m, da * sum(a), acc)  (MINS: that of the lower half, then of the upper,
+ * each with the sum of its half);  the strands end in the tree
+ * ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)). */
 #ifndef PENSIEVE_KERNELS_KERNELS_H
 #define PENSIEVE_KERNELS_KERNELS_H
 
@@ -30,6 +33,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
     KERNELS_BLOCK = 32,       /* elements of a block of activations */
@@ -39,6 +43,7 @@ enum {
     KERNELS_FEW_TOKENS = 4,   /* tokens that the row kernels take at once */
     KERNELS_FLOAT_STRANDS = 16, /* element i of a float row belongs to strand i mod 16 */
     KERNELS_FLOAT_TOKENS = 16,  /* tokens of a float panel's tile */
+    KERNELS_SCALE_BITS = 4,       /* of the fractions of activations' scales */
     KERNELS_N_TYPES = 40,     /* above every type number of QUANT_TYPES */
 };
 
@@ -90,7 +95,32 @@ struct kernels_tile_x {
     const float *d, *s;  /* [8][room][tokens] */
     const int32_t *c[2]; /* [8][room][tokens] as above */
     const float *sh[2];  /* [8][room][tokens] */
+    const float *e;      /* [8][room][tokens] the exponents of d: d = 2^e * (1 + i / 16) */
 };
+
+/* The scale of a block of activations whose largest magnitude is `most`. */
+static inline float kernels_scale_of(float most)
+{
+    float scale = most / 127.0f;
+    uint32_t bits;
+    if (most < 0x1p-100f) /* its inverse could overflow */
+        return 0;
+    memcpy(&bits, &scale, sizeof bits);
+    const uint32_t below = (1u << (23 - KERNELS_SCALE_BITS)) - 1;
+    bits = (bits + below) & ~below;
+    memcpy(&scale, &bits, sizeof bits);
+    return scale;
+}
+
+/* The exponents of n scales; those of 0 are anything. */
+static inline void kernels_scale_exponents(const float *d, size_t n, float *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &d[i], sizeof bits);
+        e[i] = (float)((int32_t)(bits >> 23) - 127);
+    }
+}
 
 /* KERNELS_PANEL_ROWS weight rows unpacked, strand by strand. Places past a strand's end hold
  * anything. */

@@ -229,10 +229,12 @@ static struct block_x tile_block(const struct kernels_tile_x *x, enum kernels_fo
 static float add_block(float acc, enum kernels_form form, const struct block *w,
                        const struct block_x *x)
 {
+    float both;
     switch (form) {
     case KERNELS_HALVES:
-        acc = fmaf((float)(dot_bytes(w->u, x->q, 16) + x->c[0]), w->d[0] * x->d, acc);
-        return fmaf((float)(dot_bytes(w->u + 16, x->q + 16, 16) + x->c[1]), w->d[1] * x->d, acc);
+        both = (float)(dot_bytes(w->u, x->q, 16) + x->c[0]) * w->d[0];
+        both = fmaf((float)(dot_bytes(w->u + 16, x->q + 16, 16) + x->c[1]), w->d[1], both);
+        return fmaf(both, x->d, acc);
     case KERNELS_MIN:
         acc = fmaf((float)dot_bytes(w->u, x->q, 32), w->d[0] * x->d, acc);
         return fmaf(w->m[0], x->s, acc);
@@ -415,8 +417,8 @@ static void quantize_block(const float *x, int8_t *q, float *d, float *s, int32_
     float most = 0;
     for (int i = 0; i < 32; i++)
         most = fmaxf(most, fabsf(x[i]));
-    float scale = most / 127.0f;
-    float inverse = most >= 0x1p-100f ? 127.0f / most : 0; /* else it could overflow */
+    float scale = kernels_scale_of(most);
+    float inverse = scale > 0 ? 1.0f / scale : 0;
     int32_t sum[2] = {0, 0};
     for (int i = 0; i < 32; i++) {
         q[i] = (int8_t)rintf(x[i] * inverse);

@@ -247,6 +247,7 @@ void check_x_init(struct check_x *x, const struct kernels *k, const float *float
     x->q = check_alloc(n * 32);
     x->d = check_alloc(n * sizeof *x->d);
     x->s = check_alloc(n * sizeof *x->s);
+    x->e = check_alloc(n * sizeof *x->e);
     for (int h = 0; h < 2; h++) {
         x->half[h] = check_alloc(n * sizeof(int32_t));
         x->c[h] = check_alloc(n * sizeof(int32_t));
@@ -263,6 +264,7 @@ void check_x_init(struct check_x *x, const struct kernels *k, const float *float
                                      {x->half[0] + first, x->half[1] + first}, strand, step};
         k->quantize(floats + t * n_blocks * 32, n_blocks, &out);
     }
+    kernels_scale_exponents(x->d, n, x->e);
 }
 
 void check_x_arrange(const struct check_x *x, const struct kernels *k, size_t n_tokens)
@@ -298,7 +300,7 @@ struct kernels_tile_x check_x_tile(const struct check_x *x, size_t t)
 {
     size_t p = t * x->n_places;
     return (struct kernels_tile_x){x->q + p * 32, x->d + p, x->s + p, {x->c[0] + p, x->c[1] + p},
-                                   {x->sh[0] + p, x->sh[1] + p}};
+                                   {x->sh[0] + p, x->sh[1] + p}, x->e + p};
 }
 
 void check_x_deinit(struct check_x *x)
@@ -306,6 +308,7 @@ void check_x_deinit(struct check_x *x)
     free(x->q);
     free(x->d);
     free(x->s);
+    free(x->e);
     for (int h = 0; h < 2; h++) {
         free(x->half[h]);
         free(x->c[h]);

@@ -54,8 +54,8 @@ void check_panel_deinit(struct kernels_panel *panel);
 struct check_x {
     int8_t *q;
     float *d, *s;
-    int32_t *half[2], *c[2];
-    float *sh[2];
+    int32_t *half[2], *c[2]; /* sums, and corrections of blocks or of halves */
+    float *sh[2], *e;
     size_t n_places; /* of one token */
 };
 void check_x_init(struct check_x *x, const struct kernels *k, const float *floats, size_t n_tokens,

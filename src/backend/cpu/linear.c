@@ -62,7 +62,7 @@ bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err)
     if (x->max_width >= width)
         return true;
     const size_t n = n_places_of(width) * CPU_N_TILES * KERNELS_TILE_TOKENS;
-    const size_t n_words = 6 + 2 * CPU_N_CORRECTIONS; /* d, s, sums of halves, corrections */
+    const size_t n_words = 7 + 2 * CPU_N_CORRECTIONS; /* d, s, sums of halves, e, corrections */
     if (!reserve_threads(cpu, width, err))
         return false;
     cpu_memory_unmap(x->floats, x->n_float_bytes);
@@ -83,11 +83,12 @@ bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err)
     x->blocks.s = x->blocks.d + n;
     x->blocks.half[0] = (int32_t *)(x->blocks.s + n);
     x->blocks.half[1] = x->blocks.half[0] + n;
+    x->e = (float *)(x->blocks.half[1] + n);
     for (int h = 0; h < 2; h++)
-        x->sh[h] = (float *)(x->blocks.half[1] + (size_t)(1 + h) * n);
+        x->sh[h] = x->e + (size_t)(1 + h) * n;
     for (int i = 0; i < CPU_N_CORRECTIONS; i++)
         for (int h = 0; h < 2; h++)
-            x->corrections[i].c[h] = x->blocks.half[1] + (3 + 2 * i + h) * n;
+            x->corrections[i].c[h] = (int32_t *)x->e + (3 + 2 * i + h) * n;
     x->max_width = width;
     return true;
 }
@@ -195,7 +196,9 @@ static void quantize_tile(const struct linear_job *job, uint32_t tile, uint32_t 
     const size_t room = job->n_places / KERNELS_STRANDS;
     for (uint32_t t = 0; t < T && tile * T + t < job->n_tokens; t += job->n_planes)
         quantize_planes(job, (tile * T + t) / job->n_planes, first + t, 1, room * T, T, thread);
-    correct(&job->cpu->quantized, first, T * job->n_places);
+    const struct cpu_quantized *x = &job->cpu->quantized;
+    kernels_scale_exponents(x->blocks.d + first, T * job->n_places, x->e + first);
+    correct(x, first, T * job->n_places);
 }
 
 static void quantize_task(void *context, uint32_t i, uint32_t thread)

@@ -7,7 +7,7 @@
 
 enum {
     LINEAR_MAX_OUTPUTS = 8,
-    LINEAR_PANEL_BYTES = 256 << 10, /* of unpacked weights that one task keeps in cache */
+    LINEAR_PANEL_BYTES = 512 << 10, /* of unpacked weights that one task keeps in cache */
 };
 
 struct linear_output {

@@ -19,7 +19,8 @@ void linear_many_rows(const struct linear_job *job, const struct linear_output *
                       size_t n, void *memory)
 {
     enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
-    const struct kernels_blocks *x = &job->cpu->quantized.blocks;
+    const struct cpu_quantized *quantized = &job->cpu->quantized;
+    const struct kernels_blocks *x = &quantized->blocks;
     const size_t n_panels = (n + R - 1) / R;
     for (size_t i = 0; i < n_panels; i++) {
         struct kernels_panel panel = panel_at(job, memory, i);
@@ -31,7 +32,8 @@ void linear_many_rows(const struct linear_job *job, const struct linear_output *
         const struct kernels_tile_x tile = {
             x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
             {out->correction->c[0] + p, out->correction->c[1] + p},
-            {job->cpu->quantized.sh[0] + p, job->cpu->quantized.sh[1] + p}};
+            {quantized->sh[0] + p, quantized->sh[1] + p},
+            quantized->e + p};
         const size_t n_tokens = job->n_tokens - t < T ? job->n_tokens - t : T;
         for (size_t i = 0; i < n_panels; i++) {
             const struct kernels_panel panel = panel_at(job, memory, i);

@@ -38,6 +38,7 @@ enum { CPU_N_CORRECTIONS = 6 }; /* as many as there are offsets */
 /* The current operation's activations as int8: by rows (few tokens) or by tiles (many). */
 struct cpu_quantized {
     struct kernels_blocks blocks;
+    float *e; /* the scales' exponents, in tiles only */
     struct cpu_correction corrections[CPU_N_CORRECTIONS];
     float *sh[2]; /* [n_places] scaled sums of the halves, made when an output needs them */
     bool needs_halves;

@@ -244,33 +244,58 @@ INLINE void dot_quads(__m256i (*sums)[2], const enum kernels_form form, const ui
     }
 }
 
+INLINE __m256 sum_of(__m256i dot, const int32_t *c)
+{
+    return _mm256_cvtepi32_ps(c ? _mm256_add_epi32(dot, _mm256_set1_epi32(*c)) : dot);
+}
+
+INLINE void add_halves(__m256 (*acc)[2], const struct kernels_panel *w,
+                       const struct kernels_tile_x *x, size_t place, size_t at)
+{
+    const float *d = w->d + place * 2 * R;
+    __m256 both[STEP][2];
+    UNROLL
+    for (int part = 0; part < 2; part++) {
+        __m256i sums[STEP][2];
+        dot_quads(sums, KERNELS_HALVES, w->q + place * 512, x->q + at * 32, part * 4,
+                  part * 4 + 4);
+        UNROLL
+        for (size_t i = 0; i < STEP * 2; i++) {
+            const size_t t = i / 2, h = i % 2;
+            __m256 sum = sum_of(sums[t][h], x->c[part] + at + t);
+            __m256 scales = _mm256_loadu_ps(d + (size_t)part * R + 8 * h);
+            both[t][h] = part ? _mm256_fmadd_ps(sum, scales, both[t][h])
+                              : _mm256_mul_ps(sum, scales);
+        }
+    }
+    UNROLL
+    for (size_t i = 0; i < STEP * 2; i++) {
+        const size_t t = i / 2, h = i % 2;
+        acc[t][h] = _mm256_fmadd_ps(both[t][h], _mm256_set1_ps(x->d[at + t]), acc[t][h]);
+    }
+}
+
 /* Adds one place to acc[token][2]. */
 INLINE void add_place(__m256 (*acc)[2], const enum kernels_form form, const struct kernels_panel *w,
                       const struct kernels_tile_x *x, size_t place, size_t token)
 {
-    const int n_parts = form == KERNELS_HALVES ? 2 : 1;
     const bool corrects = form != KERNELS_MIN && form != KERNELS_MINS;
     const size_t at = place * T + token;
+    const float *d = w->d + place * R;
+    __m256i sums[STEP][2];
+    if (form == KERNELS_HALVES) {
+        add_halves(acc, w, x, place, at);
+        return;
+    }
+    dot_quads(sums, form, w->q + place * 512, x->q + at * 32, 0, 8);
     UNROLL
-    for (int part = 0; part < n_parts; part++) {
-        const float *d = w->d + (place * n_parts + part) * R;
-        __m256i sums[STEP][2];
-        dot_quads(sums, form, w->q + place * 512, x->q + at * 32, part * 4,
-                  n_parts == 2 ? part * 4 + 4 : 8);
+    for (int t = 0; t < STEP; t++) {
+        __m256 da = _mm256_set1_ps(x->d[at + (size_t)t]);
         UNROLL
-        for (int t = 0; t < STEP; t++) {
-            __m256 da = _mm256_set1_ps(x->d[at + t]);
-            __m256i c = _mm256_set1_epi32(corrects ? x->c[part][at + t] : 0);
-            UNROLL
-            for (int h = 0; h < 2; h++) {
-                __m256i sum = sums[t][h];
-                if (corrects)
-                    sum = _mm256_add_epi32(sum, c);
-                acc[t][h] =
-                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum),
-                                    _mm256_mul_ps(_mm256_loadu_ps(d + 8 * h), da), acc[t][h]);
-            }
-        }
+        for (int h = 0; h < 2; h++)
+            acc[t][h] = _mm256_fmadd_ps(
+                sum_of(sums[t][h], corrects ? x->c[0] + at + t : NULL),
+                _mm256_mul_ps(_mm256_loadu_ps(d + 8 * h), da), acc[t][h]);
     }
     const int n_m = form == KERNELS_MINS ? 2 : has_min(form) ? 1 : 0;
     UNROLL

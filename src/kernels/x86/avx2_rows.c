@@ -60,8 +60,9 @@ INLINE __m256 add_group(__m256 acc, const enum kernels_form form, const struct g
     if (form == KERNELS_HALVES) {
         low = _mm256_add_epi32(low, load32(x->c[0] + b));
         high = _mm256_add_epi32(high, load32(x->c[1] + b));
-        acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(low), _mm256_mul_ps(g->d, da), acc);
-        return _mm256_fmadd_ps(_mm256_cvtepi32_ps(high), _mm256_mul_ps(g->d_high, da), acc);
+        __m256 both = _mm256_mul_ps(_mm256_cvtepi32_ps(low), g->d);
+        both = _mm256_fmadd_ps(_mm256_cvtepi32_ps(high), g->d_high, both);
+        return _mm256_fmadd_ps(both, da, acc);
     }
     __m256i sum = _mm256_add_epi32(low, high);
     if (form == KERNELS_OFFSET)

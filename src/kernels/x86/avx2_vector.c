@@ -17,8 +17,8 @@ INLINE void quantize_block(const float *x, size_t p, const struct kernels_blocks
         v[i] = _mm256_loadu_ps(x + 8 * i);
         most = _mm256_max_ps(most, _mm256_andnot_ps(sign, v[i]));
     }
-    float largest = max_lanes(most), scale = largest / 127.0f;
-    __m256 inverse = _mm256_set1_ps(largest >= 0x1p-100f ? 127.0f / largest : 0.0f);
+    float scale = kernels_scale_of(max_lanes(most));
+    __m256 inverse = _mm256_set1_ps(scale > 0 ? 1.0f / scale : 0.0f);
     UNROLL
     for (int i = 0; i < 4; i++)
         q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));

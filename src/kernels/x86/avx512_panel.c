@@ -166,32 +166,62 @@ INLINE __m512i dot_quad(__m512i sums, __m512i w, const int8_t *x)
     return sums;
 }
 
-/* Adds quads [first, last) of one place to acc[n]. */
-INLINE void add_quads(__m512 *acc, const enum kernels_form form, const uint8_t *w, const float *d,
-                      const struct kernels_tile_x *x, const int32_t *c, size_t place,
-                      const int first, const int last, const size_t n)
+/* sums[t] = c[t] (or 0) + quads [first, last) of a place times those of token t. */
+INLINE void dot_quads(__m512i sums[GROUP], const uint8_t *w, const int8_t *x, const int32_t *c,
+                      const int first, const int last)
 {
-    const __m512 scales = _mm512_loadu_ps(d);
+    UNROLL
+    for (size_t t = 0; t < GROUP; t++)
+        sums[t] = c ? _mm512_set1_epi32(c[t]) : _mm512_setzero_si512();
+    UNROLL
+    for (int i = first; i < last; i++) {
+        __m512i quad = _mm512_loadu_si512(w + i * 64);
+        UNROLL
+        for (size_t t = 0; t < GROUP; t++)
+            sums[t] = dot_quad(sums[t], quad, x + t * 32 + i * 4);
+    }
+}
+
+/* Whole tiles find the products of the rows' scales with a token's in a table of d * (1 + i / 16),
+ * exact and made by additions: a table lookup and vscalefps leave alone the two pipes that dot
+ * products and multiplications share. */
+enum { FRACTIONS = 1 << KERNELS_SCALE_BITS };
+
+INLINE void make_multiples(float (*multiples)[R], __m512 d)
+{
+    const __m512 step = _mm512_mul_ps(d, _mm512_set1_ps(1.0f / FRACTIONS));
+    UNROLL
+    for (int i = 0; i < FRACTIONS; i++) {
+        _mm512_store_ps(multiples[i], d);
+        d = _mm512_add_ps(d, step);
+    }
+}
+
+INLINE __m512 find_product(float (*multiples)[R], const struct kernels_tile_x *x, size_t at)
+{
+    uint32_t bits;
+    memcpy(&bits, x->d + at, sizeof bits);
+    bits = bits >> (23 - KERNELS_SCALE_BITS) & (FRACTIONS - 1);
+    return _mm512_scalef_ps(_mm512_load_ps(multiples[bits]), _mm512_set1_ps(x->e[at]));
+}
+
+INLINE void add_halves(__m512 *acc, const struct kernels_panel *w, const struct kernels_tile_x *x,
+                       size_t place, const size_t n)
+{
+    const __m512 d0 = _mm512_loadu_ps(w->d + place * 2 * R);
+    const __m512 d1 = _mm512_loadu_ps(w->d + (place * 2 + 1) * R);
     UNROLL
     for (size_t g = 0; g < n; g += GROUP) {
         const size_t at = place * T + g;
-        __m512i sums[GROUP];
+        __m512i low[GROUP], high[GROUP];
+        dot_quads(low, w->q + place * 512, x->q + at * 32, x->c[0] + at, 0, 4);
+        dot_quads(high, w->q + place * 512, x->q + at * 32, x->c[1] + at, 4, 8);
         UNROLL
-        for (size_t t = 0; t < GROUP; t++)
-            sums[t] = form == KERNELS_MIN || form == KERNELS_MINS ? _mm512_setzero_si512()
-                                                                  : _mm512_set1_epi32(c[at + t]);
-        UNROLL
-        for (int i = first; i < last; i++) {
-            __m512i quad = _mm512_loadu_si512(w + i * 64);
-            UNROLL
-            for (size_t t = 0; t < GROUP; t++)
-                sums[t] = dot_quad(sums[t], quad, x->q + (at + t) * 32 + i * 4);
+        for (size_t t = 0; t < GROUP; t++) {
+            __m512 both = _mm512_mul_ps(_mm512_cvtepi32_ps(low[t]), d0);
+            both = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high[t]), d1, both);
+            acc[g + t] = _mm512_fmadd_ps(both, _mm512_set1_ps(x->d[at + t]), acc[g + t]);
         }
-        UNROLL
-        for (size_t t = 0; t < GROUP; t++)
-            acc[g + t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]),
-                                         _mm512_mul_ps(scales, _mm512_set1_ps(x->d[at + t])),
-                                         acc[g + t]);
     }
 }
 
@@ -199,12 +229,26 @@ INLINE void add_quads(__m512 *acc, const enum kernels_form form, const uint8_t *
 INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct kernels_panel *w,
                       const struct kernels_tile_x *x, size_t place, const size_t n)
 {
-    const uint8_t *q = w->q + place * 512;
     if (form == KERNELS_HALVES) {
-        add_quads(acc, form, q, w->d + place * 2 * R, x, x->c[0], place, 0, 4, n);
-        add_quads(acc, form, q, w->d + (place * 2 + 1) * R, x, x->c[1], place, 4, 8, n);
-    } else {
-        add_quads(acc, form, q, w->d + place * R, x, x->c[0], place, 0, 8, n);
+        add_halves(acc, w, x, place, n);
+        return;
+    }
+    const bool corrects = form != KERNELS_MIN && form != KERNELS_MINS;
+    const __m512 d = _mm512_loadu_ps(w->d + place * R);
+    _Alignas(64) float multiples[FRACTIONS][R];
+    if (n == T)
+        make_multiples(multiples, d);
+    UNROLL
+    for (size_t g = 0; g < n; g += GROUP) {
+        const size_t at = place * T + g;
+        __m512i sums[GROUP];
+        dot_quads(sums, w->q + place * 512, x->q + at * 32, corrects ? x->c[0] + at : NULL, 0, 8);
+        UNROLL
+        for (size_t t = 0; t < GROUP; t++)
+            acc[g + t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]),
+                                         n == T ? find_product(multiples, x, at + t)
+                                                : _mm512_mul_ps(d, _mm512_set1_ps(x->d[at + t])),
+                                         acc[g + t]);
     }
     UNROLL
     for (int part = 0; part < 2 && form == KERNELS_MINS; part++) {

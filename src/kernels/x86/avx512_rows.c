@@ -44,8 +44,15 @@ INLINE __m512 add_pair(__m512 acc, const enum kernels_form form, const struct pa
         dot_upper[j] = _mm512_dpbusd_epi32(halves ? _mm512_setzero_si512() : dot[j], g->u[j][1],
                                            _mm512_loadu_si512(in + 1));
     }
-    __m512i sums = add_crosswise(halves ? dot : dot_upper);
-    __m512 da = floats_of_both(x->d + b);
+    const __m512 da = floats_of_both(x->d + b);
+    if (halves) {
+        __m512i low = _mm512_add_epi32(add_crosswise(dot), words_of_both(x->c[0] + b));
+        __m512i high = _mm512_add_epi32(add_crosswise(dot_upper), words_of_both(x->c[1] + b));
+        __m512 both = _mm512_mul_ps(_mm512_cvtepi32_ps(low), g->d);
+        both = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), g->d_upper, both);
+        return _mm512_mask3_fmadd_ps(both, da, acc, lanes);
+    }
+    __m512i sums = add_crosswise(dot_upper);
     if (form != KERNELS_MIN && form != KERNELS_MINS)
         sums = _mm512_add_epi32(sums, words_of_both(x->c[0] + b));
     acc = _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_mul_ps(g->d, da), acc, lanes);
@@ -56,11 +63,6 @@ INLINE __m512 add_pair(__m512 acc, const enum kernels_form form, const struct pa
     if (form == KERNELS_MINS) {
         acc = _mm512_mask3_fmadd_ps(g->m, floats_of_both(x->sh[0] + b), acc, lanes);
         acc = _mm512_mask3_fmadd_ps(g->m_upper, floats_of_both(x->sh[1] + b), acc, lanes);
-    }
-    if (halves) {
-        sums = _mm512_add_epi32(add_crosswise(dot_upper), words_of_both(x->c[1] + b));
-        acc = _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_mul_ps(g->d_upper, da), acc,
-                                    lanes);
     }
     return acc;
 }

@@ -41,6 +41,15 @@ INLINE void scatter(void *out, size_t step, __m256i v, size_t n)
         ((int32_t *)out)[i * step] = lanes[i];
 }
 
+/* kernels_scale_of(); 0 for lanes that are not `large`. */
+INLINE __m256 scale_of(__m256 largest, __mmask8 large)
+{
+    const __m256i below = _mm256_set1_epi32((1 << (23 - KERNELS_SCALE_BITS)) - 1);
+    __m256i bits =
+        _mm256_castps_si256(_mm256_maskz_div_ps(large, largest, _mm256_set1_ps(127.0f)));
+    return _mm256_castsi256_ps(_mm256_andnot_si256(below, _mm256_add_epi32(bits, below)));
+}
+
 /* n <= 8 blocks to the places p, p + strand, ... */
 INLINE void quantize_group(const float *x, const size_t n, size_t p,
                            const struct kernels_blocks *out)
@@ -51,12 +60,11 @@ INLINE void quantize_group(const float *x, const size_t n, size_t p,
         most[b] = b < n ? _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + 32 * b)),
                                         _mm512_abs_ps(_mm512_loadu_ps(x + 32 * b + 16)))
                         : _mm512_setzero_ps();
-    const __m256 largest = fold_lanes(larger, most), full = _mm256_set1_ps(127.0f);
-    const __m256 scale = _mm256_div_ps(largest, full);
-    /* the inverse of a smaller one could overflow */
+    const __m256 largest = fold_lanes(larger, most);
     const __mmask8 large = _mm256_cmp_ps_mask(largest, _mm256_set1_ps(0x1p-100f), _CMP_GE_OQ);
+    const __m256 scale = scale_of(largest, large);
     _Alignas(32) float inverse[8];
-    _mm256_store_ps(inverse, _mm256_maskz_div_ps(large, full, largest));
+    _mm256_store_ps(inverse, _mm256_maskz_div_ps(large, _mm256_set1_ps(1.0f), scale));
     _Alignas(32) int32_t halves[8][2] = {{0}};
     UNROLL
     for (size_t b = 0; b < n; b++) {
