@@ -64,11 +64,13 @@ class Peaks:
         self.program, self.threads, self.best = program, threads, {}
 
     def measure(self):
+        """Measures anew; returns {name: figure of all threads} of this time."""
         run = subprocess.run([self.program, "--json", "--threads", str(self.threads)], stdout=subprocess.PIPE,
                              text=True, check=True)
-        for name, figure in json.loads(run.stdout).items():
-            if isinstance(figure, dict):
-                self.best[name] = max(self.best.get(name, 0), figure["all_threads"])
+        figures = json.loads(run.stdout).items()
+        now = {name: figure["all_threads"] for name, figure in figures if isinstance(figure, dict)}
+        self.best.update({name: max(self.best.get(name, 0), value) for name, value in now.items()})
+        return now
 
     def renew(self):
         self.best.pop("read", None)
@@ -78,6 +80,12 @@ class Peaks:
         """The least time of these operations: int8 for the weights, the best float for attention."""
         floats = max(self.best.get("bf16", 0), self.best.get("fp32", 0))
         return (matrix_ops / self.best["int8"] + attention_ops / floats) / 1e9
+
+    def reading_around(self, run):
+        """(run's value, the GB/s that memory gave before and after it, on average): it can double from one minute to the
+        next where a host moves a virtual machine's cores about."""
+        before, value = self.measure()["read"], run()
+        return value, (before + self.measure()["read"]) / 2
 
     def __str__(self):
         return ", ".join(f"{name} {value:.1f}" for name, value in self.best.items())

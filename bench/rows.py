@@ -57,7 +57,8 @@ class Speed(Row):
             return f"pensieve bench has no --kv-type {self.kv}"
         return None
 
-    def shares(self, bench, speed):
+    def shares(self, bench, speed, byte_shares):
+        """`byte_shares`: of the bandwidth, by round and bytes of a token."""
         size = gguf_sizes.read(bench.file(self.model))
         best = bench.peaks.best
         if self.kind == "prompt":
@@ -65,14 +66,19 @@ class Speed(Row):
             seconds = self.n / speed
             return {"share": bench.peaks.seconds(matrix, attention) / seconds,
                     "int8_share": matrix / 1e9 / best["int8"] / seconds}
-        n_bytes = size.token_bytes(self.depth + self.n / 2, self.kv)
-        return {"share": n_bytes * speed / 1e9 / best["read"]}
+        return {"share": size.token_bytes(self.depth + self.n / 2, self.kv) / 1e9 * median(byte_shares)}
 
     def measure(self, bench):
         work = {"kind": self.kind, "n": self.n, "depth": self.depth, "kv": self.kv}
         model = bench.file(self.model)
         ours = type(bench.pensieve)(bench.options, self.cpu)
-        runs = {"pensieve": lambda: ours.speed(model, work)}
+        byte_shares = []
+
+        def generate():
+            speed, read = bench.peaks.reading_around(lambda: ours.speed(model, work))
+            byte_shares.append(speed / read)
+            return speed
+        runs = {"pensieve": generate if self.kind == "generate" else lambda: ours.speed(model, work)}
         for name in self.peers:
             peer = bench.peers[name]
             if not peer.is_there():
@@ -89,7 +95,7 @@ class Speed(Row):
         words += f", {self.kv} cache" if self.kv != "f16" else ""
         words += f", {self.cpu} tier" if self.cpu else ""
         more = {"rounds": len(values["pensieve"]), "other_work": other, "flags": " ".join(ours.flags(self.kv)),
-                **self.shares(bench, speed)}
+                **self.shares(bench, speed, byte_shares)}
         if len(runs) == 1:
             return [self.result(bench, words, "tok/s", speed, "", None, None, **more)]
         return [self.result(bench, words, "tok/s", speed, name, median(v), speed / median(v),
