@@ -166,18 +166,18 @@ INLINE __m512i dot_quad(__m512i sums, __m512i w, const int8_t *x)
     return sums;
 }
 
-/* sums[t] = c[t] (or 0) + quads [first, last) of a place times those of token t. */
+/* sums[t] = c[t] (or 0) + quads [first, last) of a place times those of token t < n. */
 INLINE void dot_quads(__m512i sums[GROUP], const uint8_t *w, const int8_t *x, const int32_t *c,
-                      const int first, const int last)
+                      const int first, const int last, const size_t n)
 {
     UNROLL
-    for (size_t t = 0; t < GROUP; t++)
+    for (size_t t = 0; t < n; t++)
         sums[t] = c ? _mm512_set1_epi32(c[t]) : _mm512_setzero_si512();
     UNROLL
     for (int i = first; i < last; i++) {
         __m512i quad = _mm512_loadu_si512(w + i * 64);
         UNROLL
-        for (size_t t = 0; t < GROUP; t++)
+        for (size_t t = 0; t < n; t++)
             sums[t] = dot_quad(sums[t], quad, x + t * 32 + i * 4);
     }
 }
@@ -205,6 +205,11 @@ INLINE __m512 find_product(float (*multiples)[R], const struct kernels_tile_x *x
     return _mm512_scalef_ps(_mm512_load_ps(multiples[bits]), _mm512_set1_ps(x->e[at]));
 }
 
+INLINE size_t group_size(const size_t first, const size_t n)
+{
+    return n - first < GROUP ? n - first : GROUP;
+}
+
 INLINE void add_halves(__m512 *acc, const struct kernels_panel *w, const struct kernels_tile_x *x,
                        size_t place, const size_t n)
 {
@@ -212,12 +217,12 @@ INLINE void add_halves(__m512 *acc, const struct kernels_panel *w, const struct 
     const __m512 d1 = _mm512_loadu_ps(w->d + (place * 2 + 1) * R);
     UNROLL
     for (size_t g = 0; g < n; g += GROUP) {
-        const size_t at = place * T + g;
+        const size_t at = place * T + g, n_here = group_size(g, n);
         __m512i low[GROUP], high[GROUP];
-        dot_quads(low, w->q + place * 512, x->q + at * 32, x->c[0] + at, 0, 4);
-        dot_quads(high, w->q + place * 512, x->q + at * 32, x->c[1] + at, 4, 8);
+        dot_quads(low, w->q + place * 512, x->q + at * 32, x->c[0] + at, 0, 4, n_here);
+        dot_quads(high, w->q + place * 512, x->q + at * 32, x->c[1] + at, 4, 8, n_here);
         UNROLL
-        for (size_t t = 0; t < GROUP; t++) {
+        for (size_t t = 0; t < n_here; t++) {
             __m512 both = _mm512_mul_ps(_mm512_cvtepi32_ps(low[t]), d0);
             both = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high[t]), d1, both);
             acc[g + t] = _mm512_fmadd_ps(both, _mm512_set1_ps(x->d[at + t]), acc[g + t]);
@@ -240,11 +245,12 @@ INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct ke
         make_multiples(multiples, d);
     UNROLL
     for (size_t g = 0; g < n; g += GROUP) {
-        const size_t at = place * T + g;
+        const size_t at = place * T + g, n_here = group_size(g, n);
         __m512i sums[GROUP];
-        dot_quads(sums, w->q + place * 512, x->q + at * 32, corrects ? x->c[0] + at : NULL, 0, 8);
+        dot_quads(sums, w->q + place * 512, x->q + at * 32, corrects ? x->c[0] + at : NULL, 0, 8,
+                  n_here);
         UNROLL
-        for (size_t t = 0; t < GROUP; t++)
+        for (size_t t = 0; t < n_here; t++)
             acc[g + t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]),
                                          n == T ? find_product(multiples, x, at + t)
                                                 : _mm512_mul_ps(d, _mm512_set1_ps(x->d[at + t])),
@@ -307,10 +313,14 @@ INLINE void panel_tokens(const enum kernels_form form, const struct kernels_pane
                              const struct kernels_tile_x *x, size_t n_tokens, float *y,            \
                              size_t y_stride)                                                      \
     {                                                                                              \
-        if (n_tokens > 8)                                                                          \
+        if (n_tokens > 10)                                                                         \
             panel_tokens(form, w, n_rows, n_blocks, x, 12, n_tokens, y, y_stride);                 \
-        else if (n_tokens > 4)                                                                     \
+        else if (n_tokens > 8)                                                                     \
+            panel_tokens(form, w, n_rows, n_blocks, x, 10, n_tokens, y, y_stride);                 \
+        else if (n_tokens > 6)                                                                     \
             panel_tokens(form, w, n_rows, n_blocks, x, 8, n_tokens, y, y_stride);                  \
+        else if (n_tokens > 4)                                                                     \
+            panel_tokens(form, w, n_rows, n_blocks, x, 6, n_tokens, y, y_stride);                  \
         else                                                                                       \
             panel_tokens(form, w, n_rows, n_blocks, x, 4, n_tokens, y, y_stride);                  \
     }
