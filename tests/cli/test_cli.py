@@ -351,8 +351,9 @@ class WithModel(unittest.TestCase):
     def test_a_client_that_leaves_ends_its_generation(self):
         with Serving("--threads", "1") as s:
             alone = time.monotonic()
-            self.assertEqual(s.ask("POST", "/v1/messages", HI)[0], 200)
+            status, answer = s.ask("POST", "/v1/messages", HI)
             alone = time.monotonic() - alone
+            self.assertEqual(status, 200)
             for _ in range(6):  # would all be running still
                 s.open_stream().close()
             time.sleep(1)
@@ -360,7 +361,10 @@ class WithModel(unittest.TestCase):
             self.assertEqual(s.ask("POST", "/v1/messages", HI)[0], 200)
             self.assertLess(time.monotonic() - begin, 2 * alone + 1)
             _, _, err = s.stop(signal.SIGINT)
-            self.assertEqual(err.count("the connection closed"), 6, err)
+            closed = re.findall(r"(\d+) tokens in .*the connection closed", err)
+            # a client that has its whole answer may close before the server looks again
+            theirs = [n for n in closed if int(n) != answer["usage"]["input_tokens"]]
+            self.assertEqual(len(theirs), 6, err)
 
     def test_a_client_that_leaves_before_its_answer_ends_its_generation(self):
         with Serving() as s:
