@@ -43,7 +43,7 @@ static bool runs_avx512(void)
 
 static bool runs_avx512_bf16(void)
 {
-    return __builtin_cpu_supports("avx512bf16");
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
 }
 
 /* Products of bfloat16 have twice the rate of float32 on AMD's cores (Zen 4 and 5); on Intel's

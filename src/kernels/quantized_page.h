@@ -16,7 +16,7 @@ enum { QUANTIZED_BLOCK = 32 };
 struct quantized_page {
     float *first;        /* [padded] */
     uint16_t *k_scales;  /* [blocks][64 keys] */
-    uint16_t *v_scales;  /* [pairs of keys][blocks][2] */
+    uint16_t *v_scales;  /* the same */
     uint8_t *k;          /* [padded / 2][64 keys] pairs */
     uint8_t *v;          /* [pairs of keys][padded] pairs */
     size_t padded, blocks; /* dimensions to a multiple of 16; blocks of one key */

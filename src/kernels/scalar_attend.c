@@ -110,7 +110,7 @@ static void quantized_store(void *page, size_t head_dim, size_t slot, const floa
             put(&p, p.k, (first + i) / 2 * P + slot, (first + i) % 2, codes[i]);
         for (size_t i = 0; i < n; i++)
             x[i] = clamped(v[first + i]);
-        p.v_scales[(slot / 2 * p.blocks + b) * 2 + slot % 2] = quantize(&p, x, n, codes);
+        p.v_scales[b * P + slot] = quantize(&p, x, n, codes);
         for (size_t i = 0; i < n; i++)
             put(&p, p.v, slot / 2 * p.padded + first + i, slot % 2, codes[i]);
     }
@@ -125,7 +125,7 @@ static void unpack(const void *page, size_t head_dim, size_t pair_bytes, uint16_
         for (size_t key = 0; key < P; key++) {
             const size_t b = d / QUANTIZED_BLOCK;
             float k = half_to_float(p.k_scales[b * P + key]);
-            float v = half_to_float(p.v_scales[(key / 2 * p.blocks + b) * 2 + key % 2]);
+            float v = half_to_float(p.v_scales[b * P + key]);
             k *= (float)get(&p, p.k, d / 2 * P + key, d % 2);
             v *= (float)get(&p, p.v, key / 2 * p.padded + d, key % 2);
             out[d * P + key] = to_half(k + p.first[d]);

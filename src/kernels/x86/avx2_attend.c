@@ -222,8 +222,7 @@ INLINE void unpack(const void *page, size_t head_dim, const size_t pair_bytes, u
     }
     for (size_t pair = 0; pair < P / 2; pair++) {
         for (size_t d = 0; d < head_dim; d += 8) {
-            const uint16_t *scales =
-                p.v_scales + (pair * p.blocks + d / QUANTIZED_BLOCK) * 2;
+            const uint16_t *scales = p.v_scales + d / QUANTIZED_BLOCK * P + 2 * pair;
             pairs_at(p.v, pair * p.padded + d, pair_bytes, x);
             for (size_t i = 0; i < 2; i++)
                 store_halves(values + (2 * pair + i) * head_dim + d,
