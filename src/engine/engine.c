@@ -3,7 +3,7 @@
 #include "engine/engine.h"
 
 #include "base/log.h"
-#include "engine/state.h"
+#include "engine/schedule.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,6 +14,7 @@ enum {
     DEFAULT_RUNNING = 8,
     DEFAULT_QUEUED = 256,
     DEFAULT_PREFILL_ROWS = 512,
+    DEFAULT_GAP_MS = 50,
     KEPT_CONTEXTS = 4, /* whole contexts that the default KV budget holds, memory permitting */
 };
 
@@ -160,6 +161,7 @@ static bool create_pool(struct engine *e, struct error *err)
     if (!e->be->ops->kv_init(e->be, &shape, err))
         return false;
     e->stats.kv_bytes_budget = n_pages * page_bytes;
+    prefix_tree_init(&e->prefixes, &e->pages);
     return kv_pages_init(&e->pages, shape.n_pages) ||
            error_set(err, ERROR_NO_MEMORY, "out of memory for the KV pool's tables");
 }
@@ -169,7 +171,9 @@ static bool create_buffers(struct engine *e, struct error *err)
     e->logits = malloc((size_t)e->options.n_running * e->n_vocab * sizeof *e->logits);
     e->rows = calloc(BACKEND_MAX_ROWS, sizeof *e->rows);
     e->sequences = calloc(e->options.n_running, sizeof *e->sequences);
-    if (!e->logits || !e->rows || !e->sequences || !sampler_init(&e->sampler, e->n_vocab))
+    e->schedule = calloc(1, sizeof *e->schedule);
+    if (!e->logits || !e->rows || !e->sequences || !e->schedule ||
+        !sampler_init(&e->sampler, e->n_vocab))
         return error_set(err, ERROR_NO_MEMORY, "out of memory for the engine's buffers");
     return true;
 }
@@ -187,6 +191,7 @@ static bool set_options(struct engine *e, const struct engine_options *options, 
     o->n_running = o->n_running ? o->n_running : DEFAULT_RUNNING;
     o->n_queued = o->n_queued ? o->n_queued : DEFAULT_QUEUED;
     o->prefill_rows = o->prefill_rows ? o->prefill_rows : DEFAULT_PREFILL_ROWS;
+    o->gap_ms = o->gap_ms ? o->gap_ms : DEFAULT_GAP_MS;
     if (o->n_running > BACKEND_MAX_ROWS / 2)
         o->n_running = BACKEND_MAX_ROWS / 2;
     if (o->prefill_rows > BACKEND_MAX_ROWS - o->n_running)
@@ -196,12 +201,13 @@ static bool set_options(struct engine *e, const struct engine_options *options, 
 
 static void engine_free(struct engine *e)
 {
-    prefix_cache_deinit(&e->prefixes, &e->pages);
+    prefix_tree_deinit(&e->prefixes);
     kv_pages_deinit(&e->pages);
     sampler_deinit(&e->sampler);
     free(e->logits);
     free(e->rows);
     free(e->sequences);
+    free(e->schedule);
     pthread_mutex_destroy(&e->lock);
     pthread_cond_destroy(&e->work);
     free(e);

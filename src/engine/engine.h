@@ -23,6 +23,7 @@ struct engine_options {
     uint32_t n_running;    /* requests computed together; 0: 8 */
     uint32_t n_queued;     /* requests that may wait; 0: 256 */
     uint32_t prefill_rows; /* tokens of prompt in one step; 0: 512 */
+    uint32_t gap_ms;       /* a step with prompts beside streams may take so long; 0: 50 */
 };
 
 struct engine_sampling {
@@ -74,6 +75,7 @@ struct engine_sink {
 struct engine_request {
     const int32_t *tokens; /* [n_tokens]; copied */
     size_t n_tokens;
+    uint64_t space; /* whose it is: only requests of one space share prefixes */
     uint32_t max_tokens; /* clamped to what the context leaves */
     struct engine_sampling sampling;
     bool wants_logprobs; /* otherwise the sink's logprob is NAN: it costs a pass over the vocabulary

@@ -20,4 +20,10 @@ bool kv_pages_acquire(struct kv_pages *pool, uint32_t *page);
 void kv_pages_share(struct kv_pages *pool, uint32_t page);   /* one holder more */
 void kv_pages_release(struct kv_pages *pool, uint32_t page); /* one holder less */
 
+/* Has it more than one holder? */
+static inline bool kv_pages_is_shared(const struct kv_pages *pool, uint32_t page)
+{
+    return pool->refs[page] > 1;
+}
+
 #endif

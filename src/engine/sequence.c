@@ -51,40 +51,9 @@ void sequence_truncate(struct sequence *s, struct kv_pages *pool, uint32_t n_tok
         kv_pages_release(pool, s->pages[--s->n_pages]);
 }
 
-void sequence_shrink(struct sequence *s)
+void sequence_drop_last_page(struct sequence *s, struct kv_pages *pool)
 {
-    int32_t *tokens = s->n_tokens ? realloc(s->tokens, s->n_tokens * sizeof *tokens) : NULL;
-    if (tokens) {
-        s->tokens = tokens;
-        s->cap_tokens = s->n_tokens;
-    }
-}
-
-uint32_t sequence_match(const struct sequence *s, const int32_t *tokens, uint32_t n_tokens)
-{
-    uint32_t most = s->n_computed < n_tokens ? s->n_computed : n_tokens, n = 0;
-    while (n < most && s->tokens[n] == tokens[n])
-        n++;
-    return n;
-}
-
-bool sequence_adopt(struct sequence *s, const struct sequence *from, uint32_t n_tokens,
-                    struct kv_pages *pool, struct backend *be)
-{
-    assert(!s->n_pages && n_tokens <= from->n_computed);
-    uint32_t n_whole = n_tokens / BACKEND_PAGE_TOKENS, rest = n_tokens % BACKEND_PAGE_TOKENS;
-    for (uint32_t i = 0; i < n_whole; i++) {
-        kv_pages_share(pool, from->pages[i]);
-        s->pages[s->n_pages++] = from->pages[i];
-    }
-    s->n_computed = n_whole * BACKEND_PAGE_TOKENS;
-    if (!rest)
-        return true;
-    uint32_t page;
-    if (!kv_pages_acquire(pool, &page))
-        return false;
-    be->ops->kv_page_copy(be, page, from->pages[n_whole], rest);
-    s->pages[s->n_pages++] = page;
-    s->n_computed += rest;
-    return true;
+    kv_pages_release(pool, s->pages[--s->n_pages]);
+    if (s->n_computed > s->n_pages * BACKEND_PAGE_TOKENS)
+        s->n_computed = s->n_pages * BACKEND_PAGE_TOKENS;
 }

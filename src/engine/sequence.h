@@ -29,19 +29,10 @@ void sequence_deinit(struct sequence *s, struct kv_pages *pool); /* gives its pa
 
 void sequence_push(struct sequence *s, int32_t token); /* within the room */
 void sequence_drop_pages(struct sequence *s, struct kv_pages *pool);
+void sequence_drop_last_page(struct sequence *s, struct kv_pages *pool);
 
 /* Forgets the tokens after the first n_tokens, and gives back every page that the rest does not
  * need. */
 void sequence_truncate(struct sequence *s, struct kv_pages *pool, uint32_t n_tokens);
-void sequence_shrink(struct sequence *s); /* gives back the room for more tokens */
-
-/* How many leading tokens of tokens[n_tokens] are computed in s. */
-uint32_t sequence_match(const struct sequence *s, const int32_t *tokens, uint32_t n_tokens);
-
-/* Lets s (which has no pages) start with the first n_tokens computed tokens of `from`: whole pages
- * are shared, a page begun is copied. False when no page is free for that copy; s then has only the
- * whole ones. */
-bool sequence_adopt(struct sequence *s, const struct sequence *from, uint32_t n_tokens,
-                    struct kv_pages *pool, struct backend *be);
 
 #endif

@@ -4,7 +4,8 @@
 #define PENSIEVE_ENGINE_STATE_H
 
 #include "engine/engine.h"
-#include "engine/prefix_cache.h"
+#include "engine/pace.h"
+#include "engine/prefix_tree.h"
 #include "engine/sampler.h"
 
 #include <pthread.h>
@@ -15,7 +16,8 @@ struct request {
     uint64_t ticket;
     struct engine_request ask; /* its tokens are gone: they are in `sequence` */
     struct sequence sequence;  /* prompt, then what was generated */
-    uint32_t n_prompt, n_cached;
+    uint32_t n_prompt;
+    uint32_t n_cached, n_joined; /* tokens taken from others, when it started and since */
     uint64_t n_draws;          /* tokens sampled, also those taken back: the sampler's counter */
     bool started;              /* the sink has heard of it */
     bool mask_next;            /* the sink's last verdict */
@@ -38,7 +40,9 @@ struct engine {
 
     /* the thread's alone */
     struct kv_pages pages;
-    struct prefix_cache prefixes;
+    struct prefix_tree prefixes;
+    struct pace pace;
+    struct schedule *schedule;
     struct sampler sampler;
     uint64_t n_ended;                   /* requests that gave their pages back */
     float *logits;                      /* [n_running][n_vocab] */

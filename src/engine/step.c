@@ -1,7 +1,7 @@
-/* What one step computes: the next token of every request that generates, and a slice of the
- * prompts that are still being read, in one batch. */
+/* What one step does: finds room, computes the scheduled rows, and hands out tokens. */
+#include "base/clock.h"
 #include "base/log.h"
-#include "engine/state.h"
+#include "engine/schedule.h"
 
 #include <assert.h>
 #include <math.h>
@@ -9,10 +9,10 @@
 #include <string.h>
 
 enum {
-    /* Tokens of prompt beside requests that generate: more would make their streams stand still. */
-    PREFILL_ROWS_BESIDE_STREAMS = 64,
     /* Tokens of output whose pages are reserved when a request starts; the rest grows by page. */
     RESERVED_OUTPUT = 256,
+    /* Prompts of so many tokens are long conversations. */
+    MAIN_TOKENS = 2048,
 };
 
 static uint32_t n_generated(const struct request *r)
@@ -20,16 +20,11 @@ static uint32_t n_generated(const struct request *r)
     return r->sequence.n_tokens - r->n_prompt;
 }
 
-static bool is_generating(const struct request *r)
-{
-    return r->sequence.n_computed + 1 >= r->sequence.n_tokens;
-}
-
 /* ---- pages ---- */
 
 static void free_pages_until(struct engine *e, uint32_t n_wanted)
 {
-    while (e->pages.n_free < n_wanted && prefix_cache_evict(&e->prefixes, &e->pages))
+    while (e->pages.n_free < n_wanted && prefix_tree_evict(&e->prefixes))
         ;
 }
 
@@ -46,38 +41,16 @@ static bool grow(struct engine *e, struct sequence *s, uint32_t n_tokens)
     return true;
 }
 
-/* The longest computed prefix of tokens among the kept prefixes and the running requests. Of those
- * only the prompt counts: what they generate may yet be taken back, and its place in their pages
- * written anew. */
-static const struct sequence *find_prefix(struct engine *e, const struct sequence *s, uint32_t most,
-                                          uint32_t *n_match)
-{
-    const struct sequence *best = prefix_cache_find(&e->prefixes, s->tokens, most, n_match);
-    for (const struct request *r = e->running.first; r; r = r->next) {
-        uint32_t n =
-            sequence_match(&r->sequence, s->tokens, most < r->n_prompt ? most : r->n_prompt);
-        if (n > *n_match) {
-            *n_match = n;
-            best = &r->sequence;
-        }
-    }
-    return best;
-}
-
 bool step_admit(struct engine *e, struct request *r)
 {
     struct sequence *s = &r->sequence;
-    uint32_t n_wanted = s->n_tokens + RESERVED_OUTPUT, n_match;
+    uint32_t n_wanted = s->n_tokens + RESERVED_OUTPUT;
     if (e->running.first && r->waits_for_end_of == e->n_ended + 1)
         return false;
     if (n_wanted > e->options.n_ctx)
         n_wanted = e->options.n_ctx;
     /* the last token is always computed: its logits are what comes next */
-    const struct sequence *from = find_prefix(e, s, s->n_tokens - 1, &n_match);
-    if (from && !sequence_adopt(s, from, n_match, &e->pages, e->be)) {
-        /* no page for the copied tail: the whole pages before it will do */
-        log_debug("request %llu: no page for a prefix's tail", (unsigned long long)r->ticket);
-    }
+    prefix_tree_adopt(&e->prefixes, r->ask.space, s, s->n_tokens - 1, e->be);
     uint32_t n_pages = sequence_pages_for(n_wanted) - s->n_pages;
     free_pages_until(e, n_pages);
     if (e->pages.n_free < n_pages) { /* wait: what others hold will come back */
@@ -96,14 +69,22 @@ bool step_admit(struct engine *e, struct request *r)
     return true;
 }
 
+/* Keeps the first n_tokens of a request, all computed, for whoever asks for them next. */
+static void keep(struct engine *e, struct request *r, uint32_t n_tokens)
+{
+    const enum prefix_class class = r->n_prompt >= MAIN_TOKENS ? PREFIX_MAIN : PREFIX_SIDE;
+    prefix_tree_keep(&e->prefixes, r->ask.space, class, &r->sequence, n_tokens);
+}
+
 /* ---- the end of a request ---- */
 
 static void release(struct engine *e, struct request *r)
 {
     pthread_mutex_lock(&e->lock);
-    e->stats.n_tokens_cached += r->n_cached;
+    e->stats.n_tokens_cached += r->n_cached + r->n_joined;
     pthread_mutex_unlock(&e->lock);
-    prefix_cache_keep(&e->prefixes, &r->sequence, &e->pages);
+    keep(e, r, r->sequence.n_computed);
+    sequence_deinit(&r->sequence, &e->pages);
     e->n_ended++;
     free(r);
 }
@@ -137,6 +118,7 @@ static void pause_youngest(struct engine *e)
     while (r->next)
         r = r->next;
     log_info("request %llu waits: the KV memory is full", (unsigned long long)r->ticket);
+    keep(e, r, r->sequence.n_computed);
     sequence_drop_pages(&r->sequence, &e->pages);
     r->waits_for_end_of = e->n_ended + 1;
     pthread_mutex_lock(&e->lock);
@@ -158,80 +140,17 @@ static void grow_running(struct engine *e)
     }
 }
 
-/* ---- the batch ---- */
-
-struct batch_builder {
-    struct engine *e;
-    struct request *requests[BACKEND_MAX_ROWS]; /* of each sequence of the batch */
-    uint32_t n_rows, n_sequences;
-};
-
-/* Adds the next n_rows tokens of a request; the last one wants logits if it is the sequence's last.
- */
-static void batch_add(struct batch_builder *b, struct request *r, uint32_t n_rows)
-{
-    struct sequence *s = &r->sequence;
-    for (uint32_t i = 0; i < n_rows; i++) {
-        uint32_t position = s->n_computed + i;
-        b->e->rows[b->n_rows++] = (struct backend_row){
-            .token = s->tokens[position],
-            .position = (int32_t)position,
-            .sequence = b->n_sequences,
-            .wants_logits = position + 1 == s->n_tokens,
-        };
-    }
-    b->requests[b->n_sequences] = r;
-    b->e->sequences[b->n_sequences++] = (struct backend_sequence){s->pages, s->n_pages};
-}
-
-static uint32_t n_waiting_tokens(const struct request *r)
-{
-    return is_generating(r) ? 0 : r->sequence.n_tokens - r->sequence.n_computed;
-}
-
-/* Prompts share the step's budget: half to the oldest, half to the one with the least left to read,
- * so that a short request is not stuck behind a long one and the long one never starves. */
-static void batch_add_prompts(struct batch_builder *b, uint32_t budget)
-{
-    struct request *oldest = NULL, *shortest = NULL;
-    for (struct request *r = b->e->running.first; r; r = r->next) {
-        uint32_t n = n_waiting_tokens(r);
-        if (n && !oldest)
-            oldest = r;
-        if (n && (!shortest || n < n_waiting_tokens(shortest)))
-            shortest = r;
-    }
-    if (!oldest)
-        return;
-    uint32_t n_shortest = n_waiting_tokens(shortest), n_oldest = n_waiting_tokens(oldest);
-    if (shortest != oldest) {
-        if (n_shortest > budget / 2)
-            n_shortest = budget / 2;
-        batch_add(b, shortest, n_shortest);
-        budget -= n_shortest;
-    }
-    batch_add(b, oldest, n_oldest < budget ? n_oldest : budget);
-}
-
-static void build_batch(struct batch_builder *b)
-{
-    struct engine *e = b->e;
-    uint32_t budget = e->options.prefill_rows;
-    for (struct request *r = e->running.first; r; r = r->next)
-        if (is_generating(r))
-            batch_add(b, r, 1);
-    if (b->n_rows && budget > PREFILL_ROWS_BESIDE_STREAMS)
-        budget = PREFILL_ROWS_BESIDE_STREAMS;
-    batch_add_prompts(b, budget);
-}
-
 /* ---- tokens ---- */
 
 static void restart(struct engine *e, struct request *r)
 {
     sequence_truncate(&r->sequence, &e->pages, r->n_prompt);
-    /* the prompt's last token is computed again, for its logits */
-    r->sequence.n_computed = r->n_prompt - 1;
+    /* the prompt's last token is computed again, for its logits; where others hold its page (the
+     * request was paused, and found it again), on a page of its own */
+    struct sequence *seq = &r->sequence;
+    seq->n_computed = r->n_prompt - 1;
+    if (kv_pages_is_shared(&e->pages, seq->pages[seq->n_pages - 1]))
+        sequence_drop_last_page(seq, &e->pages);
     r->mask_next = true;
     pthread_mutex_lock(&e->lock);
     e->stats.n_restarts++;
@@ -278,32 +197,47 @@ static void generate(struct engine *e, struct request *r, const float *logits)
     obey(e, r, r->ask.sink.token(r->ask.sink.context, id, bytes, n_bytes, logprob));
 }
 
-void step_run(struct engine *e)
-{
-    grow_running(e);
-    struct batch_builder b = {.e = e};
-    build_batch(&b);
-    if (!b.n_rows)
-        return;
-    const struct backend_batch batch = {e->rows, b.n_rows, e->sequences, b.n_sequences};
-    model_compute(e->model, &batch, e->logits);
+/* ---- the step ---- */
 
+static void note_step(struct engine *e, const struct schedule *b, double ms)
+{
     uint64_t used = (uint64_t)(e->pages.n_pages - e->pages.n_free) *
                     (e->stats.kv_bytes_budget / e->pages.n_pages);
+    pace_note(&e->pace, b->n_rows - b->n_prompt_rows, b->n_prompt_rows, ms);
     pthread_mutex_lock(&e->lock);
-    e->stats.n_tokens_computed += b.n_rows;
+    e->stats.n_tokens_computed += b->n_rows;
     e->stats.kv_bytes_used = used;
     pthread_mutex_unlock(&e->lock);
+}
 
-    uint32_t n_rows[BACKEND_MAX_ROWS] = {0};
-    for (uint32_t i = 0; i < b.n_rows; i++)
-        n_rows[e->rows[i].sequence]++;
+/* What was computed of a prompt is there for others at once; but not its last token's page, which
+ * is written again when the answer begins anew. */
+static void note_prompt(struct engine *e, struct request *r)
+{
+    uint32_t n = r->sequence.n_computed < r->n_prompt ? r->sequence.n_computed : r->n_prompt - 1;
+    keep(e, r, n / BACKEND_PAGE_TOKENS * BACKEND_PAGE_TOKENS);
+    if (r->ask.sink.prefilling)
+        r->ask.sink.prefilling(r->ask.sink.context, r->sequence.n_computed, r->n_prompt);
+}
+
+void step_run(struct engine *e)
+{
+    struct schedule *b = e->schedule;
+    grow_running(e);
+    schedule_step(e, b);
+    if (!b->n_rows)
+        return;
+    const struct backend_batch batch = {e->rows, b->n_rows, e->sequences, b->n_sequences};
+    const int64_t started_ns = clock_now_ns();
+    model_compute(e->model, &batch, e->logits);
+    note_step(e, b, (double)(clock_now_ns() - started_ns) / 1e6);
+
     const float *logits = e->logits;
-    for (uint32_t i = 0; i < b.n_sequences; i++) {
-        struct request *r = b.requests[i];
-        r->sequence.n_computed += n_rows[i];
-        if (!r->n_draws && r->ask.sink.prefilling)
-            r->ask.sink.prefilling(r->ask.sink.context, r->sequence.n_computed, r->n_prompt);
+    for (uint32_t i = 0; i < b->n_sequences; i++) {
+        struct request *r = b->requests[i];
+        r->sequence.n_computed += b->n_rows_of[i];
+        if (!r->n_draws)
+            note_prompt(e, r);
         if (r->sequence.n_computed == r->sequence.n_tokens) {
             generate(e, r, logits);
             logits += e->n_vocab;

@@ -1,7 +1,7 @@
-/* The engine's parts by themselves: pages are counted, prefixes found, kept and given up in the right order,
- * the sampler draws what its settings say. */
-#include "engine/prefix_cache.h"
+/* The engine's parts by themselves: pages are counted, the sampler draws what its settings say, the pace of steps
+ * is learned. */
 #include "engine/sampler.h"
+#include "engine/sequence.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -35,22 +35,7 @@ static void pages_are_handed_out_once_and_come_back(void **state)
     kv_pages_deinit(&pool);
 }
 
-/* ---- sequences and prefixes ---- */
-
-static struct {
-    uint32_t dst, src, n_tokens, n_calls;
-} last_copy;
-
-static void note_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens)
-{
-    (void)be;
-    last_copy.dst = dst;
-    last_copy.src = src;
-    last_copy.n_tokens = n_tokens;
-    last_copy.n_calls++;
-}
-
-static const struct backend_ops note_ops = {.kv_page_copy = note_copy};
+/* ---- sequences ---- */
 
 /* A sequence of n tokens start, start + 1, … as if it had all been computed. */
 static struct sequence computed(struct kv_pages *pool, int32_t start, uint32_t n)
@@ -65,33 +50,6 @@ static struct sequence computed(struct kv_pages *pool, int32_t start, uint32_t n
         assert_true(kv_pages_acquire(pool, &s.pages[s.n_pages++]));
     s.n_computed = n;
     return s;
-}
-
-static void adopting_shares_whole_pages_and_copies_the_begun_one(void **state)
-{
-    (void)state;
-    struct kv_pages pool;
-    struct backend be = {&note_ops};
-    kv_pages_init(&pool, 10);
-    struct sequence a = computed(&pool, 0, 2 * P + 10), b;
-    assert_true(sequence_init(&b, a.tokens, 2 * P + 5, 0));
-    assert_int_equal(sequence_match(&a, b.tokens, b.n_tokens), 2 * P + 5);
-    last_copy.n_calls = 0;
-    assert_true(sequence_adopt(&b, &a, 2 * P + 4, &pool, &be));
-    assert_int_equal(b.n_computed, 2 * P + 4);
-    assert_int_equal(b.n_pages, 3);
-    assert_int_equal(b.pages[0], a.pages[0]);
-    assert_int_equal(b.pages[1], a.pages[1]);
-    assert_int_not_equal(b.pages[2], a.pages[2]);
-    assert_int_equal(last_copy.n_calls, 1);
-    assert_int_equal(last_copy.dst, b.pages[2]);
-    assert_int_equal(last_copy.src, a.pages[2]);
-    assert_int_equal(last_copy.n_tokens, 4);
-    sequence_deinit(&a, &pool);
-    assert_int_equal(pool.n_free, 7);
-    sequence_deinit(&b, &pool);
-    assert_int_equal(pool.n_free, 10);
-    kv_pages_deinit(&pool);
 }
 
 static void truncating_gives_back_every_page_behind(void **state)
@@ -109,74 +67,6 @@ static void truncating_gives_back_every_page_behind(void **state)
     sequence_truncate(&s, &pool, P + 1);
     assert_int_equal(pool.n_free, 8);
     sequence_deinit(&s, &pool);
-    kv_pages_deinit(&pool);
-}
-
-static void the_longest_prefix_wins_and_the_oldest_goes_first(void **state)
-{
-    (void)state;
-    struct kv_pages pool;
-    struct prefix_cache cache = {.n = 0};
-    uint32_t n;
-    kv_pages_init(&pool, 40);
-    struct sequence main_turn = computed(&pool, 0, 300), title = computed(&pool, 1000, 100);
-    int32_t asked[400];
-    for (int i = 0; i < 400; i++)
-        asked[i] = i < 200 ? i : -1;
-
-    prefix_cache_keep(&cache, &main_turn, &pool);
-    prefix_cache_keep(&cache, &title, &pool);
-    assert_int_equal(cache.n, 2);
-    const struct sequence *found = prefix_cache_find(&cache, asked, 400, &n);
-    assert_int_equal(n, 200);
-    assert_int_equal(found->n_tokens, 300);
-    asked[0] = 77;
-    assert_null(prefix_cache_find(&cache, asked, 400, &n));
-
-    /* the main turn was found last, so the title goes first */
-    assert_true(prefix_cache_evict(&cache, &pool));
-    assert_int_equal(cache.n, 1);
-    assert_int_equal(cache.entries[0].n_tokens, 300);
-    assert_true(prefix_cache_evict(&cache, &pool));
-    assert_false(prefix_cache_evict(&cache, &pool));
-    assert_int_equal(pool.n_free, 40);
-    kv_pages_deinit(&pool);
-}
-
-static void a_longer_conversation_replaces_its_own_beginning(void **state)
-{
-    (void)state;
-    struct kv_pages pool;
-    struct prefix_cache cache = {.n = 0};
-    kv_pages_init(&pool, 40);
-    struct sequence first = computed(&pool, 0, 100), longer = computed(&pool, 0, 200),
-                    again = computed(&pool, 0, 150), other = computed(&pool, 5, 100);
-    prefix_cache_keep(&cache, &first, &pool);
-    prefix_cache_keep(&cache, &other, &pool);
-    prefix_cache_keep(&cache, &longer, &pool);
-    assert_int_equal(cache.n, 2);
-    prefix_cache_keep(&cache, &again, &pool);
-    assert_int_equal(cache.n, 2);
-    assert_int_equal(cache.entries[0].n_tokens, 200);
-    prefix_cache_deinit(&cache, &pool);
-    assert_int_equal(pool.n_free, 40);
-    kv_pages_deinit(&pool);
-}
-
-static void the_cache_is_bounded(void **state)
-{
-    (void)state;
-    struct kv_pages pool;
-    struct prefix_cache cache = {.n = 0};
-    kv_pages_init(&pool, 2 * PREFIX_CACHE_ENTRIES);
-    for (int32_t i = 0; i < 2 * PREFIX_CACHE_ENTRIES; i++) {
-        struct sequence s = computed(&pool, 100 * i, 10);
-        prefix_cache_keep(&cache, &s, &pool);
-    }
-    assert_int_equal(cache.n, PREFIX_CACHE_ENTRIES);
-    assert_int_equal(cache.entries[PREFIX_CACHE_ENTRIES - 1].tokens[0], 100 * PREFIX_CACHE_ENTRIES);
-    prefix_cache_deinit(&cache, &pool);
-    assert_int_equal(pool.n_free, pool.n_pages);
     kv_pages_deinit(&pool);
 }
 
@@ -377,11 +267,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_are_handed_out_once_and_come_back),
-        cmocka_unit_test(adopting_shares_whole_pages_and_copies_the_begun_one),
         cmocka_unit_test(truncating_gives_back_every_page_behind),
-        cmocka_unit_test(the_longest_prefix_wins_and_the_oldest_goes_first),
-        cmocka_unit_test(a_longer_conversation_replaces_its_own_beginning),
-        cmocka_unit_test(the_cache_is_bounded),
         cmocka_unit_test(greedy_takes_the_largest_and_of_equals_the_first),
         cmocka_unit_test(draws_follow_the_softmax),
         cmocka_unit_test(top_k_top_p_and_min_p_cut_the_tail),

@@ -1,0 +1,65 @@
+/* What was computed before, kept until its pages are needed: a radix tree over token ids with one
+ * page a node, so that requests with a common beginning share it, whoever asks. Used by the
+ * engine's thread alone.
+ *
+ * The nouns. A *node* is a page and the tokens whose keys and values it holds, after those of its
+ * ancestors. It is *whole* when it has BACKEND_PAGE_TOKENS of them; one with fewer has no children.
+ * The tree holds each of its pages once; requests that compute on a page hold it, too, and nobody
+ * writes to a page of the tree. */
+#ifndef PENSIEVE_ENGINE_PREFIX_TREE_H
+#define PENSIEVE_ENGINE_PREFIX_TREE_H
+
+#include "engine/sequence.h"
+
+#include <stdint.h>
+
+/* What is given up last. */
+enum prefix_class {
+    PREFIX_SIDE, /* titles, summaries, small talk: gone as soon as anybody needs room */
+    PREFIX_MAIN, /* long conversations: gone only after all of the others */
+    PREFIX_N_CLASSES,
+};
+
+struct prefix_node;
+
+struct prefix_order { /* by last use */
+    struct prefix_node *newest, *oldest;
+};
+
+struct prefix_root { /* of one namespace: whose the prefixes are */
+    uint64_t space;
+    struct prefix_node *children;
+    struct prefix_root *next;
+};
+
+struct prefix_tree {
+    struct prefix_root *roots;
+    struct prefix_order order[PREFIX_N_CLASSES];
+    struct kv_pages *pool; /* borrowed */
+    uint32_t n_nodes;
+};
+
+void prefix_tree_init(struct prefix_tree *t, struct kv_pages *pool);
+void prefix_tree_deinit(struct prefix_tree *t); /* gives all pages back */
+
+/* Lets s go on from the tree: its n_computed tokens are whole pages, and those that follow, up to
+ * the first n_tokens in all, come from the longest prefix that the tree has. Whole pages are
+ * shared; of one that fits in part only, the beginning is copied by `be` (NULL: it is left out).
+ * Pages that s has there already are given back. Returns how many tokens more are computed. */
+uint32_t prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s,
+                           uint32_t n_tokens, struct backend *be);
+
+/* How many of tokens[n_tokens] the tree has. */
+uint32_t prefix_tree_match(const struct prefix_tree *t, uint64_t space, const int32_t *tokens,
+                           uint32_t n_tokens);
+
+/* Keeps the first n_tokens, all computed, of s. What the tree has already is not kept twice: s gets
+ * the tree's page for its own. Out of memory: less is kept. */
+void prefix_tree_keep(struct prefix_tree *t, uint64_t space, enum prefix_class class,
+                      struct sequence *s, uint32_t n_tokens);
+
+/* Gives up a page that nobody else holds, the least recently used of the lowest class, never before
+ * those that continue it. False: there is none. */
+bool prefix_tree_evict(struct prefix_tree *t);
+
+#endif

@@ -1,0 +1,110 @@
+#include "engine/schedule.h"
+
+enum { P = BACKEND_PAGE_TOKENS };
+
+static bool is_generating(const struct request *r)
+{
+    return r->sequence.n_computed + 1 >= r->sequence.n_tokens;
+}
+
+static uint32_t n_waiting_tokens(const struct request *r)
+{
+    return is_generating(r) ? 0 : r->sequence.n_tokens - r->sequence.n_computed;
+}
+
+/* Adds the next n_rows tokens of a request; the last one wants logits if it is the sequence's last.
+ */
+static void add(struct schedule *b, struct engine *e, struct request *r, uint32_t n_rows)
+{
+    const struct sequence *s = &r->sequence;
+    for (uint32_t i = 0; i < n_rows; i++) {
+        uint32_t position = s->n_computed + i;
+        e->rows[b->n_rows++] = (struct backend_row){
+            .token = s->tokens[position],
+            .position = (int32_t)position,
+            .sequence = b->n_sequences,
+            .wants_logits = position + 1 == s->n_tokens,
+        };
+    }
+    if (!is_generating(r))
+        b->n_prompt_rows += n_rows;
+    b->requests[b->n_sequences] = r;
+    b->n_rows_of[b->n_sequences] = n_rows;
+    e->sequences[b->n_sequences++] = (struct backend_sequence){s->pages, s->n_pages};
+}
+
+/* ---- prompts with a common beginning ---- */
+
+/* Whole pages of tokens that two prompts have in common, without their last tokens. */
+static uint32_t common_tokens(const struct request *a, const struct request *b)
+{
+    uint32_t most = a->n_prompt < b->n_prompt ? a->n_prompt : b->n_prompt, n = 0;
+    while (n + 1 < most && a->sequence.tokens[n] == b->sequence.tokens[n])
+        n++;
+    return n / P * P;
+}
+
+/* Does an older request compute what this one needs next? Then it waits, and takes it from the
+ * prefix tree. */
+static bool is_following(const struct engine *e, const struct request *r)
+{
+    const uint32_t n_done = r->sequence.n_computed;
+    for (const struct request *older = e->running.first; older != r; older = older->next) {
+        if (older->ask.space != r->ask.space || is_generating(older))
+            continue;
+        if (older->sequence.n_computed >= n_done && common_tokens(older, r) > n_done)
+            return true;
+    }
+    return false;
+}
+
+/* Takes what others have computed in the meantime. */
+static void catch_up(struct engine *e, struct request *r)
+{
+    struct sequence *s = &r->sequence;
+    if (s->n_computed % P || s->n_computed >= r->n_prompt)
+        return;
+    r->n_joined += prefix_tree_adopt(&e->prefixes, r->ask.space, s, r->n_prompt - 1, NULL);
+}
+
+/* ---- the slice of prompts ---- */
+
+/* Prompts share the step's budget: half to the oldest, half to the one with the least left to read,
+ * so that a short request is not stuck behind a long one and the long one never starves. */
+static void add_prompts(struct schedule *b, struct engine *e, uint32_t budget)
+{
+    struct request *oldest = NULL, *shortest = NULL;
+    for (struct request *r = e->running.first; r; r = r->next) {
+        if (!n_waiting_tokens(r))
+            continue;
+        catch_up(e, r);
+        if (is_following(e, r))
+            continue;
+        if (!oldest)
+            oldest = r;
+        if (!shortest || n_waiting_tokens(r) < n_waiting_tokens(shortest))
+            shortest = r;
+    }
+    if (!oldest)
+        return;
+    uint32_t n_shortest = n_waiting_tokens(shortest), n_oldest = n_waiting_tokens(oldest);
+    if (shortest != oldest) {
+        if (n_shortest > budget / 2)
+            n_shortest = budget / 2;
+        add(b, e, shortest, n_shortest);
+        budget -= n_shortest;
+    }
+    add(b, e, oldest, n_oldest < budget ? n_oldest : budget);
+}
+
+void schedule_step(struct engine *e, struct schedule *b)
+{
+    b->n_sequences = b->n_rows = b->n_prompt_rows = 0;
+    for (struct request *r = e->running.first; r; r = r->next)
+        if (is_generating(r))
+            add(b, e, r, 1);
+    uint32_t budget = e->options.prefill_rows;
+    if (b->n_rows)
+        budget = pace_rows(&e->pace, e->options.gap_ms, budget);
+    add_prompts(b, e, budget);
+}

@@ -1,0 +1,301 @@
+/* Prefixes are found, shared, kept once and given up in the right order, and no page is lost or held by nobody. */
+#include "engine/prefix_tree.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { P = BACKEND_PAGE_TOKENS, N_PAGES = 60, HOME = 1 };
+
+static struct {
+    uint32_t dst, src, n_tokens, n_calls;
+} last_copy;
+
+static void note_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens)
+{
+    (void)be;
+    last_copy.dst = dst;
+    last_copy.src = src;
+    last_copy.n_tokens = n_tokens;
+    last_copy.n_calls++;
+}
+
+static const struct backend_ops note_ops = {.kv_page_copy = note_copy};
+static struct backend note_backend = {&note_ops};
+
+struct world {
+    struct kv_pages pool;
+    struct prefix_tree tree;
+};
+
+static void world_begin(struct world *w)
+{
+    assert_true(kv_pages_init(&w->pool, N_PAGES));
+    prefix_tree_init(&w->tree, &w->pool);
+    last_copy.n_calls = 0;
+}
+
+static void world_end(struct world *w)
+{
+    prefix_tree_deinit(&w->tree);
+    assert_int_equal(w->pool.n_free, N_PAGES);
+    kv_pages_deinit(&w->pool);
+}
+
+/* Tokens start, start + 1, ... of which the first n_computed have pages. */
+static struct sequence sequence_of(struct world *w, int32_t start, uint32_t n, uint32_t n_computed)
+{
+    struct sequence s;
+    int32_t tokens[N_PAGES * P];
+    for (uint32_t i = 0; i < n; i++)
+        tokens[i] = start + (int32_t)i;
+    assert_true(sequence_init(&s, tokens, n, 0));
+    while (s.n_pages < sequence_pages_for(n_computed))
+        assert_true(kv_pages_acquire(&w->pool, &s.pages[s.n_pages++]));
+    s.n_computed = n_computed;
+    return s;
+}
+
+/* Computed by somebody and kept. */
+static void keep(struct world *w, int32_t start, uint32_t n, enum prefix_class class)
+{
+    struct sequence s = sequence_of(w, start, n, n);
+    prefix_tree_keep(&w->tree, HOME, class, &s, n);
+    sequence_deinit(&s, &w->pool);
+}
+
+static uint32_t match(struct world *w, int32_t start, uint32_t n)
+{
+    struct sequence s = sequence_of(w, start, n, 0);
+    uint32_t n_match = prefix_tree_match(&w->tree, HOME, s.tokens, n);
+    sequence_deinit(&s, &w->pool);
+    return n_match;
+}
+
+static void adopting_shares_whole_pages_and_copies_the_begun_one(void **state)
+{
+    (void)state;
+    struct world w;
+    world_begin(&w);
+    struct sequence a = sequence_of(&w, 0, 2 * P + 10, 2 * P + 10);
+    prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &a, 2 * P + 10);
+    struct sequence b = sequence_of(&w, 0, 2 * P + 5, 0);
+    assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &b, 2 * P + 4, &note_backend), 2 * P + 4);
+    assert_int_equal(b.n_computed, 2 * P + 4);
+    assert_int_equal(b.n_pages, 3);
+    assert_int_equal(b.pages[0], a.pages[0]);
+    assert_int_equal(b.pages[1], a.pages[1]);
+    assert_int_not_equal(b.pages[2], a.pages[2]);
+    assert_int_equal(last_copy.n_calls, 1);
+    assert_int_equal(last_copy.dst, b.pages[2]);
+    assert_int_equal(last_copy.src, a.pages[2]);
+    assert_int_equal(last_copy.n_tokens, 4);
+    sequence_deinit(&a, &w.pool);
+    sequence_deinit(&b, &w.pool);
+    assert_int_equal(w.pool.n_free, N_PAGES - 3);
+
+    /* one whose first page is other than all: nothing */
+    struct sequence c = sequence_of(&w, 7, 2 * P, 0);
+    assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &c, 2 * P - 1, &note_backend), 0);
+    assert_int_equal(c.n_pages, 0);
+    sequence_deinit(&c, &w.pool);
+    world_end(&w);
+}
+
+static void whoever_reads_along_gets_pages_as_they_come(void **state)
+{
+    (void)state;
+    struct world w;
+    world_begin(&w);
+    struct sequence first = sequence_of(&w, 0, 4 * P, 4 * P);
+    struct sequence second = sequence_of(&w, 0, 4 * P, 4 * P); /* its pages are there already */
+    second.n_computed = 0;
+    prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &first, 2 * P);
+    assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &second, 4 * P - 1, NULL), 2 * P);
+    prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &first, 3 * P);
+    assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &second, 4 * P - 1, NULL), P);
+    assert_int_equal(second.n_computed, 3 * P);
+    assert_int_equal(second.n_pages, 4);
+    assert_memory_equal(second.pages, first.pages, 3 * sizeof *first.pages);
+    assert_int_equal(w.pool.n_free, N_PAGES - 5);
+    sequence_deinit(&first, &w.pool);
+    sequence_deinit(&second, &w.pool);
+    world_end(&w);
+}
+
+static void what_two_computed_is_kept_once(void **state)
+{
+    (void)state;
+    struct world w;
+    world_begin(&w);
+    struct sequence a = sequence_of(&w, 0, 3 * P, 3 * P), b = sequence_of(&w, 0, 3 * P, 3 * P);
+    prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &a, 3 * P);
+    prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &b, 3 * P);
+    assert_memory_equal(a.pages, b.pages, 3 * sizeof *a.pages); /* b's own are free again */
+    assert_int_equal(w.pool.n_free, N_PAGES - 3);
+    sequence_deinit(&a, &w.pool);
+    sequence_deinit(&b, &w.pool);
+
+    /* an end that another continues goes; one that says less than what is there adds nothing */
+    keep(&w, 1000, P + 10, PREFIX_SIDE);
+    keep(&w, 1000, P + 30, PREFIX_SIDE);
+    assert_int_equal(w.tree.n_nodes, 5);
+    keep(&w, 1000, 2 * P, PREFIX_SIDE);
+    assert_int_equal(w.tree.n_nodes, 5);
+    keep(&w, 1000, P + 20, PREFIX_SIDE);
+    assert_int_equal(w.tree.n_nodes, 5);
+    assert_int_equal(match(&w, 1000, 3 * P), 2 * P);
+    world_end(&w);
+}
+
+static void the_least_used_goes_first_and_ends_before_beginnings(void **state)
+{
+    (void)state;
+    struct world w;
+    world_begin(&w);
+    keep(&w, 0, 3 * P, PREFIX_SIDE);
+    keep(&w, 1000, 2 * P, PREFIX_SIDE);
+    struct sequence again = sequence_of(&w, 0, 3 * P, 0);
+    prefix_tree_adopt(&w.tree, HOME, &again, P, NULL); /* the first's first page is used again */
+    sequence_deinit(&again, &w.pool);
+    assert_true(prefix_tree_evict(&w.tree));
+    assert_int_equal(match(&w, 0, 3 * P), 2 * P);
+    assert_true(prefix_tree_evict(&w.tree));
+    assert_int_equal(match(&w, 0, 3 * P), P);
+    assert_true(prefix_tree_evict(&w.tree));
+    assert_int_equal(match(&w, 1000, 2 * P), P);
+    assert_true(prefix_tree_evict(&w.tree));
+    assert_int_equal(match(&w, 1000, 2 * P), 0);
+    assert_int_equal(match(&w, 0, 3 * P), P);
+    assert_true(prefix_tree_evict(&w.tree));
+    assert_false(prefix_tree_evict(&w.tree));
+    world_end(&w);
+}
+
+static void side_talk_goes_before_a_long_conversation(void **state)
+{
+    (void)state;
+    struct world w;
+    world_begin(&w);
+    keep(&w, 0, 10 * P, PREFIX_MAIN);
+    for (int32_t i = 1; i < 20; i++)
+        keep(&w, 10000 * i, 2 * P, PREFIX_SIDE);
+    for (int i = 0; i < 19 * 2; i++)
+        assert_true(prefix_tree_evict(&w.tree));
+    assert_int_equal(match(&w, 0, 10 * P), 10 * P);
+    assert_true(prefix_tree_evict(&w.tree));
+    assert_int_equal(match(&w, 0, 10 * P), 9 * P);
+    world_end(&w);
+}
+
+static void what_somebody_computes_on_stays(void **state)
+{
+    (void)state;
+    struct world w;
+    world_begin(&w);
+    keep(&w, 0, 4 * P, PREFIX_SIDE);
+    struct sequence s = sequence_of(&w, 0, 3 * P, 0);
+    assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &s, 3 * P, NULL), 3 * P);
+    assert_true(prefix_tree_evict(&w.tree));
+    assert_false(prefix_tree_evict(&w.tree));
+    sequence_deinit(&s, &w.pool);
+    assert_true(prefix_tree_evict(&w.tree));
+    world_end(&w);
+}
+
+static void spaces_never_meet(void **state)
+{
+    (void)state;
+    struct world w;
+    world_begin(&w);
+    keep(&w, 0, 2 * P, PREFIX_SIDE);
+    struct sequence s = sequence_of(&w, 0, 2 * P, 0);
+    assert_int_equal(prefix_tree_match(&w.tree, HOME + 1, s.tokens, 2 * P), 0);
+    assert_int_equal(prefix_tree_adopt(&w.tree, HOME + 1, &s, 2 * P - 1, &note_backend), 0);
+    sequence_deinit(&s, &w.pool);
+    world_end(&w);
+}
+
+/* ---- against a plain list of everything that was ever kept ---- */
+
+enum { N_KEPT = 400, MOST_TOKENS = 6 * P };
+
+static uint32_t random_state = 1;
+
+static uint32_t below(uint32_t n)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return (random_state >> 8) % n;
+}
+
+/* Few different beginnings, so that much is shared. */
+static uint32_t random_tokens(int32_t *tokens)
+{
+    uint32_t n = 1 + below(MOST_TOKENS - 1);
+    for (uint32_t i = 0; i < n; i++)
+        tokens[i] = i % 50 == 0 ? (int32_t)below(3) : (int32_t)i;
+    return n;
+}
+
+static void random_prefixes_are_those_of_a_list(void **state)
+{
+    (void)state;
+    static int32_t kept[N_KEPT][MOST_TOKENS];
+    static uint32_t n_of[N_KEPT];
+    struct world w;
+    world_begin(&w);
+    for (uint32_t i = 0; i < N_KEPT; i++) {
+        int32_t tokens[MOST_TOKENS];
+        const uint32_t n = random_tokens(tokens);
+        uint32_t best = 0;
+        for (uint32_t j = 0; j < i; j++) {
+            uint32_t k = 0;
+            while (k < n && k < n_of[j] && kept[j][k] == tokens[k])
+                k++;
+            best = k > best ? k : best;
+        }
+        uint32_t found = prefix_tree_match(&w.tree, HOME, tokens, n);
+        assert_true(found <= best);
+        struct sequence s;
+        assert_true(sequence_init(&s, tokens, n, 0));
+        const uint32_t n_wanted = n - 1, n_have = found < n_wanted ? found : n_wanted;
+        assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &s, n_wanted, &note_backend), n_have);
+        bool was_evicted = false;
+        while (s.n_pages < sequence_pages_for(n)) {
+            if (!w.pool.n_free) {
+                assert_true(prefix_tree_evict(&w.tree));
+                was_evicted = true;
+            }
+            assert_true(kv_pages_acquire(&w.pool, &s.pages[s.n_pages++]));
+        }
+        s.n_computed = n;
+        prefix_tree_keep(&w.tree, HOME, below(2), &s, n);
+        assert_int_equal(prefix_tree_match(&w.tree, HOME, tokens, n), n);
+        sequence_deinit(&s, &w.pool);
+        if (i < 5)
+            assert_true(found == best && !was_evicted);
+        memcpy(kept[i], tokens, n * sizeof *tokens);
+        n_of[i] = n;
+        assert_int_equal(w.pool.n_free + w.tree.n_nodes, N_PAGES);
+    }
+    world_end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(adopting_shares_whole_pages_and_copies_the_begun_one),
+        cmocka_unit_test(whoever_reads_along_gets_pages_as_they_come),
+        cmocka_unit_test(what_two_computed_is_kept_once),
+        cmocka_unit_test(the_least_used_goes_first_and_ends_before_beginnings),
+        cmocka_unit_test(side_talk_goes_before_a_long_conversation),
+        cmocka_unit_test(what_somebody_computes_on_stays),
+        cmocka_unit_test(spaces_never_meet),
+        cmocka_unit_test(random_prefixes_are_those_of_a_list),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
