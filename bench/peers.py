@@ -53,7 +53,7 @@ class Pensieve:
 
     def serve(self, model, port, n_ctx):
         return [self.program, "serve", "--model", model, "--port", str(port), "--threads", str(self.threads), "--ctx",
-                str(n_ctx), "--log-level", "warn"]
+                str(n_ctx), "--log-level", "warn", "--kv-disk", "0"]
 
 
 class LlamaCpp:

@@ -113,6 +113,11 @@ struct backend_ops {
     bool (*kv_init)(struct backend *be, const struct backend_kv_shape *shape, struct error *err);
     /* What one page of that shape takes; the shape's n_pages does not count. */
     uint64_t (*kv_page_bytes)(const struct backend *be, const struct backend_kv_shape *shape);
+    /* All that a page's content depends on, beside model, shape and tokens: the arithmetic and the
+     * layout, with a number that rises when either changes. Pages may be kept under that name. */
+    const char *(*kv_identity)(const struct backend *be);
+    /* The page's memory, kv_page_bytes of it, to save or load it whole. */
+    void *(*kv_page_data)(struct backend *be, uint32_t page);
     /* Copies the first n_tokens positions of a page, all layers. Page ids are 0 .. n_pages-1. */
     void (*kv_page_copy)(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
 

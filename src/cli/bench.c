@@ -24,8 +24,7 @@ struct bench_options {
     const char *prompts_text, *generations_text, *depths_text, *sequences_text, *mixed_text;
     struct sizes prompts, generations, depths, sequences, mixed;
     uint32_t batch, repeats;
-    enum backend_kv_type kv_type;
-    const char *kv_type_text;
+    uint32_t kv_type;
     bool is_json;
 };
 
@@ -344,20 +343,6 @@ static bool parse_all_sizes(struct bench_options *o)
     return true;
 }
 
-static bool parse_kv_type(struct bench_options *o)
-{
-    static const char *const names[] = {
-        [BACKEND_KV_F16] = "f16", [BACKEND_KV_Q8_0] = "q8_0", [BACKEND_KV_Q4_0] = "q4_0"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!strcmp(o->kv_type_text, names[i])) {
-            o->kv_type = (enum backend_kv_type)i;
-            return true;
-        }
-    }
-    cli_usage_error("bench", "--kv-type is f16, q8_0 or q4_0, not '%s'", o->kv_type_text);
-    return false;
-}
-
 static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code)
 {
     struct loaded_options load = {0};
@@ -376,8 +361,7 @@ static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code
          "prompt tokens in one step (default: 512, as serve)"},
         {"repeats", 'r', OPTION_UINT, &o->repeats, NULL, 1, MAX_REPEATS, "N",
          "runs of each test (default: 3)"},
-        {"kv-type", 0, OPTION_TEXT, &o->kv_type_text, NULL, 0, 0, "TYPE",
-         "of keys and values: f16, q8_0 or q4_0 (default: f16)"},
+        LOADED_KV_TYPE_ROW(o->kv_type),
         {"json", 0, OPTION_FLAG, &o->is_json, NULL, 0, 0, NULL, "machine-readable output"},
         LOADED_OPTION_ROWS,
     };
@@ -396,7 +380,7 @@ static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code
     o->load.model = n_args ? argv[1] : NULL;
     *exit_code = CLI_USAGE;
     if (n_args)
-        return parse_all_sizes(o) && parse_kv_type(o);
+        return parse_all_sizes(o);
     cli_usage_error("bench", "which MODEL?");
     return false;
 }
@@ -406,7 +390,6 @@ int cli_bench(int argc, char **argv)
     struct bench_options o = {.prompts_text = "512",
                               .generations_text = "64",
                               .depths_text = "0",
-                              .kv_type_text = "f16",
                               .sequences_text = "1",
                               .mixed_text = "",
                               .batch = 512,

@@ -21,6 +21,9 @@ static const struct engine_sampling fallback_sampling = {.temperature = 0.2f, .t
 /* Models below this tend to repeat a tool call that has just succeeded. */
 static const uint64_t small_model_params = 4000000000;
 
+const char *const loaded_kv_types[] = {
+    [BACKEND_KV_F16] = "f16", [BACKEND_KV_Q8_0] = "q8_0", [BACKEND_KV_Q4_0] = "q4_0", NULL};
+
 static bool find_file(struct loaded *l, const char *name, struct error *err)
 {
     struct buf path;
@@ -135,13 +138,24 @@ static bool open_chat_template(struct loaded *l, bool wants_chat, struct error *
 static bool open_engine(struct loaded *l, const struct loaded_options *o, bool wants_chat,
                         struct error *err)
 {
-    const struct engine_options options = {.n_ctx = o->n_ctx};
+    struct engine_options options = {.n_ctx = o->n_ctx,
+                                     .kv_bytes = o->kv_memory,
+                                     .kv_type = (enum backend_kv_type)o->kv_type,
+                                     .disk_bytes = o->kv_disk};
+    struct buf folder;
     l->tokenizer = tokenizer_create(l->weights, err);
     if (!l->tokenizer)
         return error_prefix(err, "%s", l->path);
     if (!open_chat_template(l, wants_chat, err))
         return false;
-    l->engine = engine_create(l->model, l->backend, l->tokenizer, &options, err);
+    buf_init(&folder, MAX_PATH_BYTES);
+    if (o->keeps_on_disk && store_kv_dir(&folder, err)) {
+        options.disk_folder = folder.data;
+        weights_fingerprint(l->weights, options.fingerprint);
+    }
+    if (!o->keeps_on_disk || options.disk_folder)
+        l->engine = engine_create(l->model, l->backend, l->tokenizer, &options, err);
+    buf_deinit(&folder);
     return l->engine;
 }
 

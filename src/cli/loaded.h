@@ -20,6 +20,10 @@ struct loaded_options {
     const char *cpu;   /* tier; NULL: $PENSIEVE_CPU, else the best */
     bool pin;          /* threads stay on their cores */
     uint32_t n_threads, n_ctx;
+    uint64_t kv_memory; /* bytes; 0: by the machine's memory */
+    uint32_t kv_type;   /* enum backend_kv_type */
+    bool keeps_on_disk; /* prefixes outlive the process */
+    uint64_t kv_disk;   /* bytes at most; 0: the engine's default */
     bool has_temperature, has_top_p, has_seed;
     float temperature, top_p;
     uint64_t seed;
@@ -49,6 +53,8 @@ bool loaded_open(struct loaded *l, const struct loaded_options *options, bool wa
                  struct error *err);
 void loaded_close(struct loaded *l);
 
+extern const char *const loaded_kv_types[]; /* names by enum backend_kv_type, ended by NULL */
+
 /* Rows for a command's option table; the options must be in `load`. */
 /* clang-format off */
 #define LOADED_OPTION_ROWS                                                                         \
@@ -59,6 +65,16 @@ void loaded_close(struct loaded *l);
      "--version)"},                                                                                \
     {"pin", 0, OPTION_FLAG, &load.pin, NULL, 0, 0, NULL,                                           \
      "keep each thread on a core of its own; for a machine that\ndoes nothing else"}
+
+#define LOADED_KV_TYPE_ROW(type)                                                                   \
+    {"kv-type", 0, OPTION_CHOICE, &(type), NULL, 0, 0, "TYPE",                                     \
+     "of keys and values: f16, q8_0 or q4_0 (default: f16)", loaded_kv_types}
+
+#define LOADED_KV_ROWS                                                                             \
+    LOADED_KV_TYPE_ROW(load.kv_type),                                                              \
+    {"kv-memory", 0, OPTION_SIZE, &load.kv_memory, NULL, 0, 0, "SIZE",                             \
+     "memory for keys and values of all conversations, like 4G\n(default: four contexts, but a "   \
+     "quarter of the memory at most)"}
 
 #define LOADED_SAMPLING_ROWS                                                                       \
     {"ctx", 'c', OPTION_UINT, &load.n_ctx, NULL, 16, 1 << 24, "N",                                 \

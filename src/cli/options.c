@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 int cli_usage_error(const char *command, const char *format, ...)
 {
@@ -96,6 +97,44 @@ static bool parse_float(const struct command *command, const struct option_row *
     return true;
 }
 
+/* A whole number of bytes, or of KiB, MiB, GiB or TiB with their first letter behind it. */
+static bool parse_size(const struct command *command, const struct option_row *row,
+                       const char *text)
+{
+    static const char units[] = "KMGT";
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    const unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (unit)
+        end += 1 + (!strcasecmp(end + 1, "iB") ? 2 : !strcasecmp(end + 1, "B") ? 1 : 0);
+    if (*text < '0' || *text > '9' || *end || errno || value > UINT64_MAX >> shift) {
+        cli_usage_error(command->name, "--%s wants a size like 512M or 8G, not '%s'", row->name,
+                        text);
+        return false;
+    }
+    *(uint64_t *)row->value = (uint64_t)value << shift;
+    return true;
+}
+
+static bool parse_choice(const struct command *command, const struct option_row *row,
+                         const char *text)
+{
+    char names[128] = "";
+    for (uint32_t i = 0; row->choices[i]; i++) {
+        if (!strcmp(text, row->choices[i])) {
+            *(uint32_t *)row->value = i;
+            return true;
+        }
+        size_t n = strlen(names);
+        snprintf(names + n, sizeof names - n, "%s%s",
+                 !i ? "" : row->choices[i + 1] ? ", " : " or ", row->choices[i]);
+    }
+    cli_usage_error(command->name, "--%s is %s, not '%s'", row->name, names, text);
+    return false;
+}
+
 static bool set_value(const struct command *command, const struct option_row *row, const char *text)
 {
     if (row->given)
@@ -112,6 +151,10 @@ static bool set_value(const struct command *command, const struct option_row *ro
         return parse_uint(command, row, text);
     case OPTION_FLOAT:
         return parse_float(command, row, text);
+    case OPTION_SIZE:
+        return parse_size(command, row, text);
+    case OPTION_CHOICE:
+        return parse_choice(command, row, text);
     }
     return false;
 }

@@ -17,6 +17,8 @@ enum option_kind {
     OPTION_UINT,   /* uint32_t between min and max */
     OPTION_UINT64, /* uint64_t */
     OPTION_FLOAT,  /* float between min and max */
+    OPTION_SIZE,   /* uint64_t in bytes: 2147483648, 2048M, 2G, 2GiB */
+    OPTION_CHOICE, /* uint32_t, which of `choices` */
 };
 
 struct option_row {
@@ -28,6 +30,7 @@ struct option_row {
     double min, max;     /* numbers */
     const char *metavar; /* "N"; NULL for flags */
     const char *help;    /* "\n" breaks the line */
+    const char *const *choices; /* ended by NULL */
 };
 
 struct command {

@@ -251,6 +251,7 @@ static bool parse(int argc, char **argv, struct run_options *o, int *exit_code)
          "a line with the speed, to standard error"},
         LOADED_OPTION_ROWS,
         LOADED_SAMPLING_ROWS,
+        LOADED_KV_ROWS,
     };
     const struct command command = {
         .name = "run",

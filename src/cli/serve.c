@@ -34,6 +34,7 @@ static bool parse(int argc, char **argv, struct serve_options *o, struct loaded_
                   int *exit_code)
 {
     struct loaded_options load = *out;
+    bool has_kv_disk = false;
     const struct option_row rows[] = {
         {"model", 'm', OPTION_TEXT, &load.model, NULL, 0, 0, "MODEL",
          "file or name (default: the first of the catalogue that\nis in the store)"},
@@ -46,6 +47,10 @@ static bool parse(int argc, char **argv, struct serve_options *o, struct loaded_
          "reaches it may use it"},
         LOADED_OPTION_ROWS,
         LOADED_SAMPLING_ROWS,
+        LOADED_KV_ROWS,
+        {"kv-disk", 0, OPTION_SIZE, &load.kv_disk, &has_kv_disk, 0, 0, "SIZE",
+         "disk for what has been computed, so that a restart does not\nbegin anew; 0: none "
+         "(default: 8G or a tenth of the free disk)"},
         {"repeat-guard", 0, OPTION_UINT, &o->repeat_guard, &o->has_repeat_guard, 0, 1000, "N",
          "after N identical tool calls with identical results the\nnext is not handed on; 0: off "
          "(default: the model's)"},
@@ -64,6 +69,7 @@ static bool parse(int argc, char **argv, struct serve_options *o, struct loaded_
     int n_args;
     if (!options_parse(&command, argc, argv, 0, &n_args, exit_code))
         return false;
+    load.keeps_on_disk = !has_kv_disk || load.kv_disk;
     *out = load;
     o->server.port = (uint16_t)o->port;
     if (!set_log_level(o->log_level))

@@ -6,6 +6,7 @@
 #include "engine/schedule.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -123,6 +124,7 @@ static void *engine_thread(void *arg)
         if (stopping)
             break;
         end_cancelled(e);
+        step_begin(e);
         admit_queued(e);
         step_run(e);
     }
@@ -141,10 +143,48 @@ static uint64_t default_kv_bytes(uint64_t context_bytes)
     return wanted > context_bytes ? wanted : context_bytes;
 }
 
+/* Everything that the content of a page depends on, beside its tokens. */
+static void describe_pages(const struct engine *e, char *out, size_t size)
+{
+    const struct model_info *info = model_info(e->model);
+    const struct backend_rope_params *rope = &info->rope;
+    const uint64_t *file = e->options.fingerprint;
+    uint64_t factors = 0;
+    for (uint32_t i = 0; rope->factors && i < rope->n_dims / 2; i++) {
+        uint32_t bits;
+        memcpy(&bits, &rope->factors[i], sizeof bits);
+        factors = (factors ^ bits) * 0x9e3779b97f4a7c15u;
+    }
+    snprintf(out, size,
+             "model %016" PRIx64 "%016" PRIx64 ", rope %d %u %a %a %a %016" PRIx64
+             " yarn %u %a %a, window %u, kv type %d in pages of %d tokens, %s",
+             file[0], file[1], (int)rope->kind, rope->n_dims, (double)rope->freq_base,
+             (double)rope->freq_scale, (double)rope->magnitude, factors,
+             rope->yarn.n_ctx_original, (double)rope->yarn.beta_fast,
+             (double)rope->yarn.beta_slow, info->window, (int)e->options.kv_type,
+             BACKEND_PAGE_TOKENS, e->be->ops->kv_identity(e->be));
+}
+
+/* Without it everything works, but a restart begins with nothing. */
+static struct disk_tier *open_disk(const struct engine *e, uint64_t page_bytes)
+{
+    char identity[512];
+    struct error err = {0};
+    if (!e->options.disk_folder)
+        return NULL;
+    describe_pages(e, identity, sizeof identity);
+    const struct disk_options options = {e->options.disk_folder, identity, e->options.disk_bytes};
+    struct disk_tier *disk = disk_tier_open(&options, page_bytes, &err);
+    if (!disk)
+        log_info("no prefixes are kept on disk: %s", err.message);
+    return disk;
+}
+
 static bool create_pool(struct engine *e, struct error *err)
 {
     const struct model_info *info = model_info(e->model);
-    struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim, 0};
+    struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim, 0,
+                                     e->options.kv_type};
     uint64_t page_bytes = e->be->ops->kv_page_bytes(e->be, &shape);
     uint64_t n_context = sequence_pages_for(e->options.n_ctx) + 1; /* one more for a copied tail */
     if (!e->options.kv_bytes)
@@ -161,9 +201,11 @@ static bool create_pool(struct engine *e, struct error *err)
     if (!e->be->ops->kv_init(e->be, &shape, err))
         return false;
     e->stats.kv_bytes_budget = n_pages * page_bytes;
-    prefix_tree_init(&e->prefixes, &e->pages);
-    return kv_pages_init(&e->pages, shape.n_pages) ||
-           error_set(err, ERROR_NO_MEMORY, "out of memory for the KV pool's tables");
+    if (!kv_pages_init(&e->pages, shape.n_pages))
+        return error_set(err, ERROR_NO_MEMORY, "out of memory for the KV pool's tables");
+    e->disk = open_disk(e, page_bytes);
+    prefix_tree_init(&e->prefixes, &e->pages, e->be, page_bytes, e->disk);
+    return true;
 }
 
 static bool create_buffers(struct engine *e, struct error *err)
@@ -201,6 +243,7 @@ static bool set_options(struct engine *e, const struct engine_options *options, 
 
 static void engine_free(struct engine *e)
 {
+    disk_tier_close(e->disk);
     prefix_tree_deinit(&e->prefixes);
     kv_pages_deinit(&e->pages);
     sampler_deinit(&e->sampler);

@@ -20,6 +20,10 @@ struct engine;
 struct engine_options {
     uint32_t n_ctx;        /* tokens of one sequence; 0: the model's own */
     uint64_t kv_bytes;     /* budget of the KV pool; 0: by the machine's memory */
+    enum backend_kv_type kv_type;
+    const char *disk_folder; /* where prefixes are kept beyond the process; NULL: nowhere */
+    uint64_t disk_bytes;     /* at most so many; 0: 8 GiB or a tenth of the free disk */
+    uint64_t fingerprint[2]; /* of the model's file, for what is kept there */
     uint32_t n_running;    /* requests computed together; 0: 8 */
     uint32_t n_queued;     /* requests that may wait; 0: 256 */
     uint32_t prefill_rows; /* tokens of prompt in one step; 0: 512 */
@@ -105,7 +109,7 @@ uint32_t engine_n_ctx(const struct engine *e);
 struct engine_stats {
     uint64_t n_requests, n_tokens_computed, n_tokens_cached, n_tokens_generated, n_restarts;
     uint32_t n_running, n_queued;
-    uint64_t kv_bytes_used, kv_bytes_budget;
+    uint64_t kv_bytes_used, kv_bytes_budget, disk_bytes;
 };
 void engine_stats(struct engine *e, struct engine_stats *out); /* any thread */
 

@@ -1,18 +1,26 @@
 #include "engine/prefix_tree.h"
 
+#include "base/log.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { P = BACKEND_PAGE_TOKENS };
+enum { P = BACKEND_PAGE_TOKENS, NO_PAGE = UINT32_MAX };
 
 struct prefix_node {
     struct prefix_root *root;
     struct prefix_node *parent; /* NULL: the root's */
     struct prefix_node *children, *next;
-    struct prefix_node *newer, *older; /* of its class */
+    struct prefix_node *newer, *older; /* of its class, while it is in memory */
     enum prefix_class class;
-    uint32_t page, n_tokens;
+    uint32_t page; /* or NO_PAGE */
+    uint32_t slot; /* on disk, or on its way there; or DISK_NO_SLOT */
+    uint32_t depth, n_tokens;
+    uint64_t key;   /* disk_key, of a whole one */
+    uint64_t n_use; /* the tree's n_uses when it was last used */
+    bool is_writing;
     int32_t tokens[P];
 };
 
@@ -36,11 +44,15 @@ static void order_add(struct prefix_order *order, struct prefix_node *node)
  * it, and the oldest is always at an end. */
 static void touch(struct prefix_tree *t, struct prefix_node *node, enum prefix_class class)
 {
+    const uint64_t n_use = ++t->n_uses;
     for (; node; node = node->parent) {
-        order_remove(&t->order[node->class], node);
+        node->n_use = n_use;
+        if (node->page != NO_PAGE)
+            order_remove(&t->order[node->class], node);
         if (node->class < class)
             node->class = class;
-        order_add(&t->order[node->class], node);
+        if (node->page != NO_PAGE)
+            order_add(&t->order[node->class], node);
     }
 }
 
@@ -72,54 +84,94 @@ static struct prefix_node **siblings(struct prefix_node *node)
     return node->parent ? &node->parent->children : &node->root->children;
 }
 
-static void node_remove(struct prefix_tree *t, struct prefix_node *node)
+/* Its page in memory, if it has one, goes. */
+static void leave_memory(struct prefix_tree *t, struct prefix_node *node)
 {
-    struct prefix_node **at = siblings(node);
-    assert(!node->children);
-    while (*at != node)
-        at = &(*at)->next;
-    *at = node->next;
+    if (node->page == NO_PAGE)
+        return;
     order_remove(&t->order[node->class], node);
     kv_pages_release(t->pool, node->page);
+    node->page = NO_PAGE;
+    t->n_in_memory--;
+}
+
+/* It has a page in memory from now on; the tree holds it. */
+static void enter_memory(struct prefix_tree *t, struct prefix_node *node, uint32_t page)
+{
+    assert(node->page == NO_PAGE);
+    kv_pages_share(t->pool, page);
+    node->page = page;
+    order_add(&t->order[node->class], node);
+    t->n_in_memory++;
+}
+
+static void node_free(struct prefix_tree *t, struct prefix_node *node)
+{
+    leave_memory(t, node);
+    if (t->disk && node->slot != DISK_NO_SLOT)
+        disk_tier_free(t->disk, node->slot);
     t->n_nodes--;
     free(node);
 }
 
-static struct prefix_node *node_add(struct prefix_tree *t, struct prefix_root *root,
-                                    struct prefix_node *parent, enum prefix_class class,
-                                    const int32_t *tokens, uint32_t n_tokens, uint32_t page)
+/* An end at or below a node. */
+static struct prefix_node *an_end_of(struct prefix_node *node)
 {
-    struct prefix_node *node = calloc(1, sizeof *node);
+    while (node->children)
+        node = node->children;
+    return node;
+}
+
+/* Removes a node and what continues it; none of it is held by anybody else. */
+static void remove_all(struct prefix_tree *t, struct prefix_node *node)
+{
+    struct prefix_node **at = siblings(node);
+    while (*at != node)
+        at = &(*at)->next;
+    *at = node->next;
+    for (;;) {
+        struct prefix_node *end = an_end_of(node);
+        if (end == node)
+            break;
+        end->parent->children = end->next; /* it is the first of them */
+        node_free(t, end);
+    }
+    node_free(t, node);
+}
+
+/* A node that is nowhere yet. */
+static struct prefix_node *node_add(struct prefix_tree *t, struct prefix_root *root,
+                                    struct prefix_node *parent, const int32_t *tokens,
+                                    uint32_t n_tokens)
+{
+    struct prefix_node *node = malloc(sizeof *node);
     if (!node)
         return NULL;
     *node = (struct prefix_node){
-        .root = root, .parent = parent, .class = class, .page = page, .n_tokens = n_tokens};
+        .root = root,
+        .parent = parent,
+        .page = NO_PAGE,
+        .slot = DISK_NO_SLOT,
+        .depth = parent ? parent->depth + 1 : 0,
+        .n_tokens = n_tokens,
+    };
     memcpy(node->tokens, tokens, n_tokens * sizeof *tokens);
+    if (n_tokens == P)
+        node->key = disk_key(parent ? parent->key : disk_root_key(root->space), tokens);
     struct prefix_node **first = siblings(node);
     node->next = *first;
     *first = node;
-    order_add(&t->order[class], node);
-    kv_pages_share(t->pool, page);
     t->n_nodes++;
     return node;
 }
 
-void prefix_tree_init(struct prefix_tree *t, struct kv_pages *pool)
-{
-    *t = (struct prefix_tree){.pool = pool};
-}
-
 void prefix_tree_deinit(struct prefix_tree *t)
 {
-    for (int class = 0; class < PREFIX_N_CLASSES; class++) {
-        for (struct prefix_node *node = t->order[class].newest, *older; node; node = older) {
-            older = node->older;
-            kv_pages_release(t->pool, node->page);
-            free(node);
-        }
-    }
+    t->disk = NULL;
     for (struct prefix_root *root = t->roots, *next; root; root = next) {
         next = root->next;
+        while (root->children)
+            remove_all(t, root->children);
         free(root);
     }
     *t = (struct prefix_tree){.pool = t->pool};
@@ -191,44 +243,245 @@ uint32_t prefix_tree_match(const struct prefix_tree *t, uint64_t space, const in
 /* Puts a page at index i of s in the place of the one it may have there. */
 static void hold(struct prefix_tree *t, struct sequence *s, uint32_t i, uint32_t page)
 {
+    assert(i <= s->n_pages);
     kv_pages_share(t->pool, page);
     if (i < s->n_pages)
         kv_pages_release(t->pool, s->pages[i]);
+    else
+        s->n_pages++;
     s->pages[i] = page;
 }
 
-/* A page for index i of s, if it has none; another prefix is given up for it, but not `node`. */
+/* A page of its own for index i of s; another prefix is given up for it, but not `node`. */
 static bool make_room(struct prefix_tree *t, struct sequence *s, uint32_t i,
                       const struct prefix_node *node)
 {
+    const bool is_held = node->page != NO_PAGE;
     if (i < s->n_pages)
         return true;
-    kv_pages_share(t->pool, node->page);
+    if (is_held)
+        kv_pages_share(t->pool, node->page);
     bool ok = t->pool->n_free || prefix_tree_evict(t);
-    kv_pages_release(t->pool, node->page);
+    if (is_held)
+        kv_pages_release(t->pool, node->page);
     return ok && kv_pages_acquire(t->pool, &s->pages[s->n_pages++]);
 }
 
-uint32_t prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s,
-                           uint32_t n_tokens, struct backend *be)
+/* Node i of s, all before it are s's already: from memory, or from disk to the page that s has or
+ * gets there. False when it cannot be had; a damaged one goes. */
+static bool take_node(struct prefix_tree *t, struct sequence *s, uint32_t i,
+                      struct prefix_node *node, uint64_t *n_bytes)
 {
-    const uint32_t n_before = s->n_computed, first = n_before / P;
-    assert(n_before % P == 0 && n_tokens <= s->n_tokens);
+    if (node->page != NO_PAGE) {
+        hold(t, s, i, node->page);
+        return true;
+    }
+    const uint64_t page_bytes = t->page_bytes;
+    if (!make_room(t, s, i, node))
+        return false;
+    *n_bytes = *n_bytes > page_bytes ? *n_bytes - page_bytes : 0;
+    if (!disk_tier_read(t->disk, node->slot, t->be->ops->kv_page_data(t->be, s->pages[i]))) {
+        log_info("a page of the KV store is damaged; it is computed again");
+        remove_all(t, node);
+        return false;
+    }
+    enter_memory(t, node, s->pages[i]);
+    return true;
+}
+
+/* The first n tokens of a node, as the beginning of a page of s's own. */
+static void take_part(struct prefix_tree *t, struct sequence *s, const struct prefix_node *node,
+                      uint32_t n, uint64_t *n_bytes)
+{
+    const uint32_t i = s->n_computed / P;
+    if ((node->page == NO_PAGE && !*n_bytes) || !make_room(t, s, i, node))
+        return;
+    if (node->page != NO_PAGE)
+        t->be->ops->kv_page_copy(t->be, s->pages[i], node->page, n);
+    else if (!disk_tier_read(t->disk, node->slot, t->be->ops->kv_page_data(t->be, s->pages[i])))
+        return;
+    s->n_computed += n;
+}
+
+/* The ancestor of a node, or itself, that stands at a depth. */
+static struct prefix_node *at_depth(struct prefix_node *node, uint32_t depth)
+{
+    while (node->depth > depth)
+        node = node->parent;
+    return node;
+}
+
+bool prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s,
+                       uint32_t n_tokens, bool parts, uint64_t *n_bytes)
+{
+    const uint32_t first = s->n_computed / P;
+    assert(s->n_computed % P == 0 && n_tokens <= s->n_tokens);
     struct walk w = walk_along(root_of(t, space), s->tokens, n_tokens);
     if (w.n_whole < first)
-        return 0;
-    struct prefix_node *node = w.node;
-    for (uint32_t i = w.n_whole; i > first; i--, node = node->parent)
-        hold(t, s, i - 1, node->page);
-    if (s->n_pages < w.n_whole)
-        s->n_pages = w.n_whole;
-    s->n_computed = w.n_whole * P;
-    touch(t, w.part ? w.part : w.node, PREFIX_SIDE);
-    if (be && w.part && make_room(t, s, w.n_whole, w.part)) {
-        be->ops->kv_page_copy(be, s->pages[w.n_whole], w.part->page, w.n_part);
-        s->n_computed += w.n_part;
+        return true;
+    struct prefix_node *last = first ? at_depth(w.node, first - 1) : NULL;
+    for (uint32_t i = first; i < w.n_whole; i++) {
+        struct prefix_node *node = at_depth(w.node, i);
+        const bool waits = node->page == NO_PAGE && !*n_bytes;
+        if (waits || !take_node(t, s, i, node, n_bytes)) {
+            touch(t, last, PREFIX_SIDE);
+            return !waits;
+        }
+        s->n_computed += P;
+        last = node;
     }
-    return s->n_computed - n_before;
+    touch(t, w.part ? w.part : w.node, PREFIX_SIDE);
+    if (parts && w.part)
+        take_part(t, s, w.part, w.n_part, n_bytes);
+    return true;
+}
+
+/* ---- on disk ---- */
+
+static bool has_child_on_disk(const struct prefix_node *node)
+{
+    for (const struct prefix_node *child = node->children; child; child = child->next)
+        if (child->slot != DISK_NO_SLOT)
+            return true;
+    return false;
+}
+
+/* The next node in the order of a walk through everything, ancestors first. */
+static struct prefix_node *next_node(struct prefix_node *node)
+{
+    if (node->children)
+        return node->children;
+    while (node && !node->next)
+        node = node->parent;
+    return node ? node->next : NULL;
+}
+
+/* Frees the slot of the least recently used node behind which nothing is on disk, but not that of
+ * `spared`. */
+static bool evict_from_disk(struct prefix_tree *t, const struct prefix_node *spared)
+{
+    struct prefix_node *least = NULL;
+    for (struct prefix_root *root = t->roots; root; root = root->next)
+        for (struct prefix_node *node = root->children; node; node = next_node(node))
+            if (node->slot != DISK_NO_SLOT && !node->is_writing && node != spared &&
+                (!least || node->n_use < least->n_use) && !has_child_on_disk(node))
+                least = node;
+    if (!least)
+        return false;
+    if (least->page == NO_PAGE) {
+        remove_all(t, least);
+    } else {
+        disk_tier_free(t->disk, least->slot);
+        least->slot = DISK_NO_SLOT;
+    }
+    return true;
+}
+
+/* Begins to write a whole node to disk, if it is not there and its parent is. */
+static void save(struct prefix_tree *t, struct prefix_node *node)
+{
+    const struct prefix_node *parent = node->parent;
+    if (!t->disk || node->slot != DISK_NO_SLOT || node->n_tokens < P ||
+        (parent && parent->slot == DISK_NO_SLOT))
+        return;
+    uint32_t slot = disk_tier_take(t->disk);
+    if (slot == DISK_NO_SLOT && evict_from_disk(t, parent))
+        slot = disk_tier_take(t->disk);
+    if (slot == DISK_NO_SLOT)
+        return;
+    struct disk_label label = {
+        .key = node->key,
+        .parent = parent ? parent->key : disk_root_key(node->root->space),
+        .space = node->root->space,
+        .depth = node->depth,
+    };
+    memcpy(label.tokens, node->tokens, sizeof label.tokens);
+    const void *page = t->be->ops->kv_page_data(t->be, node->page);
+    if (!disk_tier_write(t->disk, slot, &label, page, node)) {
+        disk_tier_free(t->disk, slot);
+        return;
+    }
+    kv_pages_share(t->pool, node->page); /* until it is written */
+    node->slot = slot;
+    node->is_writing = true;
+    t->n_writing++;
+}
+
+void prefix_tree_poll(struct prefix_tree *t)
+{
+    struct disk_done done;
+    while (t->n_writing && disk_tier_done(t->disk, &done)) {
+        struct prefix_node *node = done.owner;
+        node->is_writing = false;
+        kv_pages_release(t->pool, node->page);
+        t->n_writing--;
+        if (!done.ok) {
+            disk_tier_free(t->disk, node->slot);
+            node->slot = DISK_NO_SLOT;
+        }
+    }
+}
+
+/* ---- what was on disk ---- */
+
+/* Nodes by key: a hash table with open addressing. */
+struct node_index {
+    struct prefix_node **nodes; /* [mask + 1] */
+    size_t mask;
+};
+
+static struct prefix_node **index_at(const struct node_index *index, uint64_t key)
+{
+    size_t i = key & index->mask;
+    while (index->nodes[i] && index->nodes[i]->key != key)
+        i = (i + 1) & index->mask;
+    return &index->nodes[i];
+}
+
+/* NULL: it stands nowhere, or twice. */
+static struct prefix_node *restore_node(struct prefix_tree *t, const struct node_index *index,
+                                        const struct disk_found *found)
+{
+    const struct disk_label *label = &found->label;
+    struct prefix_root *root = root_make(t, label->space);
+    struct prefix_node *parent = label->depth ? *index_at(index, label->parent) : NULL;
+    struct prefix_node **at = index_at(index, label->key);
+    if (!root || *at)
+        return NULL;
+    if (label->depth ? !parent || parent->root != root || parent->depth + 1 != label->depth
+                     : label->parent != disk_root_key(label->space))
+        return NULL;
+    return *at = node_add(t, root, parent, label->tokens, P);
+}
+
+static void restore(struct prefix_tree *t)
+{
+    size_t n;
+    const struct disk_found *found = disk_tier_found(t->disk, &n);
+    struct node_index index = {NULL, 1};
+    while (index.mask < 2 * n)
+        index.mask = 2 * index.mask + 1;
+    index.nodes = calloc(index.mask + 1, sizeof *index.nodes);
+    for (size_t i = 0; i < n; i++) {
+        struct prefix_node *node = index.nodes ? restore_node(t, &index, &found[i]) : NULL;
+        if (!node) {
+            disk_tier_free(t->disk, found[i].slot);
+            continue;
+        }
+        node->slot = found[i].slot;
+        node->n_use = (uint64_t)found[i].used;
+    }
+    free(index.nodes);
+    disk_tier_forget_found(t->disk);
+}
+
+void prefix_tree_init(struct prefix_tree *t, struct kv_pages *pool, struct backend *be,
+                      uint64_t page_bytes, struct disk_tier *disk)
+{
+    *t = (struct prefix_tree){.pool = pool, .be = be, .page_bytes = page_bytes, .disk = disk};
+    t->n_uses = (uint64_t)time(NULL); /* later than any in the files */
+    if (disk)
+        restore(t);
 }
 
 /* ---- keeping ---- */
@@ -249,7 +502,7 @@ static void remove_shorter(struct prefix_tree *t, struct prefix_node *list, cons
     for (struct prefix_node *node = list, *next; node; node = next) {
         next = node->next;
         if (node->n_tokens < n && n_common(node, tokens, n) == node->n_tokens)
-            node_remove(t, node);
+            remove_all(t, node);
     }
 }
 
@@ -263,28 +516,44 @@ void prefix_tree_keep(struct prefix_tree *t, uint64_t space, enum prefix_class c
         const uint32_t n = n_tokens - at < P ? n_tokens - at : P;
         struct prefix_node *list = node ? node->children : root->children;
         struct prefix_node *found = find_exact(list, s->tokens + at, n);
-        if (found && n == P) {
-            hold(t, s, at / P, found->page);
-        } else if (!found) {
-            found = node_add(t, root, node, class, s->tokens + at, n, s->pages[at / P]);
+        if (!found) {
+            found = node_add(t, root, node, s->tokens + at, n);
             if (!found)
                 break;
+            enter_memory(t, found, s->pages[at / P]);
             remove_shorter(t, found->next, s->tokens + at, n);
+        } else if (n == P && found->page == NO_PAGE) {
+            enter_memory(t, found, s->pages[at / P]);
+        } else if (n == P) {
+            hold(t, s, at / P, found->page);
         }
         node = found;
+        if (n == P)
+            save(t, node);
     }
     touch(t, node, class);
 }
 
 /* ---- giving up ---- */
 
+static bool has_child_in_memory(const struct prefix_node *node)
+{
+    for (const struct prefix_node *child = node->children; child; child = child->next)
+        if (child->page != NO_PAGE)
+            return true;
+    return false;
+}
+
 bool prefix_tree_evict(struct prefix_tree *t)
 {
     for (int class = 0; class < PREFIX_N_CLASSES; class++) {
         for (struct prefix_node *node = t->order[class].oldest; node; node = node->newer) {
-            if (node->children || kv_pages_is_shared(t->pool, node->page))
+            if (kv_pages_is_shared(t->pool, node->page) || has_child_in_memory(node))
                 continue;
-            node_remove(t, node);
+            if (node->slot != DISK_NO_SLOT)
+                leave_memory(t, node);
+            else
+                remove_all(t, node);
             return true;
         }
     }

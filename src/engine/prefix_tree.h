@@ -4,11 +4,14 @@
  *
  * The nouns. A *node* is a page and the tokens whose keys and values it holds, after those of its
  * ancestors. It is *whole* when it has BACKEND_PAGE_TOKENS of them; one with fewer has no children.
- * The tree holds each of its pages once; requests that compute on a page hold it, too, and nobody
- * writes to a page of the tree. */
+ * Its page is in memory, on disk, or both: whole ones are written to disk (if there is a disk tier)
+ * as they come, and read again when somebody asks for them. A node in memory has its ancestors in
+ * memory, one on disk has them on disk. The tree holds each of its pages in memory once; requests
+ * that compute on a page hold it, too, and nobody writes to a page of the tree. */
 #ifndef PENSIEVE_ENGINE_PREFIX_TREE_H
 #define PENSIEVE_ENGINE_PREFIX_TREE_H
 
+#include "engine/disk_tier.h"
 #include "engine/sequence.h"
 
 #include <stdint.h>
@@ -34,20 +37,31 @@ struct prefix_root { /* of one namespace: whose the prefixes are */
 
 struct prefix_tree {
     struct prefix_root *roots;
-    struct prefix_order order[PREFIX_N_CLASSES];
-    struct kv_pages *pool; /* borrowed */
-    uint32_t n_nodes;
+    struct prefix_order order[PREFIX_N_CLASSES]; /* of what is in memory */
+    struct kv_pages *pool;                       /* borrowed, and these two: */
+    struct backend *be;
+    struct disk_tier *disk; /* or NULL */
+    uint64_t page_bytes;
+    uint64_t n_uses;
+    uint32_t n_nodes, n_in_memory, n_writing;
 };
 
-void prefix_tree_init(struct prefix_tree *t, struct kv_pages *pool);
-void prefix_tree_deinit(struct prefix_tree *t); /* gives all pages back */
+/* Begins with what is on the disk. */
+void prefix_tree_init(struct prefix_tree *t, struct kv_pages *pool, struct backend *be,
+                      uint64_t page_bytes, struct disk_tier *disk);
+/* Gives all pages back; the disk tier, if there is one, was closed already. */
+void prefix_tree_deinit(struct prefix_tree *t);
+
+/* Takes note of what has been written to disk in the meantime. */
+void prefix_tree_poll(struct prefix_tree *t);
 
 /* Lets s go on from the tree: its n_computed tokens are whole pages, and those that follow, up to
  * the first n_tokens in all, come from the longest prefix that the tree has. Whole pages are
- * shared; of one that fits in part only, the beginning is copied by `be` (NULL: it is left out).
- * Pages that s has there already are given back. Returns how many tokens more are computed. */
-uint32_t prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s,
-                           uint32_t n_tokens, struct backend *be);
+ * shared; of one that fits in part only, the beginning is copied if `parts` says so. Pages that s
+ * has there already are given back. Of what is on disk only, about *n_bytes are read, which is
+ * lowered by that; false when there is more. */
+bool prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s,
+                       uint32_t n_tokens, bool parts, uint64_t *n_bytes);
 
 /* How many of tokens[n_tokens] the tree has. */
 uint32_t prefix_tree_match(const struct prefix_tree *t, uint64_t space, const int32_t *tokens,

@@ -58,13 +58,18 @@ static bool is_following(const struct engine *e, const struct request *r)
     return false;
 }
 
-/* Takes what others have computed in the meantime. */
+/* Takes what others have computed in the meantime, or what is on disk. */
 static void catch_up(struct engine *e, struct request *r)
 {
     struct sequence *s = &r->sequence;
-    if (s->n_computed % P || s->n_computed >= r->n_prompt)
+    const uint32_t n_before = s->n_computed;
+    if (n_before % P)
         return;
-    r->n_joined += prefix_tree_adopt(&e->prefixes, r->ask.space, s, r->n_prompt - 1, NULL);
+    const bool was_restoring = r->is_restoring;
+    r->is_restoring = !prefix_tree_adopt(&e->prefixes, r->ask.space, s, s->n_tokens - 1,
+                                         was_restoring, &e->load_bytes);
+    if (!was_restoring)
+        r->n_joined += s->n_computed - n_before;
 }
 
 /* ---- the slice of prompts ---- */
@@ -78,7 +83,7 @@ static void add_prompts(struct schedule *b, struct engine *e, uint32_t budget)
         if (!n_waiting_tokens(r))
             continue;
         catch_up(e, r);
-        if (is_following(e, r))
+        if (r->is_restoring || is_following(e, r))
             continue;
         if (!oldest)
             oldest = r;

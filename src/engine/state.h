@@ -20,6 +20,7 @@ struct request {
     uint32_t n_cached, n_joined; /* tokens taken from others, when it started and since */
     uint64_t n_draws;          /* tokens sampled, also those taken back: the sampler's counter */
     bool started;              /* the sink has heard of it */
+    bool is_restoring;         /* more of its prompt is on disk */
     bool mask_next;            /* the sink's last verdict */
     uint64_t waits_for_end_of; /* no room: not tried again before n_ended reaches this; 0: never
                                   waited */
@@ -41,6 +42,8 @@ struct engine {
     /* the thread's alone */
     struct kv_pages pages;
     struct prefix_tree prefixes;
+    struct disk_tier *disk;  /* or NULL */
+    uint64_t load_bytes;     /* that may yet be read from it before the next step */
     struct pace pace;
     struct schedule *schedule;
     struct sampler sampler;
@@ -58,6 +61,9 @@ struct engine {
     struct engine_stats stats;
     pthread_t thread;
 };
+
+/* Before requests are admitted: what the disk has done, and how much may be read from it. */
+void step_begin(struct engine *e);
 
 /* Gives a queued request its first pages. False when it must wait for others to end. */
 bool step_admit(struct engine *e, struct request *r);

@@ -13,6 +13,10 @@ enum {
     RESERVED_OUTPUT = 256,
     /* Prompts of so many tokens are long conversations. */
     MAIN_TOKENS = 2048,
+    /* Read from disk before one step: a few hundredths of a second beside streams, else what does
+     * not keep a cancelled request for long. */
+    LOAD_BYTES_BESIDE_STREAMS = 32 << 20,
+    LOAD_BYTES = 512 << 20,
 };
 
 static uint32_t n_generated(const struct request *r)
@@ -41,6 +45,15 @@ static bool grow(struct engine *e, struct sequence *s, uint32_t n_tokens)
     return true;
 }
 
+void step_begin(struct engine *e)
+{
+    bool has_streams = false;
+    for (const struct request *r = e->running.first; r && !has_streams; r = r->next)
+        has_streams = r->n_draws > 0;
+    prefix_tree_poll(&e->prefixes);
+    e->load_bytes = has_streams ? LOAD_BYTES_BESIDE_STREAMS : LOAD_BYTES;
+}
+
 bool step_admit(struct engine *e, struct request *r)
 {
     struct sequence *s = &r->sequence;
@@ -50,7 +63,12 @@ bool step_admit(struct engine *e, struct request *r)
     if (n_wanted > e->options.n_ctx)
         n_wanted = e->options.n_ctx;
     /* the last token is always computed: its logits are what comes next */
-    prefix_tree_adopt(&e->prefixes, r->ask.space, s, s->n_tokens - 1, e->be);
+    const uint32_t n_reusable = s->n_tokens - 1;
+    uint32_t n_cached = prefix_tree_match(&e->prefixes, r->ask.space, s->tokens, n_reusable);
+    r->is_restoring =
+        !prefix_tree_adopt(&e->prefixes, r->ask.space, s, n_reusable, true, &e->load_bytes);
+    if (!r->is_restoring)
+        n_cached = s->n_computed;
     uint32_t n_pages = sequence_pages_for(n_wanted) - s->n_pages;
     free_pages_until(e, n_pages);
     if (e->pages.n_free < n_pages) { /* wait: what others hold will come back */
@@ -62,7 +80,7 @@ bool step_admit(struct engine *e, struct request *r)
     grow(e, s, n_wanted);
     if (!r->started) {
         r->started = true;
-        r->n_cached = s->n_computed;
+        r->n_cached = n_cached;
         if (r->ask.sink.started)
             r->ask.sink.started(r->ask.sink.context, r->n_cached, r->n_prompt - r->n_cached);
     }
@@ -207,6 +225,7 @@ static void note_step(struct engine *e, const struct schedule *b, double ms)
     pthread_mutex_lock(&e->lock);
     e->stats.n_tokens_computed += b->n_rows;
     e->stats.kv_bytes_used = used;
+    e->stats.disk_bytes = e->disk ? disk_tier_bytes(e->disk) : 0;
     pthread_mutex_unlock(&e->lock);
 }
 

@@ -121,6 +121,8 @@ static bool load(struct decoder *d, const struct network_loader *loader,
     for (uint32_t i = 0; i < info->n_layers && !*loader->failed; i++)
         load_layer(d, i, loader, wiring);
     load_activations(d, loader);
+    d->model.info.rope = d->rope;
+    d->model.info.window = d->window;
     return !*loader->failed;
 }
 

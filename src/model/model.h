@@ -28,6 +28,8 @@ struct model_info {
     const char *architecture; /* "qwen2" */
     uint32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
     uint32_t n_ctx_train; /* the context it was made for */
+    uint32_t window;      /* positions that attention sees; 0: all. This and `rope` once created */
+    struct backend_rope_params rope;
     uint64_t n_params;
 };
 /* The hyper-parameters alone, without a backend and without looking at tensors (for `show`). */

@@ -82,31 +82,42 @@ static bool store_path_done(struct buf *out, struct error *err)
     return !buf_failed(out) || error_set(err, ERROR_NO_MEMORY, "a path is too long");
 }
 
-bool store_dir(struct buf *out, struct error *err)
+/* A folder in Pensieve's own. */
+static bool own_folder(const char *name, struct buf *out, struct error *err)
 {
     buf_clear(out);
     const char *own = getenv("PENSIEVE_HOME");
     const char *home = getenv("HOME");
     if (own && *own) {
-        buf_printf(out, "%s/models", own);
+        buf_printf(out, "%s/%s", own, name);
         return store_path_done(out, err);
     }
 #ifndef __APPLE__
     const char *data = getenv("XDG_DATA_HOME");
     if (data && *data == '/') { /* the XDG rules: a relative one is to be ignored */
-        buf_printf(out, "%s/pensieve/models", data);
+        buf_printf(out, "%s/pensieve/%s", data, name);
         return store_path_done(out, err);
     }
 #endif
     if (!home || !*home)
         return error_set(err, ERROR_NOT_FOUND,
-                         "no folder for models: set PENSIEVE_HOME (neither it nor HOME is set)");
+                         "no folder for files: set PENSIEVE_HOME (neither it nor HOME is set)");
 #ifdef __APPLE__
-    buf_printf(out, "%s/Library/Application Support/pensieve/models", home);
+    buf_printf(out, "%s/Library/Application Support/pensieve/%s", home, name);
 #else
-    buf_printf(out, "%s/.local/share/pensieve/models", home);
+    buf_printf(out, "%s/.local/share/pensieve/%s", home, name);
 #endif
     return store_path_done(out, err);
+}
+
+bool store_dir(struct buf *out, struct error *err)
+{
+    return own_folder("models", out, err);
+}
+
+bool store_kv_dir(struct buf *out, struct error *err)
+{
+    return own_folder("kv", out, err);
 }
 
 /* `dir`/`file``suffix`; dir NULL: the store's folder. */

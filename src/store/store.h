@@ -50,6 +50,8 @@ const struct store_model *store_model_of_file(const char *path, uint64_t n_bytes
 
 /* The store's folder: $PENSIEVE_HOME/models, else the user's data folder + "/pensieve/models". */
 bool store_dir(struct buf *out, struct error *err);
+/* The folder beside it for computed prefixes: "kv". */
+bool store_kv_dir(struct buf *out, struct error *err);
 
 /* Turns PATH_OR_NAME into a path: a file or folder that exists, or a catalogue name whose file is
  * in the store, or the name of any other file in the store (with or without .gguf). A catalogue

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 size_t file_value_bytes(enum file_value_type type)
 {
@@ -66,6 +67,28 @@ void weights_close(struct weights *w)
 uint64_t weights_file_bytes(const struct weights *w)
 {
     return w->size;
+}
+
+void weights_fingerprint(const struct weights *w, uint64_t out[2])
+{
+    enum { N_SAMPLES = 64, SAMPLE_BYTES = 4096 };
+    uint64_t data_begin = w->size;
+    for (size_t i = 0; i < w->n_tensors; i++) {
+        uint64_t at = (uint64_t)((const uint8_t *)w->tensors[i].data - w->data);
+        data_begin = at < data_begin ? at : data_begin;
+    }
+    uint64_t hashes[N_SAMPLES + 3] = {w->size};
+    XXH128_hash_t header = XXH3_128bits(w->data, data_begin);
+    hashes[1] = header.low64;
+    hashes[2] = header.high64;
+    for (uint64_t i = 0; i < N_SAMPLES; i++) {
+        uint64_t at = data_begin + (w->size - data_begin) / N_SAMPLES * i;
+        uint64_t n = w->size - at < SAMPLE_BYTES ? w->size - at : SAMPLE_BYTES;
+        hashes[3 + i] = XXH3_64bits(w->data + at, n);
+    }
+    XXH128_hash_t all = XXH3_128bits(hashes, sizeof hashes);
+    out[0] = all.low64;
+    out[1] = all.high64;
 }
 
 uint32_t weights_version(const struct weights *w)

@@ -57,6 +57,9 @@ struct weights *weights_open_bytes(const void *data, size_t size, struct error *
 void weights_close(struct weights *w);
 
 uint64_t weights_file_bytes(const struct weights *w);
+/* Names the content: a hash (XXH3-128) of its size, of everything before the tensors' data, and of
+ * samples of that. Reads little, whatever the size. */
+void weights_fingerprint(const struct weights *w, uint64_t out[2]);
 uint32_t weights_version(const struct weights *w); /* of the GGUF format */
 
 size_t weights_n_tensors(const struct weights *w);

@@ -154,7 +154,7 @@ class Serving:
 
     def __init__(self, *args, port="0"):
         self.process = subprocess.Popen(
-            [BINARY, "serve", "--model", model_path(), "--port", port, *args],
+            [BINARY, "serve", "--model", model_path(), "--port", port, "--kv-disk", "0", *args],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

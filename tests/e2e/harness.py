@@ -131,7 +131,7 @@ class Server:
         started = time.monotonic()
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(
-                [str(pensieve), "serve", "--model", str(model_path(model)), "--port", "0", *options],
+                [str(pensieve), "serve", "--model", str(model_path(model)), "--port", "0", "--kv-disk", "0", *options],
                 stdout=subprocess.PIPE, stderr=log, text=True)
         line = self.process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)

@@ -4,8 +4,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -24,7 +26,16 @@ static void note_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n
     last_copy.n_calls++;
 }
 
-static const struct backend_ops note_ops = {.kv_page_copy = note_copy};
+enum { PAGE_BYTES = 3000 };
+static uint8_t memory[N_PAGES][PAGE_BYTES];
+
+static void *page_data(struct backend *be, uint32_t page)
+{
+    (void)be;
+    return memory[page];
+}
+
+static const struct backend_ops note_ops = {.kv_page_copy = note_copy, .kv_page_data = page_data};
 static struct backend note_backend = {&note_ops};
 
 struct world {
@@ -35,7 +46,7 @@ struct world {
 static void world_begin(struct world *w)
 {
     assert_true(kv_pages_init(&w->pool, N_PAGES));
-    prefix_tree_init(&w->tree, &w->pool);
+    prefix_tree_init(&w->tree, &w->pool, &note_backend, 0, NULL);
     last_copy.n_calls = 0;
 }
 
@@ -68,6 +79,15 @@ static void keep(struct world *w, int32_t start, uint32_t n, enum prefix_class c
     sequence_deinit(&s, &w->pool);
 }
 
+/* How many tokens more s has from the tree. */
+static uint32_t adopt(struct world *w, struct sequence *s, uint32_t n, bool parts)
+{
+    const uint32_t n_before = s->n_computed;
+    uint64_t n_bytes = UINT64_MAX;
+    assert_true(prefix_tree_adopt(&w->tree, HOME, s, n, parts, &n_bytes));
+    return s->n_computed - n_before;
+}
+
 static uint32_t match(struct world *w, int32_t start, uint32_t n)
 {
     struct sequence s = sequence_of(w, start, n, 0);
@@ -84,7 +104,7 @@ static void adopting_shares_whole_pages_and_copies_the_begun_one(void **state)
     struct sequence a = sequence_of(&w, 0, 2 * P + 10, 2 * P + 10);
     prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &a, 2 * P + 10);
     struct sequence b = sequence_of(&w, 0, 2 * P + 5, 0);
-    assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &b, 2 * P + 4, &note_backend), 2 * P + 4);
+    assert_int_equal(adopt(&w, &b, 2 * P + 4, true), 2 * P + 4);
     assert_int_equal(b.n_computed, 2 * P + 4);
     assert_int_equal(b.n_pages, 3);
     assert_int_equal(b.pages[0], a.pages[0]);
@@ -100,7 +120,7 @@ static void adopting_shares_whole_pages_and_copies_the_begun_one(void **state)
 
     /* one whose first page is other than all: nothing */
     struct sequence c = sequence_of(&w, 7, 2 * P, 0);
-    assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &c, 2 * P - 1, &note_backend), 0);
+    assert_int_equal(adopt(&w, &c, 2 * P - 1, true), 0);
     assert_int_equal(c.n_pages, 0);
     sequence_deinit(&c, &w.pool);
     world_end(&w);
@@ -115,9 +135,9 @@ static void whoever_reads_along_gets_pages_as_they_come(void **state)
     struct sequence second = sequence_of(&w, 0, 4 * P, 4 * P); /* its pages are there already */
     second.n_computed = 0;
     prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &first, 2 * P);
-    assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &second, 4 * P - 1, NULL), 2 * P);
+    assert_int_equal(adopt(&w, &second, 4 * P - 1, false), 2 * P);
     prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &first, 3 * P);
-    assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &second, 4 * P - 1, NULL), P);
+    assert_int_equal(adopt(&w, &second, 4 * P - 1, false), P);
     assert_int_equal(second.n_computed, 3 * P);
     assert_int_equal(second.n_pages, 4);
     assert_memory_equal(second.pages, first.pages, 3 * sizeof *first.pages);
@@ -160,7 +180,7 @@ static void the_least_used_goes_first_and_ends_before_beginnings(void **state)
     keep(&w, 0, 3 * P, PREFIX_SIDE);
     keep(&w, 1000, 2 * P, PREFIX_SIDE);
     struct sequence again = sequence_of(&w, 0, 3 * P, 0);
-    prefix_tree_adopt(&w.tree, HOME, &again, P, NULL); /* the first's first page is used again */
+    adopt(&w, &again, P, false); /* the first's first page is used again */
     sequence_deinit(&again, &w.pool);
     assert_true(prefix_tree_evict(&w.tree));
     assert_int_equal(match(&w, 0, 3 * P), 2 * P);
@@ -199,7 +219,7 @@ static void what_somebody_computes_on_stays(void **state)
     world_begin(&w);
     keep(&w, 0, 4 * P, PREFIX_SIDE);
     struct sequence s = sequence_of(&w, 0, 3 * P, 0);
-    assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &s, 3 * P, NULL), 3 * P);
+    assert_int_equal(adopt(&w, &s, 3 * P, false), 3 * P);
     assert_true(prefix_tree_evict(&w.tree));
     assert_false(prefix_tree_evict(&w.tree));
     sequence_deinit(&s, &w.pool);
@@ -215,9 +235,150 @@ static void spaces_never_meet(void **state)
     keep(&w, 0, 2 * P, PREFIX_SIDE);
     struct sequence s = sequence_of(&w, 0, 2 * P, 0);
     assert_int_equal(prefix_tree_match(&w.tree, HOME + 1, s.tokens, 2 * P), 0);
-    assert_int_equal(prefix_tree_adopt(&w.tree, HOME + 1, &s, 2 * P - 1, &note_backend), 0);
+    uint64_t n_bytes = UINT64_MAX;
+    assert_true(prefix_tree_adopt(&w.tree, HOME + 1, &s, 2 * P - 1, true, &n_bytes));
+    assert_int_equal(s.n_computed, 0);
     sequence_deinit(&s, &w.pool);
     world_end(&w);
+}
+
+/* ---- with a disk ---- */
+
+static char folder[] = "/tmp/pensieve-tree-XXXXXX";
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/pensieve-tree-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    char command[128];
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+static void disk_world_begin(struct world *w, uint64_t max_bytes)
+{
+    struct error err = {0};
+    const struct disk_options options = {folder, "test", max_bytes};
+    assert_true(kv_pages_init(&w->pool, N_PAGES));
+    struct disk_tier *disk = disk_tier_open(&options, PAGE_BYTES, &err);
+    if (!disk)
+        fail_msg("%s", err.message);
+    prefix_tree_init(&w->tree, &w->pool, &note_backend, PAGE_BYTES, disk);
+    memset(memory, 0, sizeof memory);
+}
+
+static void wait_for_disk(struct world *w)
+{
+    while (w->tree.n_writing) {
+        usleep(500);
+        prefix_tree_poll(&w->tree);
+    }
+}
+
+static void disk_world_end(struct world *w)
+{
+    wait_for_disk(w);
+    disk_tier_close(w->tree.disk);
+    world_end(w);
+}
+
+/* What the pages of a sequence hold follows from its tokens. */
+static void fill(const struct sequence *s)
+{
+    for (uint32_t i = 0; i < s->n_pages; i++)
+        memset(memory[s->pages[i]], s->tokens[i * P] / P + 1, PAGE_BYTES);
+}
+
+static void keep_filled(struct world *w, int32_t start, uint32_t n)
+{
+    struct sequence s = sequence_of(w, start, n, n);
+    fill(&s);
+    prefix_tree_keep(&w->tree, HOME, PREFIX_SIDE, &s, n);
+    sequence_deinit(&s, &w->pool);
+}
+
+static void assert_filled(struct world *w, int32_t start, uint32_t n)
+{
+    struct sequence s = sequence_of(w, start, n + 1, 0);
+    assert_int_equal(adopt(w, &s, n, true), n);
+    for (uint32_t i = 0; i < s.n_pages; i++)
+        assert_int_equal(memory[s.pages[i]][PAGE_BYTES - 1], (s.tokens[i * P] / P + 1) & 255);
+    sequence_deinit(&s, &w->pool);
+}
+
+static void a_restart_finds_what_was_kept(void **state)
+{
+    (void)state;
+    struct world w;
+    disk_world_begin(&w, 100 << 20);
+    keep_filled(&w, 0, 5 * P + 10);
+    keep_filled(&w, 100 * P, 3 * P);
+    disk_world_end(&w);
+
+    disk_world_begin(&w, 100 << 20);
+    assert_int_equal(w.pool.n_free, N_PAGES);
+    assert_int_equal(match(&w, 0, 6 * P), 5 * P); /* the begun page was in memory only */
+    assert_filled(&w, 0, 5 * P);
+    assert_int_equal(w.tree.n_in_memory, 5);
+    assert_filled(&w, 100 * P, 2 * P + 7); /* of a page on disk the beginning */
+    /* in portions */
+    uint64_t n_bytes = 0;
+    struct sequence s = sequence_of(&w, 100 * P, 3 * P, 0);
+    assert_false(prefix_tree_adopt(&w.tree, HOME, &s, 3 * P, true, &n_bytes));
+    assert_int_equal(s.n_computed, 2 * P); /* these are in memory by now */
+    n_bytes = 1;
+    assert_true(prefix_tree_adopt(&w.tree, HOME, &s, 3 * P, true, &n_bytes));
+    assert_int_equal(s.n_computed, 3 * P);
+    sequence_deinit(&s, &w.pool);
+    disk_world_end(&w);
+}
+
+static void what_leaves_the_memory_stays_on_disk(void **state)
+{
+    (void)state;
+    struct world w;
+    disk_world_begin(&w, 100 << 20);
+    for (int32_t i = 0; i < 20; i++) {
+        while (w.pool.n_free < 5)
+            assert_true(prefix_tree_evict(&w.tree));
+        keep_filled(&w, 1000 * P * i, 5 * P);
+        wait_for_disk(&w);
+    }
+    assert_int_equal(w.tree.n_nodes, 100);
+    assert_int_equal(w.tree.n_in_memory, N_PAGES);
+    for (int32_t i = 0; i < 20; i++)
+        assert_filled(&w, 1000 * P * i, 5 * P);
+    disk_world_end(&w);
+}
+
+static void a_full_disk_gives_up_the_least_used(void **state)
+{
+    (void)state;
+    enum { N = 500 }; /* of 4 pages each: more than a segment of 1024 has */
+    struct world w;
+    disk_world_begin(&w, 6 << 20);
+    for (int32_t i = 0; i < N; i++) {
+        while (w.pool.n_free < 4)
+            assert_true(prefix_tree_evict(&w.tree));
+        keep_filled(&w, 1000 * P * i, 4 * P);
+        wait_for_disk(&w);
+        if (i % 50 == 0)
+            assert_filled(&w, 0, 4 * P); /* used again and again */
+    }
+    assert_true(w.tree.n_nodes <= 1024 + N_PAGES);
+    assert_filled(&w, 1000 * P * (N - 1), 4 * P);
+    assert_filled(&w, 0, 4 * P);
+    disk_world_end(&w);
+    disk_world_begin(&w, 6 << 20);
+    assert_true(w.tree.n_nodes > 900);
+    assert_filled(&w, 1000 * P * (N - 1), 4 * P);
+    disk_world_end(&w);
 }
 
 /* ---- against a plain list of everything that was ever kept ---- */
@@ -263,7 +424,7 @@ static void random_prefixes_are_those_of_a_list(void **state)
         struct sequence s;
         assert_true(sequence_init(&s, tokens, n, 0));
         const uint32_t n_wanted = n - 1, n_have = found < n_wanted ? found : n_wanted;
-        assert_int_equal(prefix_tree_adopt(&w.tree, HOME, &s, n_wanted, &note_backend), n_have);
+        assert_int_equal(adopt(&w, &s, n_wanted, true), n_have);
         bool was_evicted = false;
         while (s.n_pages < sequence_pages_for(n)) {
             if (!w.pool.n_free) {
@@ -296,6 +457,11 @@ int main(void)
         cmocka_unit_test(what_somebody_computes_on_stays),
         cmocka_unit_test(spaces_never_meet),
         cmocka_unit_test(random_prefixes_are_those_of_a_list),
+        cmocka_unit_test_setup_teardown(a_restart_finds_what_was_kept, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(what_leaves_the_memory_stays_on_disk, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(a_full_disk_gives_up_the_least_used, make_folder,
+                                        remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -224,6 +224,12 @@ static const char *cpu_describe(const struct backend *be)
     return ((const struct cpu *)be)->description;
 }
 
+/* The tier, and a number to raise with every change to the results or to the pages' layout. */
+static const char *cpu_kv_identity(const struct backend *be)
+{
+    return ((const struct cpu *)be)->identity;
+}
+
 static void cpu_destroy(struct backend *be)
 {
     struct cpu *cpu = (struct cpu *)be;
@@ -247,6 +253,8 @@ static const struct backend_ops cpu_ops = {
     .activation = cpu_activation,
     .kv_init = cpu_kv_init,
     .kv_page_bytes = cpu_kv_page_bytes,
+    .kv_identity = cpu_kv_identity,
+    .kv_page_data = cpu_kv_page_data,
     .kv_page_copy = cpu_kv_page_copy,
     .begin = cpu_begin,
     .end = cpu_end,
@@ -297,6 +305,8 @@ struct backend *backend_cpu_create(const struct backend_cpu_options *options, st
     uint32_t n_threads = pool_n_threads(cpu->pool);
     snprintf(cpu->description, sizeof cpu->description, "cpu %s, %u thread%s", cpu->kernels.tier,
              n_threads, n_threads == 1 ? "" : "s");
+    snprintf(cpu->identity, sizeof cpu->identity, "cpu %s %d", cpu->kernels.tier,
+             CPU_ARITHMETIC);
     cpu->threads = calloc(n_threads, sizeof *cpu->threads);
     if (!cpu->threads)
         error_set(err, ERROR_NO_MEMORY, "out of memory for the threads");

@@ -87,6 +87,11 @@ void *cpu_kv_head(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t
            ((size_t)layer * kv->shape.n_kv_heads + kv_head) * kv->head_bytes;
 }
 
+void *cpu_kv_page_data(struct backend *be, uint32_t page)
+{
+    return cpu_kv_head((const struct cpu *)be, page, 0, 0);
+}
+
 void cpu_kv_page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens)
 {
     struct cpu *cpu = (struct cpu *)be;

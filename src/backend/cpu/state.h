@@ -12,6 +12,7 @@ enum {
     CPU_MAX_UNIT_ROWS = 64,
     CPU_FEW_ROWS = 16,
     CPU_SPLIT_PAGES = KERNELS_RUN_PAGES, /* softmax restarts there, counted from position 0 */
+    CPU_ARITHMETIC = 1, /* to be raised with every change to results or to the pages' layout */
     CPU_ROPE_SLOTS = 2,
     CPU_ROPE_MAX_PAIRS = 512,
 };
@@ -77,7 +78,7 @@ struct cpu {
     struct backend base;
     struct kernels kernels;
     struct pool *pool;
-    char description[64];
+    char description[64], identity[32];
     struct cpu_thread *threads; /* [n_threads] */
     struct backend_activation **activations;
     size_t n_activations;
@@ -122,6 +123,7 @@ void cpu_logits(struct backend *be, const struct backend_activation *x,
 bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struct error *err);
 void cpu_kv_deinit(struct cpu *cpu);
 uint64_t cpu_kv_page_bytes(const struct backend *be, const struct backend_kv_shape *shape);
+void *cpu_kv_page_data(struct backend *be, uint32_t page);
 void cpu_kv_page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
 void cpu_kv_store(struct backend *be, uint32_t layer, const struct backend_activation *k,
                   const struct backend_activation *v);
