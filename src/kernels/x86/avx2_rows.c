@@ -3,7 +3,8 @@
 #include "kernels/x86/avx2_unpack_more.h"
 #include "quant/quant.h"
 
-enum { PREFETCH_BYTES = 4096 };
+/* Bytes that are fetched ahead: into the first cache, and, for floats, into the second. */
+enum { NEAR_BYTES = 4096, FAR_BYTES = 8192 };
 
 /* Sums of the lower and of the upper half of each of eight registers of dwords. */
 INLINE void add_dwords(const __m256i *v, __m256i *low, __m256i *high)
@@ -108,7 +109,7 @@ INLINE void rows_tokens(group_fn *group, const enum kernels_form form, const siz
         for (size_t b = 0; b < n_whole; b += 8, p += group_bytes) {
             UNROLL
             for (size_t i = 0; i < group_bytes; i += 64)
-                _mm_prefetch((const char *)p + PREFETCH_BYTES + i, _MM_HINT_T0);
+                _mm_prefetch((const char *)p + NEAR_BYTES + i, _MM_HINT_NTA);
             group(&g, p);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
@@ -177,7 +178,7 @@ INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, s
             const size_t at = r * n_blocks + b;
             UNROLL
             for (size_t i = 0; i < 32 * bits; i += 64)
-                _mm_prefetch((const char *)(w->q + at * bits) + PREFETCH_BYTES + i, _MM_HINT_T0);
+                _mm_prefetch((const char *)(w->q + at * bits) + NEAR_BYTES + i, _MM_HINT_NTA);
             group_affine(&g, w, blocks, bits, at, 8);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
@@ -251,7 +252,7 @@ INLINE float dot_floats(load_fn *load, const size_t size, const uint8_t *row, si
     __m256 acc[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, v[2];
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
-        _mm_prefetch((const char *)row + i * size + PREFETCH_BYTES, _MM_HINT_T0);
+        _mm_prefetch((const char *)row + i * size + FAR_BYTES, _MM_HINT_T1);
         load(row + i * size, v);
         acc[0] = _mm256_fmadd_ps(v[0], _mm256_loadu_ps(x + i), acc[0]);
         acc[1] = _mm256_fmadd_ps(v[1], _mm256_loadu_ps(x + i + 8), acc[1]);

@@ -5,7 +5,10 @@
 #include "kernels/x86/avx512_pair_more.h"
 #include "quant/quant.h"
 
-enum { PREFETCH_BYTES = 4096 }; /* ahead: DRAM's latency at full speed */
+/* Bytes that are fetched ahead. Near, into the first cache: DRAM's latency at full speed. Far, into
+ * the second, for types of 8 bits and more: a core that loads so much leaves its first cache no
+ * time for lines that come in beside that, which halves its speed. */
+enum { NEAR_BYTES = 4096, FAR_BYTES = 16384 };
 
 /* The sums of the four dwords of each 128 bits of v[0..3], side by side. */
 INLINE __m512i add_crosswise(const __m512i *v)
@@ -99,11 +102,15 @@ static __mmask16 lanes_of(size_t n)
 
 /* The rows of a pair lie behind each other, so what comes is fetched as one stream of memory, not
  * as two: two are half as fast. */
-INLINE void fetch(const uint8_t *p, const size_t n_bytes)
+INLINE void fetch(const uint8_t *p, const size_t n_bytes, const bool far)
 {
     UNROLL
-    for (size_t i = 0; i < n_bytes; i += 64)
-        _mm_prefetch((const char *)p + i, _MM_HINT_T0);
+    for (size_t i = 0; i < n_bytes; i += 64) {
+        if (far)
+            _mm_prefetch((const char *)p + FAR_BYTES + i, _MM_HINT_T1);
+        else
+            _mm_prefetch((const char *)p + NEAR_BYTES + i, _MM_HINT_NTA);
+    }
 }
 
 /* A row kernel of one type. */
@@ -113,6 +120,7 @@ struct stream {
     enum kernels_form form;
     size_t group_bytes; /* of eight blocks */
     bool has_tail;      /* rows need not be whole groups */
+    bool is_fetched_far;
 };
 
 /* The last n blocks of two rows: eight are read, so the matrix must not end before. */
@@ -139,7 +147,7 @@ INLINE void add_rows(const struct stream *s, const struct pair_index *index,
             lanes = lanes_of(n_blocks - b);
             copy_tail(p, end, s->group_bytes, n_blocks - b, copies);
         }
-        fetch(rows[0] + PREFETCH_BYTES + b / 4 * s->group_bytes, 2 * s->group_bytes);
+        fetch(rows[0] + b / 4 * s->group_bytes, 2 * s->group_bytes, s->is_fetched_far);
         s->unpack(&g, index, p);
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
@@ -195,7 +203,7 @@ DEFINE_ROWS(q4_0, KERNELS_OFFSET, SMALL(q4_0))
 DEFINE_ROWS(q4_1, KERNELS_MIN, SMALL(q4_1))
 DEFINE_ROWS(q5_0, KERNELS_OFFSET, SMALL(q5_0))
 DEFINE_ROWS(q5_1, KERNELS_MIN, SMALL(q5_1))
-DEFINE_ROWS(q8_0, KERNELS_WIDE, SMALL(q8_0))
+DEFINE_ROWS(q8_0, KERNELS_WIDE, SMALL(q8_0), true)
 DEFINE_ROWS(q4_k, KERNELS_MIN, WHOLE(q4_k))
 DEFINE_ROWS(q5_k, KERNELS_MIN, WHOLE(q5_k))
 DEFINE_ROWS(q6_k, KERNELS_HALVES, WHOLE(q6_k))
@@ -221,11 +229,8 @@ INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, s
         for (size_t t = 0; t < n_tokens; t++)
             acc[t] = _mm512_setzero_ps();
         for (; b + 8 <= n_blocks; b += 8, at[0] += 8, at[1] += 8) {
-            UNROLL
-            for (size_t i = 0; i < 32 * bits; i += 64) {
-                _mm_prefetch((const char *)(w->q + at[0] * bits) + PREFETCH_BYTES + i, _MM_HINT_T0);
-                _mm_prefetch((const char *)(w->q + at[1] * bits) + PREFETCH_BYTES + i, _MM_HINT_T0);
-            }
+            fetch((const uint8_t *)(w->q + (r * n_blocks + 2 * b) * bits), 2 * 32 * bits,
+                  bits == 8);
             pair_affine(&g, w, blocks, bits, at, 8);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
@@ -295,7 +300,7 @@ INLINE void float_rows_tokens(load_fn *load, const size_t size, const uint8_t *w
             acc[t] = _mm512_setzero_ps();
         for (size_t i = 0; i < n; i += 16) {
             __mmask16 lanes = i < n_whole ? 0xffff : tail;
-            _mm_prefetch((const char *)w + i * size + PREFETCH_BYTES, _MM_HINT_T0);
+            _mm_prefetch((const char *)w + i * size + FAR_BYTES, _MM_HINT_T1);
             __m512 v = load(w + i * size, lanes);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
