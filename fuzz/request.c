@@ -73,7 +73,7 @@ static void use(struct request *r)
     struct repeat_guard guard;
     repeat_guard_init(&guard, r, 2);
     for (size_t i = 0; i < 2; i++) {
-        json_decref(dialog_messages(r, &formats[i], request_is_continued(r) ? "tail" : NULL));
+        json_decref(dialog_messages(r, &formats[i], NULL, request_is_continued(r) ? "tail" : NULL));
         json_decref(dialog_tools(r, &formats[i]));
     }
 }

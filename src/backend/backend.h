@@ -24,6 +24,7 @@
 enum {
     BACKEND_PAGE_TOKENS = 64, /* P: tokens of one KV page; a power of two */
     BACKEND_MAX_ROWS = 512,   /* rows of one batch */
+    BACKEND_TILE_ROWS = 12,   /* rows that are computed at once: more come in multiples of it */
 };
 
 struct backend_row {

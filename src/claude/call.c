@@ -6,6 +6,7 @@
 #include "claude/events.h"
 #include "claude/message_id.h"
 #include "claude/repeat_guard.h"
+#include "claude/said.h"
 #include "claude/state.h"
 
 #include <stdio.h>
@@ -26,6 +27,9 @@ struct claude_call {
     struct answer answer;
     uint64_t *mask; /* [n_mask_words] of the next masked token, or NULL: nothing is guarded */
     bool wants_restart, is_restarted;
+    bool forgets;             /* what it said is not to be remembered */
+    struct said said;         /* what the client was told */
+    struct token_list tokens; /* what the model said */
 
     /* Held while the owner is woken, so that claude_call_end can wait for that. Before `lock`. */
     pthread_mutex_t wake_lock;
@@ -49,6 +53,8 @@ static void call_free(struct claude_call *call)
 {
     struct claude *c = call->claude;
     answer_deinit(&call->answer);
+    said_deinit(&call->said);
+    token_list_deinit(&call->tokens);
     events_deinit(&call->events);
     buf_deinit(&call->out);
     request_deinit(&call->request);
@@ -109,12 +115,14 @@ static void on_text(void *context, const char *bytes, size_t n)
 {
     struct claude_call *call = context;
     events_text(&call->events, bytes, n);
+    said_text(&call->said, bytes, n);
 }
 
 /* A pointless repetition is not handed on. If the client has heard nothing yet, the answer begins
  * anew. */
 static void refuse_repeat(struct claude_call *call, const char *name)
 {
+    call->forgets = true;
     call->wants_restart = !call->is_restarted && !call->events.n_blocks && call->mask;
     atomic_fetch_add(&call->claude->n_repeats_guarded, 1);
     log_info("%s: the model repeats its successful call of %s: %s", call->request_id, name,
@@ -132,6 +140,7 @@ static bool on_call(void *context, const char *name, const json_t *arguments, bo
     if (!marked)
         atomic_fetch_add(&call->claude->n_calls_without_markers, 1);
     events_tool_use(&call->events, name, arguments);
+    said_call(&call->said, name, arguments);
     return true;
 }
 
@@ -157,6 +166,9 @@ static enum engine_verdict restart(struct claude_call *call)
     call->usage.n_generated = 0;
     memcpy(call->mask, call->claude->mask_start, call->claude->n_mask_words * sizeof *call->mask);
     answer_reset(&call->answer);
+    said_reset(&call->said);
+    call->tokens.n = 0;
+    call->forgets = false;
     return ENGINE_RESTART;
 }
 
@@ -181,6 +193,8 @@ static enum engine_verdict on_token(void *context, int32_t id, const char *bytes
         bytes = marker_of(call, id, &n_bytes);
     size_t n_before = begin(call);
     call->usage.n_generated++;
+    if (!token_list_push(&call->tokens, id))
+        call->forgets = true; /* incomplete: not to be remembered */
     enum engine_verdict v = verdict(call, answer_feed(&call->answer, bytes, n_bytes));
     publish(call, n_before);
     return v;
@@ -228,12 +242,24 @@ static void finish(struct claude_call *call, enum engine_finish reason,
     }
 }
 
+/* A whole answer is remembered by its content: later turns that show it are made of its tokens. */
+static void remember(struct claude_call *call, enum engine_finish reason)
+{
+    uint64_t identity[2];
+    const bool is_whole = reason == ENGINE_FINISH_EOG ||
+                          (reason == ENGINE_FINISH_STOPPED && answer_ends_with_call(&call->answer));
+    if (is_whole && call->answer.stop < 0 && !call->forgets && !call->answer.failed &&
+        said_identity(&call->said, identity))
+        engine_remember(call->claude->engine, 0, identity, call->tokens.ids, call->tokens.n);
+}
+
 static void on_finished(void *context, enum engine_finish reason, const struct engine_usage *usage)
 {
     struct claude_call *call = context;
     size_t n_before = begin(call);
     call->usage = *usage;
     finish(call, reason, usage);
+    remember(call, reason);
     call->is_done = true;
     publish(call, n_before);
     let_go(call);
@@ -300,8 +326,11 @@ static bool submit(struct claude_call *call, struct error *err)
 {
     struct claude *c = call->claude;
     struct token_list tokens = {0};
-    if (!prompt_tokens(&c->prompt, &call->request, &tokens, err))
+    const struct prompt_memory memory = {claude_recall, c};
+    if (!prompt_tokens(&c->prompt, &call->request, &memory, &tokens, err)) {
+        token_list_deinit(&tokens);
         return false;
+    }
     const struct engine_request ask = {
         .tokens = tokens.ids,
         .n_tokens = tokens.n,
@@ -337,6 +366,7 @@ static struct claude_call *call_create(struct claude *c, const char *request_id)
     pthread_mutex_init(&call->lock, NULL);
     pthread_mutex_init(&call->wake_lock, NULL);
     buf_init(&call->out, EVENTS_MAX_BYTES);
+    said_init(&call->said);
     pthread_mutex_lock(&c->lock);
     c->n_live++;
     pthread_mutex_unlock(&c->lock);

@@ -103,6 +103,14 @@ void claude_error_body(struct buf *out, const struct error *err, const char *req
     events_error_body(out, err, request_id);
 }
 
+/* ---- what the model said ---- */
+
+int32_t *claude_recall(void *claude, const uint64_t identity[2], size_t *n)
+{
+    const struct claude *c = claude;
+    return engine_recall(c->engine, 0, identity, n);
+}
+
 /* ---- counting ---- */
 
 bool claude_count_tokens(struct claude *c, const char *body, size_t n_bytes, struct buf *out,
@@ -112,7 +120,8 @@ bool claude_count_tokens(struct claude *c, const char *body, size_t n_bytes, str
     struct token_list tokens = {0};
     if (!request_parse(&r, body, n_bytes, true, err))
         return false;
-    bool ok = prompt_tokens(&c->prompt, &r, &tokens, err);
+    const struct prompt_memory memory = {claude_recall, c};
+    bool ok = prompt_tokens(&c->prompt, &r, &memory, &tokens, err);
     if (ok)
         ok = buf_printf(out, "{\"input_tokens\":%zu}", tokens.n) || no_memory(err);
     token_list_deinit(&tokens);

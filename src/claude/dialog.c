@@ -201,6 +201,13 @@ static void add_message(struct dialog *d, const struct request_message *m)
         add_block(d, m->role, &m->blocks[i]);
 }
 
+static void add_mark(struct dialog *d, const char *mark)
+{
+    unfold(d);
+    begin(d, "assistant");
+    append_paragraph(&d->text, mark, strlen(mark));
+}
+
 /* ---- instructions in words ---- */
 
 static json_t *describe_tool(const struct request_tool *tool)
@@ -280,14 +287,18 @@ static json_t *deinit(struct dialog *d)
 }
 
 json_t *dialog_messages(const struct request *r, const struct dialog_format *format,
-                        const char *tail)
+                        const char *const *marks, const char *tail)
 {
     struct dialog d;
     init(&d, format);
     add_message(&d, &r->system);
     add_tools_text(&d, r);
-    for (size_t i = 0; i < r->n_messages; i++)
-        add_message(&d, &r->messages[i]);
+    for (size_t i = 0; i < r->n_messages; i++) {
+        if (marks && marks[i])
+            add_mark(&d, marks[i]);
+        else
+            add_message(&d, &r->messages[i]);
+    }
     if (tail) {
         begin(&d, "assistant");
         buf_puts(&d.text, tail);

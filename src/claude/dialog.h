@@ -16,11 +16,12 @@ struct dialog_format {
     bool mid_system; /* also after the first message */
 };
 
-/* The messages, in order, neighbours of one role joined. `tail` is appended to the last assistant
+/* The messages, in order, neighbours of one role joined. Where marks[i] is not NULL, message i, an
+ * assistant's, says that instead (`marks` may be NULL). `tail` is appended to the last assistant
  * message, whose text then is the beginning of the answer; NULL: the answer begins anew. NULL: out
  * of memory. */
 json_t *dialog_messages(const struct request *r, const struct dialog_format *format,
-                        const char *tail);
+                        const char *const *marks, const char *tail);
 
 /* The offered tools as [{type, function: {name, description, parameters}}], or JSON null when there
  * are none or the template has no place for them. NULL: out of memory. */

@@ -1,7 +1,9 @@
 #include "claude/prompt.h"
 
+#include "claude/said.h"
 #include "claude/tool_call.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,7 +50,7 @@ static const char *find_last(const char *text, size_t n, const char *what)
 static bool render_request(const struct prompt *p, const struct request *r, const char *tail,
                            struct buf *out, struct error *err)
 {
-    return render(p->chat_template, p->bos, p->eos, dialog_messages(r, &p->format, tail),
+    return render(p->chat_template, p->bos, p->eos, dialog_messages(r, &p->format, NULL, tail),
                   dialog_tools(r, &p->format), !tail, out, err);
 }
 
@@ -97,14 +99,119 @@ bool prompt_render(const struct prompt *p, const struct request *r, struct buf *
     return ok || error_prefix(err, "the model's chat template");
 }
 
-bool prompt_tokens(const struct prompt *p, const struct request *r, struct token_list *out,
+static bool encode(const struct prompt *p, const char *text, size_t n, struct token_list *out,
                    struct error *err)
 {
+    return tokenizer_encode(p->tokenizer, text, n, TOKENIZER_SPECIAL, out, err);
+}
+
+/* ---- earlier answers, token by token ---- */
+
+enum { MARK_BYTES = 32 };
+
+/* An answer that is known by its tokens, and what stands for it while the template is rendered. */
+struct recalled {
+    int32_t *tokens; /* [n], NULL: not known */
+    size_t n;
+    char mark[MARK_BYTES];
+};
+
+/* A message whose neighbours are not of its role: templates see it alone. */
+static bool stands_alone(const struct request *r, size_t i)
+{
+    return r->messages[i].role == REQUEST_ASSISTANT &&
+           (!i || r->messages[i - 1].role != REQUEST_ASSISTANT) &&
+           (i + 1 == r->n_messages || r->messages[i + 1].role != REQUEST_ASSISTANT);
+}
+
+static size_t recall(const struct request *r, const struct prompt_memory *memory,
+                     struct recalled *answers)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_messages; i++) {
+        uint64_t identity[2];
+        struct recalled *a = &answers[i];
+        if (!stands_alone(r, i) || !said_identity_of(&r->messages[i], identity))
+            continue;
+        a->tokens = memory->recall(memory->context, identity, &a->n);
+        snprintf(a->mark, sizeof a->mark, "\x02said %zu\x03", i);
+        n += a->tokens != NULL;
+    }
+    return n;
+}
+
+static bool push_all(struct token_list *out, const int32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!token_list_push(out, ids[i]))
+            return false;
+    return true;
+}
+
+/* Puts the tokens in the places of their marks. Each must be there once, and a control token must
+ * follow, as the answer's end: then nothing about the text around it depends on what it was. */
+static bool splice(const struct prompt *p, const struct buf *text, const struct recalled *answers,
+                   size_t n_answers, struct token_list *out)
+{
+    const char *at = text->data, *end = text->data + text->len;
+    bool is_behind = false;
+    for (size_t i = 0; i <= n_answers; i++) {
+        if (i < n_answers && !answers[i].tokens)
+            continue;
+        const size_t n_mark = i < n_answers ? strlen(answers[i].mark) : 0;
+        const char *mark =
+            i < n_answers ? memmem(at, (size_t)(end - at), answers[i].mark, n_mark) : end;
+        const size_t n_before = out->n;
+        if (mark && i < n_answers &&
+            memmem(mark + n_mark, (size_t)(end - mark) - n_mark, answers[i].mark, n_mark))
+            return false;
+        if (!mark || !encode(p, at, (size_t)(mark - at), out, NULL))
+            return false;
+        if (is_behind && (out->n == n_before ||
+                          !tokenizer_is_control(p->tokenizer, out->ids[n_before])))
+            return false;
+        if (i < n_answers && !push_all(out, answers[i].tokens, answers[i].n))
+            return false;
+        at = mark + n_mark;
+        is_behind = true;
+    }
+    return true;
+}
+
+/* False: it cannot be had this way. */
+static bool tokens_from_memory(const struct prompt *p, const struct request *r,
+                               const struct prompt_memory *memory, struct token_list *out)
+{
+    struct recalled *answers = calloc(r->n_messages + 1, sizeof *answers);
+    const char **marks = calloc(r->n_messages + 1, sizeof *marks);
     struct buf text;
     buf_init(&text, PROMPT_MAX_BYTES);
+    bool ok = answers && marks && recall(r, memory, answers);
+    for (size_t i = 0; ok && i < r->n_messages; i++)
+        marks[i] = answers[i].tokens ? answers[i].mark : NULL;
+    ok = ok &&
+         render(p->chat_template, p->bos, p->eos, dialog_messages(r, &p->format, marks, NULL),
+                dialog_tools(r, &p->format), true, &text, NULL) &&
+         !buf_failed(&text) && text.len && splice(p, &text, answers, r->n_messages, out);
+    for (size_t i = 0; answers && i < r->n_messages; i++)
+        free(answers[i].tokens);
+    free(answers);
+    free(marks);
+    buf_deinit(&text);
+    if (!ok)
+        out->n = 0;
+    return ok;
+}
+
+bool prompt_tokens(const struct prompt *p, const struct request *r,
+                   const struct prompt_memory *memory, struct token_list *out, struct error *err)
+{
+    struct buf text;
+    if (memory && !request_is_continued(r) && tokens_from_memory(p, r, memory, out))
+        return true;
+    buf_init(&text, PROMPT_MAX_BYTES);
     bool ok = prompt_render(p, r, &text, err) &&
-              tokenizer_encode(p->tokenizer, text.data ? text.data : "", text.len,
-                               TOKENIZER_SPECIAL, out, err);
+              encode(p, text.data ? text.data : "", text.len, out, err);
     buf_deinit(&text);
     return ok;
 }

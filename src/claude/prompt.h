@@ -29,7 +29,15 @@ struct dialog_format prompt_probe(const struct chat_template *t, const char *bos
 /* Appends the prompt's text: up to the place where the model is to go on. */
 bool prompt_render(const struct prompt *p, const struct request *r, struct buf *out,
                    struct error *err);
-bool prompt_tokens(const struct prompt *p, const struct request *r, struct token_list *out,
-                   struct error *err);
+
+/* The tokens of an answer by its identity (said.h), a copy to be freed; NULL: not known. */
+struct prompt_memory {
+    int32_t *(*recall)(void *context, const uint64_t identity[2], size_t *n);
+    void *context;
+};
+/* The prompt's tokens. Earlier answers are made of the very tokens that they were sampled as, where
+ * `memory` (or NULL) knows them and the template shows them as they are. */
+bool prompt_tokens(const struct prompt *p, const struct request *r,
+                   const struct prompt_memory *memory, struct token_list *out, struct error *err);
 
 #endif

@@ -24,4 +24,7 @@ struct claude {
     size_t n_live; /* calls whose memory is not freed yet; under the lock */
 };
 
+/* The tokens of an earlier answer, for prompt_tokens. */
+int32_t *claude_recall(void *claude, const uint64_t identity[2], size_t *n);
+
 #endif

@@ -141,7 +141,8 @@ static bool open_engine(struct loaded *l, const struct loaded_options *o, bool w
     struct engine_options options = {.n_ctx = o->n_ctx,
                                      .kv_bytes = o->kv_memory,
                                      .kv_type = (enum backend_kv_type)o->kv_type,
-                                     .disk_bytes = o->kv_disk};
+                                     .disk_bytes = o->kv_disk,
+                                     .never_guesses = o->never_guesses};
     struct buf folder;
     l->tokenizer = tokenizer_create(l->weights, err);
     if (!l->tokenizer)

@@ -24,6 +24,7 @@ struct loaded_options {
     uint32_t kv_type;   /* enum backend_kv_type */
     bool keeps_on_disk; /* prefixes outlive the process */
     uint64_t kv_disk;   /* bytes at most; 0: the engine's default */
+    bool never_guesses; /* no tokens are guessed from what was said before */
     bool has_temperature, has_top_p, has_seed;
     float temperature, top_p;
     uint64_t seed;
@@ -74,7 +75,9 @@ extern const char *const loaded_kv_types[]; /* names by enum backend_kv_type, en
     LOADED_KV_TYPE_ROW(load.kv_type),                                                              \
     {"kv-memory", 0, OPTION_SIZE, &load.kv_memory, NULL, 0, 0, "SIZE",                             \
      "memory for keys and values of all conversations, like 4G\n(default: four contexts, but a "   \
-     "quarter of the memory at most)"}
+     "quarter of the memory at most)"},                                                            \
+    {"no-lookup", 0, OPTION_FLAG, &load.never_guesses, NULL, 0, 0, NULL,                           \
+     "do not guess tokens from what was said before; guessing\nchanges nothing but the time"}
 
 #define LOADED_SAMPLING_ROWS                                                                       \
     {"ctx", 'c', OPTION_UINT, &load.n_ctx, NULL, 16, 1 << 24, "N",                                 \

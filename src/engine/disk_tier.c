@@ -302,6 +302,11 @@ void disk_tier_free(struct disk_tier *d, uint32_t slot)
         d->first_free = slot;
 }
 
+const char *disk_tier_folder(const struct disk_tier *d)
+{
+    return d->folder;
+}
+
 uint64_t disk_tier_bytes(const struct disk_tier *d)
 {
     return d->n_segments * segment_bytes(&d->header);

@@ -75,5 +75,7 @@ bool disk_tier_done(struct disk_tier *d, struct disk_done *out);
 bool disk_tier_read(struct disk_tier *d, uint32_t slot, void *page);
 
 uint64_t disk_tier_bytes(const struct disk_tier *d); /* of the files */
+/* The folder of this identity, for what belongs to its pages. */
+const char *disk_tier_folder(const struct disk_tier *d);
 
 #endif

@@ -15,7 +15,7 @@ enum {
     DEFAULT_RUNNING = 8,
     DEFAULT_QUEUED = 256,
     DEFAULT_PREFILL_ROWS = 512,
-    DEFAULT_GAP_MS = 50,
+    DEFAULT_GAP_MS = 55,
     KEPT_CONTEXTS = 4, /* whole contexts that the default KV budget holds, memory permitting */
 };
 
@@ -210,11 +210,16 @@ static bool create_pool(struct engine *e, struct error *err)
 
 static bool create_buffers(struct engine *e, struct error *err)
 {
-    e->logits = malloc((size_t)e->options.n_running * e->n_vocab * sizeof *e->logits);
+    char path[4200];
+    if (e->disk)
+        snprintf(path, sizeof path, "%s/history", disk_tier_folder(e->disk));
+    e->history = history_create(e->disk ? path : NULL);
+    e->logits = malloc((size_t)(e->options.n_running + ENGINE_MAX_GUESSES) * e->n_vocab *
+                       sizeof *e->logits);
     e->rows = calloc(BACKEND_MAX_ROWS, sizeof *e->rows);
     e->sequences = calloc(e->options.n_running, sizeof *e->sequences);
     e->schedule = calloc(1, sizeof *e->schedule);
-    if (!e->logits || !e->rows || !e->sequences || !e->schedule ||
+    if (!e->history || !e->logits || !e->rows || !e->sequences || !e->schedule ||
         !sampler_init(&e->sampler, e->n_vocab))
         return error_set(err, ERROR_NO_MEMORY, "out of memory for the engine's buffers");
     return true;
@@ -236,8 +241,8 @@ static bool set_options(struct engine *e, const struct engine_options *options, 
     o->gap_ms = o->gap_ms ? o->gap_ms : DEFAULT_GAP_MS;
     if (o->n_running > BACKEND_MAX_ROWS / 2)
         o->n_running = BACKEND_MAX_ROWS / 2;
-    if (o->prefill_rows > BACKEND_MAX_ROWS - o->n_running)
-        o->prefill_rows = BACKEND_MAX_ROWS - o->n_running;
+    if (o->prefill_rows > BACKEND_MAX_ROWS)
+        o->prefill_rows = BACKEND_MAX_ROWS;
     return true;
 }
 
@@ -245,6 +250,7 @@ static void engine_free(struct engine *e)
 {
     disk_tier_close(e->disk);
     prefix_tree_deinit(&e->prefixes);
+    history_destroy(e->history);
     kv_pages_deinit(&e->pages);
     sampler_deinit(&e->sampler);
     free(e->logits);
@@ -368,6 +374,17 @@ void engine_cancel(struct engine *e, uint64_t ticket)
     if (!cancel_in(&e->queued, ticket))
         cancel_in(&e->running, ticket);
     pthread_mutex_unlock(&e->lock);
+}
+
+void engine_remember(struct engine *e, uint64_t space, const uint64_t identity[2],
+                     const int32_t *tokens, size_t n)
+{
+    history_remember(e->history, space, identity, tokens, n);
+}
+
+int32_t *engine_recall(struct engine *e, uint64_t space, const uint64_t identity[2], size_t *n)
+{
+    return history_recall(e->history, space, identity, n);
 }
 
 uint32_t engine_n_ctx(const struct engine *e)

@@ -27,7 +27,8 @@ struct engine_options {
     uint32_t n_running;    /* requests computed together; 0: 8 */
     uint32_t n_queued;     /* requests that may wait; 0: 256 */
     uint32_t prefill_rows; /* tokens of prompt in one step; 0: 512 */
-    uint32_t gap_ms;       /* a step with prompts beside streams may take so long; 0: 50 */
+    uint32_t gap_ms;       /* a step with prompts beside streams may take so long; 0: 55 */
+    bool never_guesses;    /* no tokens are guessed from what was said before */
 };
 
 struct engine_sampling {
@@ -61,8 +62,8 @@ enum engine_verdict {
 };
 
 /* All calls come from the engine's thread, in this order: started, prefilling*, token*, and then
- * exactly one of finished or failed, after which the request is gone. They must not block, and must
- * not call the engine. */
+ * exactly one of finished or failed, after which the request is gone. They must not block, and of
+ * the engine they may call engine_remember only. */
 struct engine_sink {
     void *context;
     /* These two may be NULL. */
@@ -106,8 +107,16 @@ void engine_cancel(struct engine *e, uint64_t ticket);
 
 uint32_t engine_n_ctx(const struct engine *e);
 
+/* What the model said, by the content that became of it (a hash of that), so that a later prompt
+ * which shows the content is made of the same tokens. Kept as long as prefixes are. Any thread. */
+void engine_remember(struct engine *e, uint64_t space, const uint64_t identity[2],
+                     const int32_t *tokens, size_t n);
+/* A copy, to be freed; NULL: not known. */
+int32_t *engine_recall(struct engine *e, uint64_t space, const uint64_t identity[2], size_t *n);
+
 struct engine_stats {
     uint64_t n_requests, n_tokens_computed, n_tokens_cached, n_tokens_generated, n_restarts;
+    uint64_t n_guessed, n_guessed_right; /* tokens */
     uint32_t n_running, n_queued;
     uint64_t kv_bytes_used, kv_bytes_budget, disk_bytes;
 };

@@ -1,6 +1,9 @@
 #include "engine/schedule.h"
 
-enum { P = BACKEND_PAGE_TOKENS };
+enum {
+    P = BACKEND_PAGE_TOKENS,
+    MOST_GUESSING = 2, /* streams; more fill the batch without guesses */
+};
 
 static bool is_generating(const struct request *r)
 {
@@ -12,8 +15,8 @@ static uint32_t n_waiting_tokens(const struct request *r)
     return is_generating(r) ? 0 : r->sequence.n_tokens - r->sequence.n_computed;
 }
 
-/* Adds the next n_rows tokens of a request; the last one wants logits if it is the sequence's last.
- */
+/* Adds the next n_rows tokens of a request; the sequence's last and what was guessed behind it want
+ * logits. */
 static void add(struct schedule *b, struct engine *e, struct request *r, uint32_t n_rows)
 {
     const struct sequence *s = &r->sequence;
@@ -23,7 +26,7 @@ static void add(struct schedule *b, struct engine *e, struct request *r, uint32_
             .token = s->tokens[position],
             .position = (int32_t)position,
             .sequence = b->n_sequences,
-            .wants_logits = position + 1 == s->n_tokens,
+            .wants_logits = position + 1 >= s->n_tokens,
         };
     }
     if (!is_generating(r))
@@ -31,6 +34,38 @@ static void add(struct schedule *b, struct engine *e, struct request *r, uint32_
     b->requests[b->n_sequences] = r;
     b->n_rows_of[b->n_sequences] = n_rows;
     e->sequences[b->n_sequences++] = (struct backend_sequence){s->pages, s->n_pages};
+}
+
+/* ---- requests that generate ---- */
+
+/* Guesses what comes after a request's last token, as far as its pages and limits have room. */
+static void guess(struct schedule *b, const struct engine *e, struct request *r)
+{
+    struct sequence *s = &r->sequence;
+    uint32_t most = ENGINE_MAX_GUESSES - b->n_guesses;
+    const uint32_t n_left = r->ask.max_tokens - (s->n_tokens - r->n_prompt);
+    const uint32_t room = s->n_pages * P - s->n_tokens, n_ctx = e->options.n_ctx - s->n_tokens;
+    most = room < most ? room : most;
+    most = n_left <= most ? n_left - 1 : most; /* the last needs no logits of its own */
+    most = n_ctx <= most ? n_ctx - 1 : most;
+    r->n_guessed =
+        draft_propose(&r->draft, s->tokens, s->n_tokens, most, s->tokens + s->n_tokens);
+    b->n_guesses += r->n_guessed;
+}
+
+static void add_streams(struct schedule *b, struct engine *e)
+{
+    uint32_t n_streams = 0;
+    for (const struct request *r = e->running.first; r; r = r->next)
+        n_streams += is_generating(r);
+    for (struct request *r = e->running.first; r; r = r->next) {
+        r->n_guessed = 0;
+        if (!is_generating(r))
+            continue;
+        if (!e->options.never_guesses && n_streams <= MOST_GUESSING && r->n_draws)
+            guess(b, e, r);
+        add(b, e, r, 1 + r->n_guessed);
+    }
 }
 
 /* ---- prompts with a common beginning ---- */
@@ -104,12 +139,12 @@ static void add_prompts(struct schedule *b, struct engine *e, uint32_t budget)
 
 void schedule_step(struct engine *e, struct schedule *b)
 {
-    b->n_sequences = b->n_rows = b->n_prompt_rows = 0;
-    for (struct request *r = e->running.first; r; r = r->next)
-        if (is_generating(r))
-            add(b, e, r, 1);
+    b->n_sequences = b->n_rows = b->n_prompt_rows = b->n_guesses = 0;
+    add_streams(b, e);
     uint32_t budget = e->options.prefill_rows;
+    if (budget > BACKEND_MAX_ROWS - b->n_rows)
+        budget = BACKEND_MAX_ROWS - b->n_rows;
     if (b->n_rows)
-        budget = pace_rows(&e->pace, e->options.gap_ms, budget);
+        budget = pace_rows(&e->pace, e->options.gap_ms, b->n_rows, budget);
     add_prompts(b, e, budget);
 }

@@ -10,6 +10,7 @@ struct schedule {
     uint32_t n_rows_of[BACKEND_MAX_ROWS];       /* its rows */
     uint32_t n_sequences, n_rows;
     uint32_t n_prompt_rows; /* of them, of prompts that are not at their end */
+    uint32_t n_guesses;     /* of them, guessed */
 };
 
 /* Fills the engine's rows and sequences; everyone that computes has its pages already. */

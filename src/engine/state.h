@@ -4,12 +4,16 @@
 #define PENSIEVE_ENGINE_STATE_H
 
 #include "engine/engine.h"
+#include "engine/draft.h"
+#include "engine/history.h"
 #include "engine/pace.h"
 #include "engine/prefix_tree.h"
 #include "engine/sampler.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+enum { ENGINE_MAX_GUESSES = 16 }; /* tokens guessed in one step, of all requests */
 
 struct request {
     struct request *next; /* in the queue or among the running, oldest first */
@@ -18,6 +22,8 @@ struct request {
     struct sequence sequence;  /* prompt, then what was generated */
     uint32_t n_prompt;
     uint32_t n_cached, n_joined; /* tokens taken from others, when it started and since */
+    struct draft draft;
+    uint32_t n_guessed;        /* tokens guessed for this step: they stand behind the sequence's */
     uint64_t n_draws;          /* tokens sampled, also those taken back: the sampler's counter */
     bool started;              /* the sink has heard of it */
     bool is_restoring;         /* more of its prompt is on disk */
@@ -48,9 +54,11 @@ struct engine {
     struct schedule *schedule;
     struct sampler sampler;
     uint64_t n_ended;                   /* requests that gave their pages back */
-    float *logits;                      /* [n_running][n_vocab] */
+    float *logits;                      /* [n_running + ENGINE_MAX_GUESSES][n_vocab] */
     struct backend_row *rows;           /* [BACKEND_MAX_ROWS] */
     struct backend_sequence *sequences; /* [n_running] */
+
+    struct history *history; /* any thread's */
 
     /* shared, under the lock; only the thread takes a request out of `running` */
     pthread_mutex_t lock;

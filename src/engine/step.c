@@ -175,7 +175,8 @@ static void restart(struct engine *e, struct request *r)
     pthread_mutex_unlock(&e->lock);
 }
 
-static void obey(struct engine *e, struct request *r, enum engine_verdict verdict)
+/* False when the request is gone, or begins anew. */
+static bool obey(struct engine *e, struct request *r, enum engine_verdict verdict)
 {
     r->mask_next = verdict == ENGINE_CONTINUE_MASKED;
     if (verdict == ENGINE_STOP)
@@ -186,9 +187,13 @@ static void obey(struct engine *e, struct request *r, enum engine_verdict verdic
         finish(e, r, ENGINE_FINISH_LENGTH);
     else if (r->sequence.n_tokens >= e->options.n_ctx)
         finish(e, r, ENGINE_FINISH_CONTEXT);
+    else
+        return true;
+    return false;
 }
 
-static void generate(struct engine *e, struct request *r, const float *logits)
+/* One token from the logits of the sequence's last one. */
+static bool generate(struct engine *e, struct request *r, const float *logits)
 {
     int32_t id = sampler_pick(&e->sampler, logits, &r->ask.sampling, r->n_draws++,
                               r->mask_next ? r->ask.masked : NULL);
@@ -197,7 +202,7 @@ static void generate(struct engine *e, struct request *r, const float *logits)
         error_set(&err, ERROR_INTERNAL, "the model gave no usable token");
         remove_running(e, r);
         request_fail(e, r, &err);
-        return;
+        return false;
     }
     sequence_push(&r->sequence, id);
     pthread_mutex_lock(&e->lock);
@@ -205,14 +210,39 @@ static void generate(struct engine *e, struct request *r, const float *logits)
     pthread_mutex_unlock(&e->lock);
     if (tokenizer_is_eog(e->tokenizer, id)) {
         finish(e, r, ENGINE_FINISH_EOG);
-        return;
+        return false;
     }
     size_t n_bytes = 0;
     const char *bytes = "";
     if (!tokenizer_is_control(e->tokenizer, id))
         bytes = tokenizer_piece(e->tokenizer, id, &n_bytes);
     float logprob = r->ask.wants_logprobs ? sampler_logprob(&e->sampler, logits, id) : NAN;
-    obey(e, r, r->ask.sink.token(r->ask.sink.context, id, bytes, n_bytes, logprob));
+    return obey(e, r, r->ask.sink.token(r->ask.sink.context, id, bytes, n_bytes, logprob));
+}
+
+/* The tokens that follow from the logits of the last one and of those guessed behind it: each
+ * guess that was right gives one more. What was computed for wrong ones is written over. */
+static void generate_all(struct engine *e, struct request *r, const float *logits)
+{
+    int32_t guesses[ENGINE_MAX_GUESSES];
+    const uint32_t n = r->n_guessed;
+    struct sequence *s = &r->sequence;
+    uint32_t n_right = 0;
+    memcpy(guesses, s->tokens + s->n_tokens, n * sizeof *guesses);
+    bool goes_on = generate(e, r, logits);
+    while (goes_on && n_right < n && s->tokens[s->n_tokens - 1] == guesses[n_right]) {
+        n_right++;
+        s->n_computed++;
+        goes_on = generate(e, r, logits + (size_t)n_right * e->n_vocab);
+    }
+    if (!n)
+        return;
+    if (goes_on)
+        draft_learn(&r->draft, n, n_right);
+    pthread_mutex_lock(&e->lock);
+    e->stats.n_guessed += n;
+    e->stats.n_guessed_right += n_right;
+    pthread_mutex_unlock(&e->lock);
 }
 
 /* ---- the step ---- */
@@ -221,7 +251,8 @@ static void note_step(struct engine *e, const struct schedule *b, double ms)
 {
     uint64_t used = (uint64_t)(e->pages.n_pages - e->pages.n_free) *
                     (e->stats.kv_bytes_budget / e->pages.n_pages);
-    pace_note(&e->pace, b->n_rows - b->n_prompt_rows, b->n_prompt_rows, ms);
+    if (!b->n_guesses)
+        pace_note(&e->pace, b->n_rows - b->n_prompt_rows, b->n_prompt_rows, ms);
     pthread_mutex_lock(&e->lock);
     e->stats.n_tokens_computed += b->n_rows;
     e->stats.kv_bytes_used = used;
@@ -254,12 +285,13 @@ void step_run(struct engine *e)
     const float *logits = e->logits;
     for (uint32_t i = 0; i < b->n_sequences; i++) {
         struct request *r = b->requests[i];
-        r->sequence.n_computed += b->n_rows_of[i];
+        const uint32_t n_guessed = r->n_guessed;
+        r->sequence.n_computed += b->n_rows_of[i] - n_guessed;
         if (!r->n_draws)
             note_prompt(e, r);
         if (r->sequence.n_computed == r->sequence.n_tokens) {
-            generate(e, r, logits);
-            logits += e->n_vocab;
+            generate_all(e, r, logits);
+            logits += (size_t)(1 + n_guessed) * e->n_vocab;
         }
     }
 }

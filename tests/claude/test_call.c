@@ -20,8 +20,14 @@ enum { N_CTX = 4096 };
 
 static struct {
     struct engine_request ask;
+    int32_t tokens[4096]; /* of the prompt */
     uint32_t n_tokens, n_cancelled;
     struct error refusal;
+    struct {
+        uint64_t identity[2];
+        int32_t tokens[512];
+        size_t n; /* 0: nothing is remembered */
+    } memory;
 } engine;
 
 uint64_t engine_submit(struct engine *e, const struct engine_request *request, struct error *err)
@@ -33,7 +39,33 @@ uint64_t engine_submit(struct engine *e, const struct engine_request *request, s
     }
     engine.ask = *request;
     engine.n_tokens = (uint32_t)request->n_tokens;
+    assert_true(request->n_tokens <= sizeof engine.tokens / sizeof *engine.tokens);
+    memcpy(engine.tokens, request->tokens, request->n_tokens * sizeof *request->tokens);
     return 7;
+}
+
+void engine_remember(struct engine *e, uint64_t space, const uint64_t identity[2],
+                     const int32_t *tokens, size_t n)
+{
+    (void)e;
+    assert_int_equal(space, 0);
+    assert_true(n && n <= sizeof engine.memory.tokens / sizeof *engine.memory.tokens);
+    memcpy(engine.memory.identity, identity, sizeof engine.memory.identity);
+    memcpy(engine.memory.tokens, tokens, n * sizeof *tokens);
+    engine.memory.n = n;
+}
+
+int32_t *engine_recall(struct engine *e, uint64_t space, const uint64_t identity[2], size_t *n)
+{
+    (void)e;
+    (void)space;
+    if (!engine.memory.n ||
+        memcmp(engine.memory.identity, identity, sizeof engine.memory.identity))
+        return NULL;
+    *n = engine.memory.n;
+    int32_t *copy = malloc(*n * sizeof *copy);
+    memcpy(copy, engine.memory.tokens, *n * sizeof *copy);
+    return copy;
 }
 
 void engine_cancel(struct engine *e, uint64_t ticket)
@@ -375,6 +407,97 @@ static void test_signs_of_life(void **state)
     world_end(&w);
 }
 
+/* ---- what the model said ---- */
+
+#define SHOWN(blocks)                                                                              \
+    "{\"model\":\"m\",\"max_tokens\":9," TOOLS                                                      \
+    "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":[" blocks \
+    "]},{\"role\":\"user\",\"content\":\"go on\"}]}"
+#define SHOWN_TEXT "{\"type\":\"text\",\"text\":\"I write.\"}"
+#define SHOWN_CALL                                                                                 \
+    "{\"type\":\"tool_use\",\"id\":\"toolu_9\",\"name\":\"Write\",\"input\":{\"path\":\"a\"}}"
+
+/* The prompt of the last request as text. */
+static const char *prompt_text(struct world *w)
+{
+    buf_clear(&w->got);
+    for (uint32_t i = 0; i < engine.n_tokens; i++) {
+        size_t n;
+        const char *piece = tokenizer_piece(w->speaker.tokenizer, engine.tokens[i], &n);
+        buf_append(&w->got, piece, n);
+    }
+    buf_putc(&w->got, 0);
+    return w->got.data;
+}
+
+static void ask_and_drop(struct world *w, const char *body)
+{
+    struct claude_call *call = begin(w, body);
+    fail_with(ERROR_CANCELLED);
+    claude_call_end(call);
+}
+
+static void answer_with(struct world *w, const char *said, enum engine_finish reason)
+{
+    struct claude_call *call =
+        begin(w, "{\"model\":\"m\",\"max_tokens\":90," TOOLS ASK);
+    engine.memory.n = 0;
+    start(0);
+    say(said);
+    finish(reason, 0, (uint32_t)strlen(said));
+    claude_call_end(call);
+}
+
+static void test_answers_are_shown_as_they_were_said(void **state)
+{
+    /* not as the template would write it */
+    static const char said[] = "I write.<tool_call>\n{ \"name\":\"Write\" , \"arguments\":{\"path\":"
+                               "\"a\"}}\n</tool_call>";
+    struct world w;
+    (void)state;
+    world_begin(&w, 0);
+    answer_with(&w, said, ENGINE_FINISH_EOG);
+    assert_int_equal(engine.memory.n, strlen(said));
+    ask_and_drop(&w, SHOWN(SHOWN_TEXT "," SHOWN_CALL));
+    assert_non_null(strstr(prompt_text(&w), "<|start|>assistant\nI write.<tool_call>\n{ \"name\":"
+                                            "\"Write\" , \"arguments\":{\"path\":\"a\"}}\n"
+                                            "</tool_call><|end|>\n<|start|>user\ngo on"));
+    const uint32_t n = engine.n_tokens;
+    buf_clear(&w.got);
+    struct error err;
+    const char *body = SHOWN(SHOWN_TEXT "," SHOWN_CALL);
+    char expected[64];
+    snprintf(expected, sizeof expected, "{\"input_tokens\":%u}", n);
+    assert_true(claude_count_tokens(w.claude, body, strlen(body), &w.got, &err));
+    assert_string_equal(w.got.data, expected);
+    /* other content, or the same behind another answer: as the template writes it */
+    ask_and_drop(&w, SHOWN(SHOWN_CALL));
+    assert_null(strstr(prompt_text(&w), "{ \"name\""));
+    ask_and_drop(&w, SHOWN(SHOWN_TEXT "," SHOWN_CALL "]},{\"role\":\"assistant\",\"content\":["
+                                      SHOWN_TEXT));
+    assert_null(strstr(prompt_text(&w), "{ \"name\""));
+    /* somebody writes a mark */
+    ask_and_drop(&w, SHOWN(SHOWN_TEXT "," SHOWN_CALL
+                           "]},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
+                           "\"\\u0002said 1\\u0003\"}"));
+    assert_null(strstr(prompt_text(&w), "{ \"name\""));
+    world_end(&w);
+}
+
+static void test_what_is_not_whole_is_not_remembered(void **state)
+{
+    struct world w;
+    (void)state;
+    world_begin(&w, 0);
+    answer_with(&w, "half of", ENGINE_FINISH_LENGTH);
+    assert_int_equal(engine.memory.n, 0);
+    answer_with(&w, "", ENGINE_FINISH_EOG);
+    assert_int_equal(engine.memory.n, 0);
+    answer_with(&w, "whole", ENGINE_FINISH_EOG);
+    assert_int_equal(engine.memory.n, 5);
+    world_end(&w);
+}
+
 /* ---- the repeat guard ---- */
 
 #define REPEAT                                                                                     \
@@ -534,6 +657,8 @@ int main(void)
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_end_before_the_engine),
         cmocka_unit_test(test_signs_of_life),
+        cmocka_unit_test(test_answers_are_shown_as_they_were_said),
+        cmocka_unit_test(test_what_is_not_whole_is_not_remembered),
         cmocka_unit_test(test_repeat_is_taken_back),
         cmocka_unit_test(test_repeat_after_text_is_dropped),
         cmocka_unit_test(test_second_repeat_ends_the_answer),

@@ -24,7 +24,7 @@ static void check(const struct dialog_format *format, const char *body, const ch
     struct error err = {0};
     if (!request_parse(&r, body, strlen(body), false, &err))
         fail_msg("%s", err.message);
-    json_t *messages = dialog_messages(&r, format, tail);
+    json_t *messages = dialog_messages(&r, format, NULL, tail);
     assert_non_null(messages);
     char *text = json_dumps(messages, JSON_COMPACT);
     assert_string_equal(text, expected);

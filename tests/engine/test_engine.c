@@ -238,6 +238,124 @@ static void same_bits_alone_chunked_beside_others_and_warm(void **state)
     }
 }
 
+static enum engine_verdict masked_throughout(struct listener *l, int32_t id)
+{
+    (void)l;
+    (void)id;
+    return ENGINE_CONTINUE_MASKED;
+}
+
+/* Guesses change nothing but the time, whatever the sampler draws. With two tokens to choose from, the
+ * same three follow each other again and again. */
+static void same_bits_with_guesses_and_without(void **state)
+{
+    (void)state;
+    static int32_t prompts[N_PROMPTS][256];
+    static struct listener plain[2][N_PROMPTS], guessing[2][N_PROMPTS];
+    struct engine_stats stats[2];
+    uint64_t masked[(TINY_VOCAB + 63) / 64];
+    memset(masked, 0xff, sizeof masked);
+    masked[1] &= ~6ull; /* but 65 and 66 */
+    for (int guesses = 0; guesses < 2; guesses++) {
+        struct world w;
+        world_begin(&w, &(struct engine_options){.never_guesses = !guesses}, 2);
+        for (uint32_t hot = 0; hot < 2; hot++) {
+            for (uint32_t i = 0; i < N_PROMPTS; i++) {
+                struct listener *l = guesses ? &guessing[hot][i] : &plain[hot][i];
+                prompt(prompts[i], lengths[i], i);
+                listener_init(l);
+                struct engine_request request = ask(l, prompts[i], lengths[i], 200);
+                request.sampling.temperature = hot ? 0.3f : 0;
+                request.sampling.seed = 77;
+                request.masked = masked;
+                l->verdict = masked_throughout;
+                submit(&w, &request);
+                if (i % 2)
+                    wait_until_ended(l); /* one and two at a time */
+            }
+            for (uint32_t i = 0; i < N_PROMPTS; i++)
+                wait_until_ended(guesses ? &guessing[hot][i] : &plain[hot][i]);
+        }
+        engine_stats(w.engine, &stats[guesses]);
+        world_end(&w);
+    }
+    for (uint32_t hot = 0; hot < 2; hot++)
+        for (uint32_t i = 0; i < N_PROMPTS; i++) {
+            assert_same_answer(&plain[hot][i], &guessing[hot][i]);
+            assert_int_equal(plain[hot][i].reason, guessing[hot][i].reason);
+        }
+    assert_int_equal(stats[0].n_guessed, 0);
+    assert_true(stats[1].n_guessed_right > 200 && stats[1].n_guessed > stats[1].n_guessed_right);
+    assert_true(stats[1].n_tokens_generated == stats[0].n_tokens_generated);
+}
+
+/* Whoever asks for what another one is being told reads along. */
+static void a_common_prompt_is_computed_once(void **state)
+{
+    (void)state;
+    enum { N = 300, N_CLIENTS = 4 };
+    static struct listener l[N_CLIENTS];
+    int32_t tokens[N];
+    struct engine_stats stats;
+    struct world w;
+    world_begin(&w, &(struct engine_options){.prefill_rows = 20, .never_guesses = true}, 1);
+    prompt(tokens, N, 9);
+    for (int i = 0; i < N_CLIENTS; i++) {
+        listener_init(&l[i]);
+        struct engine_request request = ask(&l[i], tokens, N, 8);
+        submit(&w, &request);
+    }
+    for (int i = 0; i < N_CLIENTS; i++) {
+        wait_until_ended(&l[i]);
+        assert_same_answer(&l[0], &l[i]);
+    }
+    engine_stats(w.engine, &stats);
+    /* all of it once, the last pages' rest by each */
+    assert_true(stats.n_tokens_computed <
+                N + N_CLIENTS * (BACKEND_PAGE_TOKENS + 8));
+
+    /* in another's name it is computed again */
+    listener_init(&l[0]);
+    struct engine_request request = ask(&l[0], tokens, N, 8);
+    request.space = 1;
+    submit(&w, &request);
+    wait_until_ended(&l[0]);
+    assert_int_equal(l[0].n_cached, 0);
+    assert_same_answer(&l[0], &l[1]);
+    world_end(&w);
+}
+
+static char disk_folder[] = "/tmp/pensieve-engine-XXXXXX";
+
+static void a_restart_computes_only_what_is_new(void **state)
+{
+    (void)state;
+    static struct listener first, second;
+    char command[100];
+    int32_t tokens[400];
+    struct world w;
+    assert_non_null(mkdtemp(disk_folder));
+    const struct engine_options options = {.disk_folder = disk_folder};
+    prompt(tokens, 400, 11);
+    world_begin(&w, &options, 2);
+    run(&w, &first, tokens, 400, 30);
+    world_end(&w);
+    world_begin(&w, &options, 1);
+    run(&w, &second, tokens, 400, 30);
+    assert_int_equal(second.n_cached, 400 / BACKEND_PAGE_TOKENS * BACKEND_PAGE_TOKENS);
+    assert_same_answer(&first, &second);
+    world_end(&w);
+    /* other types of page, another store */
+    struct engine_options q8 = options;
+    q8.kv_type = BACKEND_KV_Q8_0;
+    world_begin(&w, &q8, 1);
+    run(&w, &second, tokens, 400, 30);
+    assert_int_equal(second.n_cached, 0);
+    world_end(&w);
+    snprintf(command, sizeof command, "rm -rf %s", disk_folder);
+    assert_int_equal(system(command), 0);
+}
+
 static void a_next_turn_computes_only_what_is_new(void **state)
 {
     (void)state;
@@ -479,6 +597,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_alone_chunked_beside_others_and_warm),
+        cmocka_unit_test(same_bits_with_guesses_and_without),
+        cmocka_unit_test(a_common_prompt_is_computed_once),
+        cmocka_unit_test(a_restart_computes_only_what_is_new),
         cmocka_unit_test(a_next_turn_computes_only_what_is_new),
         cmocka_unit_test(the_ends_are_told_apart),
         cmocka_unit_test(a_sink_stops_and_restarts_its_answer),

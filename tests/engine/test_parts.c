@@ -1,5 +1,7 @@
 /* The engine's parts by themselves: pages are counted, the sampler draws what its settings say, the pace of steps
  * is learned. */
+#include "engine/draft.h"
+#include "engine/pace.h"
 #include "engine/sampler.h"
 #include "engine/sequence.h"
 
@@ -263,11 +265,85 @@ static void logprob_is_the_log_of_the_softmax(void **state)
     sampler_deinit(&s);
 }
 
+/* ---- guesses ---- */
+
+static void what_was_said_before_is_guessed(void **state)
+{
+    (void)state;
+    struct draft d = {0};
+    const int32_t tokens[] = {9, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3};
+    int32_t out[16];
+    assert_int_equal(draft_propose(&d, tokens, 12, 16, out), 4);
+    assert_memory_equal(out, ((const int32_t[]){4, 5, 6, 7}), 4 * sizeof *out);
+    draft_learn(&d, 4, 4); /* it pays: more at once */
+    assert_int_equal(draft_propose(&d, tokens, 12, 16, out), 8);
+    assert_memory_equal(out, ((const int32_t[]){4, 5, 6, 7, 8, 1, 2, 3}), 8 * sizeof *out);
+    assert_int_equal(draft_propose(&d, tokens, 12, 3, out), 3);
+    assert_int_equal(draft_propose(&d, tokens, 12, 0, out), 0);
+    assert_int_equal(draft_propose(&d, tokens, 11, 16, out), 0); /* two tokens are too few */
+    assert_int_equal(draft_propose(&d, tokens, 1, 16, out), 0);
+    /* the end repeats itself */
+    const int32_t again[] = {5, 5, 5, 5};
+    d = (struct draft){0};
+    assert_int_equal(draft_propose(&d, again, 4, 16, out), 4);
+    assert_memory_equal(out, ((const int32_t[]){5, 5, 5, 5}), 4 * sizeof *out);
+}
+
+static void guesses_that_do_not_pay_become_seldom(void **state)
+{
+    (void)state;
+    struct draft d = {0};
+    const int32_t tokens[] = {1, 2, 3, 4, 1, 2, 3};
+    int32_t out[16];
+    uint32_t n = 0;
+    for (int i = 0; i < 1000; i++) {
+        uint32_t n_guessed = draft_propose(&d, tokens, 7, 16, out);
+        if (n_guessed) {
+            draft_learn(&d, n_guessed, 0);
+            n++;
+        }
+    }
+    assert_true(n > 10 && n < 30);
+}
+
+/* ---- the pace ---- */
+
+/* A machine on which a step takes base_ms and row_ms for each row. Returns what is chosen there. */
+static uint32_t settle(struct pace *p, double base_ms, double row_ms, uint32_t most)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < 60; i++) {
+        n = pace_rows(p, 57, 1, most);
+        pace_note(p, 1, 0, base_ms + row_ms);
+        pace_note(p, 1, n, base_ms + row_ms * (n + 1));
+        pace_note(p, 1, 2, 1); /* a prompt's end says nothing */
+    }
+    return n;
+}
+
+static void slices_follow_the_measured_pace(void **state)
+{
+    (void)state;
+    struct pace p = {0};
+    assert_int_equal(pace_rows(&p, 57, 1, 512), 23); /* two tiles, where nothing is known */
+    assert_int_equal(settle(&p, 17, 1.4, 512), 23);
+    assert_in_range(settle(&p, 3, 0.2, 512), 239, 263); /* 51 to 56 ms */
+    assert_int_equal(settle(&p, 3, 0.2, 40), 40);
+    assert_in_range(settle(&p, 17, 3, 512), 9, 11);
+    assert_in_range(settle(&p, 20, 10, 512), 4, 5); /* 80 ms, 2.7 times 30 */
+    assert_int_equal(settle(&p, 1, 1000, 512), 4); /* never none: 2.7 times a step alone */
+    assert_in_range(settle(&p, 17, 1.4, 512), 23, 27); /* and back */
+    assert_true(pace_rows(&p, 57, 30, 512) >= 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_are_handed_out_once_and_come_back),
         cmocka_unit_test(truncating_gives_back_every_page_behind),
+        cmocka_unit_test(what_was_said_before_is_guessed),
+        cmocka_unit_test(guesses_that_do_not_pay_become_seldom),
+        cmocka_unit_test(slices_follow_the_measured_pace),
         cmocka_unit_test(greedy_takes_the_largest_and_of_equals_the_first),
         cmocka_unit_test(draws_follow_the_softmax),
         cmocka_unit_test(top_k_top_p_and_min_p_cut_the_tail),

@@ -8,6 +8,7 @@
 enum { P = BACKEND_PAGE_TOKENS };
 
 _Static_assert((int)KERNELS_PAGE_TOKENS == (int)BACKEND_PAGE_TOKENS, "one page");
+_Static_assert((int)KERNELS_TILE_TOKENS == (int)BACKEND_TILE_ROWS, "one tile");
 _Static_assert((int)KERNELS_KV_F16 == (int)BACKEND_KV_F16, "one numbering");
 _Static_assert((int)KERNELS_KV_Q8_0 == (int)BACKEND_KV_Q8_0, "one numbering");
 _Static_assert((int)KERNELS_KV_Q4_0 == (int)BACKEND_KV_Q4_0, "one numbering");
