@@ -15,37 +15,73 @@ static struct kernels_panel panel_at(const struct linear_job *job, void *memory,
     return (struct kernels_panel){q, d, d + n}; /* two of d, or two of m, or one of each */
 }
 
+enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
+
+/* Some rows of an output, at most a panel, times a tile of tokens from t on. */
+static void multiply(const struct linear_job *job, const struct linear_output *out,
+                     const struct kernels_panel *panel, size_t row, size_t n_rows, size_t t)
+{
+    const struct cpu_quantized *quantized = &job->cpu->quantized;
+    const struct kernels_blocks *x = &quantized->blocks;
+    const size_t p = t * job->n_places, n_tokens = job->n_tokens - t < T ? job->n_tokens - t : T;
+    const struct kernels_tile_x tile = {
+        x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
+        {out->correction->c[0] + p, out->correction->c[1] + p},
+        {quantized->sh[0] + p, quantized->sh[1] + p},
+        quantized->e + p};
+    float stage[T * R];
+    size_t stride;
+    float *y = linear_results_at(job, out, row, t, stage, R, &stride);
+    job->cpu->kernels.panel[out->type->form](panel, n_rows, job->n_blocks, &tile, n_tokens, y,
+                                             stride);
+    linear_add_planes(job, out, row, n_rows, t, n_tokens, stage, R);
+}
+
+/* Brings bytes nearer that will be read soon. */
+static void fetch(const char *from, const char *to)
+{
+    for (; from < to; from += 64)
+        __builtin_prefetch(from, 0, 2);
+}
+
+/* Panel by panel: with few tiles it stays in the first cache, and the weights of the next one come
+ * in from memory beside the arithmetic. */
+static void multiply_by_panels(const struct linear_job *job, const struct linear_output *out,
+                               size_t first, size_t n, void *memory)
+{
+    const size_t n_tiles = (job->n_tokens + T - 1) / T;
+    struct kernels_panel panel = panel_at(job, memory, 0);
+    for (size_t i = 0; i < n; i += R) {
+        const size_t n_rows = n - i < R ? n - i : R, n_next = n - i - n_rows;
+        const char *w = out->w + (first + i) * out->row_bytes;
+        const char *next = w + n_rows * out->row_bytes;
+        const size_t n_bytes = (n_next < R ? n_next : R) * out->row_bytes;
+        out->type->pack(w, out->row_bytes, n_rows, job->n_blocks, &panel);
+        for (size_t t = 0; t < n_tiles; t++) {
+            fetch(next + n_bytes * t / n_tiles, next + n_bytes * (t + 1) / n_tiles);
+            multiply(job, out, &panel, first + i, n_rows, t * T);
+        }
+    }
+}
+
 void linear_many_rows(const struct linear_job *job, const struct linear_output *out, size_t first,
                       size_t n, void *memory)
 {
-    enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
-    const struct cpu_quantized *quantized = &job->cpu->quantized;
-    const struct kernels_blocks *x = &quantized->blocks;
-    const size_t n_panels = (n + R - 1) / R;
-    for (size_t i = 0; i < n_panels; i++) {
-        struct kernels_panel panel = panel_at(job, memory, i);
-        out->type->pack(out->w + (first + i * R) * out->row_bytes, out->row_bytes,
-                        n - i * R < R ? n - i * R : R, job->n_blocks, &panel);
+    enum { FEW_TILES = 4 };
+    if (job->n_tokens <= FEW_TILES * T) {
+        multiply_by_panels(job, out, first, n, memory);
+        return;
     }
-    for (size_t t = 0; t < job->n_tokens; t += T) {
-        size_t p = t * job->n_places;
-        const struct kernels_tile_x tile = {
-            x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
-            {out->correction->c[0] + p, out->correction->c[1] + p},
-            {quantized->sh[0] + p, quantized->sh[1] + p},
-            quantized->e + p};
-        const size_t n_tokens = job->n_tokens - t < T ? job->n_tokens - t : T;
-        for (size_t i = 0; i < n_panels; i++) {
-            const struct kernels_panel panel = panel_at(job, memory, i);
-            const size_t row = first + i * R, n_here = n - i * R < R ? n - i * R : R;
-            float stage[T * R];
-            size_t stride;
-            float *y = linear_results_at(job, out, row, t, stage, R, &stride);
-            job->cpu->kernels.panel[out->type->form](&panel, n_here, job->n_blocks, &tile, n_tokens,
-                                                     y, stride);
-            linear_add_planes(job, out, row, n_here, t, n_tokens, stage, R);
+    for (size_t i = 0; i < n; i += R) {
+        struct kernels_panel panel = panel_at(job, memory, i / R);
+        out->type->pack(out->w + (first + i) * out->row_bytes, out->row_bytes,
+                        n - i < R ? n - i : R, job->n_blocks, &panel);
+    }
+    for (size_t t = 0; t < job->n_tokens; t += T)
+        for (size_t i = 0; i < n; i += R) {
+            const struct kernels_panel panel = panel_at(job, memory, i / R);
+            multiply(job, out, &panel, first + i, n - i < R ? n - i : R, t);
         }
-    }
 }
 
 /* ---- float weights ---- */
@@ -59,16 +95,17 @@ size_t linear_float_panel_bytes(size_t width)
 void linear_many_floats(const struct linear_job *job, const struct linear_output *out, size_t first,
                         size_t n, float *memory)
 {
-    enum { T = KERNELS_FLOAT_TOKENS, R = KERNELS_PANEL_ROWS };
+    enum { FLOAT_T = KERNELS_FLOAT_TOKENS };
     const size_t n_floats = linear_float_panel_bytes(job->width) / sizeof(float);
     const size_t n_rows = job->n_tokens / job->n_planes;
     for (size_t i = 0; i < n; i += R)
         out->type->float_pack(out->w + (first + i) * out->row_bytes, out->row_bytes,
                               n - i < R ? n - i : R, job->width, memory + i / R * n_floats);
-    for (size_t t = 0; t < n_rows; t += T)
+    for (size_t t = 0; t < n_rows; t += FLOAT_T)
         for (size_t i = 0; i < n; i += R)
-            job->cpu->kernels.float_panel(memory + i / R * n_floats, n - i < R ? n - i : R,
-                                          job->width, job->cpu->quantized.floats + t / T * n_floats,
-                                          n_rows - t < T ? n_rows - t : T,
-                                          out->y + t * out->n_out + first + i, out->n_out);
+            job->cpu->kernels.float_panel(
+                memory + i / R * n_floats, n - i < R ? n - i : R, job->width,
+                job->cpu->quantized.floats + t / FLOAT_T * n_floats,
+                n_rows - t < FLOAT_T ? n_rows - t : FLOAT_T, out->y + t * out->n_out + first + i,
+                out->n_out);
 }
