@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum {
-    FEW_ROWS = 8,          /* batches up to this stream the weights */
+    FEW_ROWS = 5,          /* batches up to this stream the weights */
     TASK_BYTES = 32 << 10, /* of weights streamed by one task */
     TASKS_PER_THREAD = 8,  /* at least, so that a late thread costs little */
 };
