@@ -90,6 +90,10 @@ class WithoutModel(unittest.TestCase):
             ["--temperature", "hot"],
             ["--top-p", "2"],
             ["--log-level", "loud"],
+            ["--kv-type", "f64"],
+            ["--kv-memory", "much"],
+            ["--kv-memory", "99999999T"],
+            ["--kv-disk", "-1"],
             ["extra"],
         ]:
             self.assert_usage_error("serve", *option)
@@ -150,14 +154,16 @@ class WithoutModel(unittest.TestCase):
 
 
 class Serving:
-    """A running `pensieve serve`, with what it wrote when it was ready."""
+    """A running `pensieve serve`, with what it wrote when it was ready. `home`: where it keeps prefixes on disk."""
 
-    def __init__(self, *args, port="0"):
+    def __init__(self, *args, port="0", home=None):
+        disk = ["--kv-disk", "1G"] if home else ["--kv-disk", "0"]
         self.process = subprocess.Popen(
-            [BINARY, "serve", "--model", model_path(), "--port", port, "--kv-disk", "0", *args],
+            [BINARY, "serve", "--model", model_path(), "--port", port, *disk, *args],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PENSIEVE_HOME": home} if home else None,
         )
         self.lines = [self.process.stdout.readline() for _ in range(3)]
         found = re.search(r"http://127\.0\.0\.1:(\d+)", self.lines[0])
@@ -335,6 +341,35 @@ class WithModel(unittest.TestCase):
             self.assertLess(seconds, 3)
             for stream in streams:
                 stream.close()
+
+    def test_a_killed_server_begins_with_what_it_knew(self):
+        body = {
+            "model": "any",
+            "max_tokens": 12,
+            "temperature": 0,
+            "messages": [{"role": "user", "content": "one two three four five " * 60 + "Go on."}],
+        }
+        with tempfile.TemporaryDirectory() as home:
+            with Serving(home=home) as s:
+                status, first = s.ask("POST", "/v1/messages", body)
+                self.assertEqual(status, 200)
+                self.assertEqual(first["usage"]["cache_read_input_tokens"], 0)
+                time.sleep(1)  # what was computed is on its way to the disk
+                with Serving(home=home) as second:  # two at once: the second does without
+                    self.assertEqual(second.ask("POST", "/v1/messages", body)[1]["content"], first["content"])
+                s.process.kill()
+                s.process.wait()
+            with Serving(home=home) as s:
+                status, again = s.ask("POST", "/v1/messages", body)
+                self.assertEqual(again["content"], first["content"])
+                n_prompt = first["usage"]["input_tokens"]
+                self.assertGreaterEqual(again["usage"]["cache_read_input_tokens"], n_prompt - n_prompt % 64 - 64)
+                body["messages"] += [
+                    {"role": "assistant", "content": again["content"]},
+                    {"role": "user", "content": "And then?"},
+                ]
+                turn = s.ask("POST", "/v1/messages", body)[1]["usage"]
+                self.assertGreaterEqual(turn["cache_read_input_tokens"], n_prompt - 1)
 
     def test_serve_refuses_a_taken_port(self):
         with Serving() as s:
