@@ -107,7 +107,7 @@ struct disk_tier {
     pthread_t writer;
     bool has_writer;
     pthread_mutex_t lock;
-    pthread_cond_t work;
+    pthread_cond_t work, done;
     struct job *jobs; /* [QUEUE] a ring: [n_given, n_done) handed out, [n_done, n_asked) waiting */
     uint64_t n_given, n_done, n_asked;
     bool closing;
@@ -205,9 +205,19 @@ static void *writer_thread(void *arg)
         }
         pthread_mutex_lock(&d->lock);
         d->n_done++;
+        pthread_cond_signal(&d->done);
     }
     pthread_mutex_unlock(&d->lock);
     return NULL;
+}
+
+void disk_tier_wait(struct disk_tier *d)
+{
+    pthread_mutex_lock(&d->lock);
+    assert(d->n_given < d->n_asked);
+    while (d->n_given == d->n_done)
+        pthread_cond_wait(&d->done, &d->lock);
+    pthread_mutex_unlock(&d->lock);
 }
 
 bool disk_tier_write(struct disk_tier *d, uint32_t slot, const struct disk_label *label,
@@ -567,6 +577,7 @@ struct disk_tier *disk_tier_open(const struct disk_options *options, uint64_t pa
     d->lock_fd = -1;
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->work, NULL);
+    pthread_cond_init(&d->done, NULL);
     bool ok = open_folder(d, options, page_bytes, err);
     if (ok && pthread_create(&d->writer, NULL, writer_thread, d))
         ok = error_set(err, ERROR_NO_MEMORY, "cannot start the KV store's thread");
@@ -594,6 +605,7 @@ void disk_tier_close(struct disk_tier *d)
         close(d->lock_fd);
     pthread_mutex_destroy(&d->lock);
     pthread_cond_destroy(&d->work);
+    pthread_cond_destroy(&d->done);
     free(d->segments);
     free(d->slots);
     free(d->jobs);

@@ -69,6 +69,8 @@ struct disk_done {
     bool ok;
 };
 bool disk_tier_done(struct disk_tier *d, struct disk_done *out);
+/* Returns when there is one; something must be being written. */
+void disk_tier_wait(struct disk_tier *d);
 
 /* Reads a page that was found or written. False when it is not what was written; its content is
  * then undefined. */

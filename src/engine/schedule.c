@@ -2,7 +2,7 @@
 
 enum {
     P = BACKEND_PAGE_TOKENS,
-    MOST_GUESSING = 2, /* streams; more fill the batch without guesses */
+    MOST_GUESSING = 2, /* streams */
 };
 
 static bool is_generating(const struct request *r)
@@ -55,14 +55,18 @@ static void guess(struct schedule *b, const struct engine *e, struct request *r)
 
 static void add_streams(struct schedule *b, struct engine *e)
 {
-    uint32_t n_streams = 0;
-    for (const struct request *r = e->running.first; r; r = r->next)
+    uint32_t n_streams = 0, n_prompts = 0;
+    for (const struct request *r = e->running.first; r; r = r->next) {
         n_streams += is_generating(r);
+        n_prompts += !is_generating(r);
+    }
+    /* more streams, or a prompt, fill the batch without guesses */
+    const bool guesses = !e->options.never_guesses && n_streams <= MOST_GUESSING && !n_prompts;
     for (struct request *r = e->running.first; r; r = r->next) {
         r->n_guessed = 0;
         if (!is_generating(r))
             continue;
-        if (!e->options.never_guesses && n_streams <= MOST_GUESSING && r->n_draws)
+        if (guesses && r->n_draws)
             guess(b, e, r);
         add(b, e, r, 1 + r->n_guessed);
     }

@@ -71,6 +71,11 @@ bool step_admit(struct engine *e, struct request *r)
         n_cached = s->n_computed;
     uint32_t n_pages = sequence_pages_for(n_wanted) - s->n_pages;
     free_pages_until(e, n_pages);
+    while (e->pages.n_free < n_pages && e->prefixes.n_writing) { /* pages that the disk holds yet */
+        disk_tier_wait(e->disk);
+        prefix_tree_poll(&e->prefixes);
+        free_pages_until(e, n_pages);
+    }
     if (e->pages.n_free < n_pages) { /* wait: what others hold will come back */
         assert(e->running.first);
         sequence_drop_pages(s, &e->pages);

@@ -572,18 +572,26 @@ static void a_tight_pool_pauses_but_never_fails(void **state)
     world_end(&w);
     /* room for one context and a page: six that grow do not fit together */
     uint64_t one = TINY_KV_PAGE_BYTES * (TINY_CONTEXT / BACKEND_PAGE_TOKENS + 1);
-    world_begin(&w, &(struct engine_options){.kv_bytes = one}, 2);
-    for (uint32_t i = 0; i < N_PROMPTS; i++) {
-        listener_init(&tight[i]);
-        struct engine_request request = ask(&tight[i], prompts[i], lengths[i], 400);
-        submit(&w, &request);
+    char folder[] = "/tmp/pensieve-tight-XXXXXX", command[64];
+    assert_non_null(mkdtemp(folder));
+    for (int with_disk = 0; with_disk < 3; with_disk++) {
+        const struct engine_options options = {.kv_bytes = one,
+                                               .disk_folder = with_disk ? folder : NULL};
+        world_begin(&w, &options, 2);
+        for (uint32_t i = 0; i < N_PROMPTS; i++) {
+            listener_init(&tight[i]);
+            struct engine_request request = ask(&tight[i], prompts[i], lengths[i], 400);
+            submit(&w, &request);
+        }
+        for (uint32_t i = 0; i < N_PROMPTS; i++) {
+            wait_until_ended(&tight[i]);
+            assert_int_equal(tight[i].n_failed, 0);
+            assert_same_answer(&alone[i], &tight[i]);
+        }
+        world_end(&w);
     }
-    for (uint32_t i = 0; i < N_PROMPTS; i++) {
-        wait_until_ended(&tight[i]);
-        assert_int_equal(tight[i].n_failed, 0);
-        assert_same_answer(&alone[i], &tight[i]);
-    }
-    world_end(&w);
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
 
     struct error err = {0};
     world_begin(&w, &(struct engine_options){0}, 1);
