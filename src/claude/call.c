@@ -137,8 +137,10 @@ static bool on_call(void *context, const char *name, const json_t *arguments, bo
         return false;
     }
     atomic_fetch_add(&call->claude->n_tool_calls, 1);
-    if (!marked)
+    if (!marked) {
         atomic_fetch_add(&call->claude->n_calls_without_markers, 1);
+        call->forgets = true; /* the template writes it better, which helps the model */
+    }
     events_tool_use(&call->events, name, arguments);
     said_call(&call->said, name, arguments);
     return true;

@@ -493,6 +493,8 @@ static void test_what_is_not_whole_is_not_remembered(void **state)
     assert_int_equal(engine.memory.n, 0);
     answer_with(&w, "", ENGINE_FINISH_EOG);
     assert_int_equal(engine.memory.n, 0);
+    answer_with(&w, "```json\n" WRITE "\n```", ENGINE_FINISH_EOG); /* not in its own markers */
+    assert_int_equal(engine.memory.n, 0);
     answer_with(&w, "whole", ENGINE_FINISH_EOG);
     assert_int_equal(engine.memory.n, 5);
     world_end(&w);
