@@ -305,7 +305,9 @@ static void write_forever(void)
     static uint8_t page[PAGE_BYTES];
     struct disk_tier *d = disk_tier_open(&options, PAGE_BYTES, &err);
     size_t n;
-    for (uint32_t c = (uint32_t)getpid() * 1000; d; c++) {
+    if (!d)
+        _exit(1);
+    for (uint32_t c = (uint32_t)getpid() * 1000;; c++) {
         struct disk_label label = label_of(c, 0);
         struct disk_done done;
         content_of(&label, page);
@@ -321,7 +323,6 @@ static void write_forever(void)
         while (!disk_tier_done(d, &done))
             ;
     }
-    _exit(1);
 }
 
 static void a_killed_process_leaves_only_whole_pages(void **state)
