@@ -48,7 +48,7 @@ static void make_folder(void)
     strcpy(folder, "/tmp/pensieve-fuzz-XXXXXX");
     if (!mkdtemp(folder))
         abort();
-    const struct disk_options options = {folder, "fuzz", 1 << 20};
+    const struct disk_options options = {folder, "fuzz", 8 << 20};
     struct disk_tier *d = disk_tier_open(&options, PAGE_BYTES, &err);
     if (!d || disk_tier_take(d) == DISK_NO_SLOT)
         abort();
@@ -110,7 +110,7 @@ static void try_segment(const uint8_t *data, size_t size)
     struct error err;
     struct kv_pages pool;
     struct prefix_tree tree;
-    const struct disk_options options = {folder, "fuzz", 1 << 20};
+    const struct disk_options options = {folder, "fuzz", 8 << 20};
     struct disk_tier *d = disk_tier_open(&options, PAGE_BYTES, &err);
     if (!d || !kv_pages_init(&pool, N_PAGES))
         abort();
