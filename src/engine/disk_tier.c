@@ -1,5 +1,6 @@
 #include "engine/disk_tier.h"
 
+#include "base/folder.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -324,20 +325,6 @@ uint64_t disk_tier_bytes(const struct disk_tier *d)
 
 /* ---- opening ---- */
 
-static bool make_folders(char *path, struct error *err)
-{
-    for (char *slash = path + 1; slash; *slash++ = '/') {
-        slash = strchr(slash, '/');
-        if (slash)
-            *slash = 0;
-        if (mkdir(path, 0700) && errno != EEXIST)
-            return error_set(err, ERROR_IO, "%s: %s", path, strerror(errno));
-        if (!slash)
-            break;
-    }
-    return true;
-}
-
 static bool is_identity(const char *name)
 {
     return strlen(name) == IDENTITY_DIGITS && strspn(name, "0123456789abcdef") == IDENTITY_DIGITS;
@@ -553,7 +540,7 @@ static bool open_folder(struct disk_tier *d, const struct disk_options *o, uint6
     if (n < 0 || n >= (int)sizeof d->folder)
         return error_set(err, ERROR_IO, "the name of the folder %s is too long", o->folder);
     make_header(d, &identity, page_bytes);
-    if (!make_folders(d->folder, err) || !take_lock(d, err))
+    if (!folder_make(d->folder, 0700, err) || !take_lock(d, err))
         return false;
     uint64_t n_segments = budget(o->folder, own, o->max_bytes) / segment_bytes(&d->header);
     d->max_segments = n_segments < MAX_SEGMENTS ? (uint32_t)n_segments : MAX_SEGMENTS;

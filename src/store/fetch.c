@@ -1,6 +1,7 @@
 /* How a model gets into the store: lock, room on the disk, sources in turn, checksum, rename. */
 #include "store/fetch.h"
 
+#include "base/folder.h"
 #include "store/fetch_part.h"
 #include "store/sha256.h"
 
@@ -67,17 +68,7 @@ static bool fetch_make_dirs(const char *dir, struct error *err)
     char path[FETCH_MAX_PATH];
     if ((size_t)snprintf(path, sizeof path, "%s", dir) >= sizeof path)
         return error_set(err, ERROR_INPUT, "the path of the store is too long");
-    for (char *at = path + 1;; at++) {
-        char c = *at;
-        if (c != '/' && c)
-            continue;
-        *at = '\0';
-        if (mkdir(path, 0755) && errno != EEXIST)
-            return error_set(err, ERROR_IO, "cannot make the folder %s: %s", path, strerror(errno));
-        if (!c)
-            return true;
-        *at = c;
-    }
+    return folder_make(path, 0755, err);
 }
 
 /* The lock file stays when it is released: removing it would let two holders in. */

@@ -1,5 +1,6 @@
 /* Pages on disk: what was written comes back in another process, and only that, whatever happens to the files. */
 #include "engine/disk_tier.h"
+#include "support/temp_folder.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -18,27 +19,10 @@
 
 enum { P = BACKEND_PAGE_TOKENS, PAGE_BYTES = 5000, CHAIN = 12 };
 
-static char folder[] = "/tmp/pensieve-disk-XXXXXX";
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/pensieve-disk-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    char command[128];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
-
 static struct disk_tier *open_tier(const char *identity, uint64_t max_bytes)
 {
     struct error err = {0};
-    const struct disk_options options = {folder, identity, max_bytes};
+    const struct disk_options options = {temp_folder, identity, max_bytes};
     struct disk_tier *d = disk_tier_open(&options, PAGE_BYTES, &err);
     if (!d)
         fail_msg("%s", err.message);
@@ -140,7 +124,7 @@ static void one_process_has_a_folder(void **state)
 {
     (void)state;
     struct error err = {0};
-    const struct disk_options options = {folder, "a", 0};
+    const struct disk_options options = {temp_folder, "a", 0};
     struct disk_tier *d = open_tier("a", 0);
     assert_null(disk_tier_open(&options, PAGE_BYTES, &err));
     assert_int_equal(err.code, ERROR_BUSY);
@@ -156,12 +140,12 @@ static void files_are_the_owners_alone(void **state)
     struct disk_tier *d = open_tier("a", 0);
     write_chain(d, 1, 1);
     disk_tier_close(d);
-    DIR *dir = opendir(folder);
+    DIR *dir = opendir(temp_folder);
     const struct dirent *item;
     int n_files = 0;
     while ((item = readdir(dir)))
         if (item->d_name[0] != '.') {
-            snprintf(path, sizeof path, "%s/%s/00000000.kv", folder, item->d_name);
+            snprintf(path, sizeof path, "%s/%s/00000000.kv", temp_folder, item->d_name);
             struct stat st;
             assert_int_equal(stat(path, &st), 0);
             assert_int_equal(st.st_mode & 0777, 0600);
@@ -217,11 +201,11 @@ static char segment[300];
 
 static void find_segment(void)
 {
-    DIR *dir = opendir(folder);
+    DIR *dir = opendir(temp_folder);
     const struct dirent *item;
     while ((item = readdir(dir)))
         if (item->d_name[0] != '.')
-            snprintf(segment, sizeof segment, "%s/%s/00000000.kv", folder, item->d_name);
+            snprintf(segment, sizeof segment, "%s/%s/00000000.kv", temp_folder, item->d_name);
     closedir(dir);
 }
 
@@ -229,8 +213,8 @@ static void find_segment(void)
 static void put_back(const char *whole)
 {
     char command[800];
-    snprintf(command, sizeof command, "rm -f %s/*/*.kv; cp --sparse=always %s %s", folder, whole,
-             segment);
+    snprintf(command, sizeof command, "rm -f %s/*/*.kv; cp --sparse=always %s %s", temp_folder,
+             whole, segment);
     assert_int_equal(system(command), 0);
 }
 
@@ -242,7 +226,7 @@ static void damage_costs_nothing_but_the_page(void **state)
     write_chain(d, 1, CHAIN);
     disk_tier_close(d);
     find_segment();
-    snprintf(whole, sizeof whole, "%s/whole", folder);
+    snprintf(whole, sizeof whole, "%s/whole", temp_folder);
     assert_int_equal(rename(segment, whole), 0);
     struct stat st;
     assert_int_equal(stat(whole, &st), 0);
@@ -301,7 +285,7 @@ static void damage_costs_nothing_but_the_page(void **state)
 static void write_forever(void)
 {
     struct error err;
-    const struct disk_options options = {folder, "a", 20 << 20};
+    const struct disk_options options = {temp_folder, "a", 20 << 20};
     static uint8_t page[PAGE_BYTES];
     struct disk_tier *d = disk_tier_open(&options, PAGE_BYTES, &err);
     size_t n;
@@ -351,15 +335,13 @@ static void a_killed_process_leaves_only_whole_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_was_written_comes_back, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(one_process_has_a_folder, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(files_are_the_owners_alone, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(the_budget_holds, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(others_give_way, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(damage_costs_nothing_but_the_page, make_folder,
-                                        remove_folder),
-        cmocka_unit_test_setup_teardown(a_killed_process_leaves_only_whole_pages, make_folder,
-                                        remove_folder),
+        TEST_IN_TEMP_FOLDER(what_was_written_comes_back),
+        TEST_IN_TEMP_FOLDER(one_process_has_a_folder),
+        TEST_IN_TEMP_FOLDER(files_are_the_owners_alone),
+        TEST_IN_TEMP_FOLDER(the_budget_holds),
+        TEST_IN_TEMP_FOLDER(others_give_way),
+        TEST_IN_TEMP_FOLDER(damage_costs_nothing_but_the_page),
+        TEST_IN_TEMP_FOLDER(a_killed_process_leaves_only_whole_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include "backend/cpu/cpu.h"
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
 #include <math.h>
@@ -325,17 +326,13 @@ static void a_common_prompt_is_computed_once(void **state)
     world_end(&w);
 }
 
-static char disk_folder[] = "/tmp/pensieve-engine-XXXXXX";
-
 static void a_restart_computes_only_what_is_new(void **state)
 {
     (void)state;
     static struct listener first, second;
-    char command[100];
     int32_t tokens[400];
     struct world w;
-    assert_non_null(mkdtemp(disk_folder));
-    const struct engine_options options = {.disk_folder = disk_folder};
+    const struct engine_options options = {.disk_folder = temp_folder};
     prompt(tokens, 400, 11);
     world_begin(&w, &options, 2);
     run(&w, &first, tokens, 400, 30);
@@ -352,8 +349,6 @@ static void a_restart_computes_only_what_is_new(void **state)
     run(&w, &second, tokens, 400, 30);
     assert_int_equal(second.n_cached, 0);
     world_end(&w);
-    snprintf(command, sizeof command, "rm -rf %s", disk_folder);
-    assert_int_equal(system(command), 0);
 }
 
 static void a_next_turn_computes_only_what_is_new(void **state)
@@ -572,11 +567,9 @@ static void a_tight_pool_pauses_but_never_fails(void **state)
     world_end(&w);
     /* room for one context and a page: six that grow do not fit together */
     uint64_t one = TINY_KV_PAGE_BYTES * (TINY_CONTEXT / BACKEND_PAGE_TOKENS + 1);
-    char folder[] = "/tmp/pensieve-tight-XXXXXX", command[64];
-    assert_non_null(mkdtemp(folder));
     for (int with_disk = 0; with_disk < 3; with_disk++) {
         const struct engine_options options = {.kv_bytes = one,
-                                               .disk_folder = with_disk ? folder : NULL};
+                                               .disk_folder = with_disk ? temp_folder : NULL};
         world_begin(&w, &options, 2);
         for (uint32_t i = 0; i < N_PROMPTS; i++) {
             listener_init(&tight[i]);
@@ -590,8 +583,6 @@ static void a_tight_pool_pauses_but_never_fails(void **state)
         }
         world_end(&w);
     }
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    assert_int_equal(system(command), 0);
 
     struct error err = {0};
     world_begin(&w, &(struct engine_options){0}, 1);
@@ -607,13 +598,13 @@ int main(void)
         cmocka_unit_test(same_bits_alone_chunked_beside_others_and_warm),
         cmocka_unit_test(same_bits_with_guesses_and_without),
         cmocka_unit_test(a_common_prompt_is_computed_once),
-        cmocka_unit_test(a_restart_computes_only_what_is_new),
+        TEST_IN_TEMP_FOLDER(a_restart_computes_only_what_is_new),
         cmocka_unit_test(a_next_turn_computes_only_what_is_new),
         cmocka_unit_test(the_ends_are_told_apart),
         cmocka_unit_test(a_sink_stops_and_restarts_its_answer),
         cmocka_unit_test(cancelling_ends_a_request_wherever_it_is),
         cmocka_unit_test(a_full_queue_and_a_closing_engine_refuse),
-        cmocka_unit_test(a_tight_pool_pauses_but_never_fails),
+        TEST_IN_TEMP_FOLDER(a_tight_pool_pauses_but_never_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* Prefixes are found, shared, kept once and given up in the right order, and no page is lost or held by nobody. */
 #include "engine/prefix_tree.h"
+#include "support/temp_folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -244,27 +245,10 @@ static void spaces_never_meet(void **state)
 
 /* ---- with a disk ---- */
 
-static char folder[] = "/tmp/pensieve-tree-XXXXXX";
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/pensieve-tree-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    char command[128];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
-
 static void disk_world_begin(struct world *w, uint64_t max_bytes)
 {
     struct error err = {0};
-    const struct disk_options options = {folder, "test", max_bytes};
+    const struct disk_options options = {temp_folder, "test", max_bytes};
     assert_true(kv_pages_init(&w->pool, N_PAGES));
     struct disk_tier *disk = disk_tier_open(&options, PAGE_BYTES, &err);
     if (!disk)
@@ -457,11 +441,9 @@ int main(void)
         cmocka_unit_test(what_somebody_computes_on_stays),
         cmocka_unit_test(spaces_never_meet),
         cmocka_unit_test(random_prefixes_are_those_of_a_list),
-        cmocka_unit_test_setup_teardown(a_restart_finds_what_was_kept, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(what_leaves_the_memory_stays_on_disk, make_folder,
-                                        remove_folder),
-        cmocka_unit_test_setup_teardown(a_full_disk_gives_up_the_least_used, make_folder,
-                                        remove_folder),
+        TEST_IN_TEMP_FOLDER(a_restart_finds_what_was_kept),
+        TEST_IN_TEMP_FOLDER(what_leaves_the_memory_stays_on_disk),
+        TEST_IN_TEMP_FOLDER(a_full_disk_gives_up_the_least_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
