@@ -193,17 +193,7 @@ static void attend_q4(const struct kernels_run *run)
 static void attend_merge(float *o, float *m, float *l, const float *o2, float m2, float l2,
                          size_t head_dim)
 {
-    float most = *m > m2 ? *m : m2;
-    _Alignas(64) float fade[16] = {*m - most, m2 - most};
-    _mm512_store_ps(fade, exp16(_mm512_load_ps(fade)));
-    for (size_t d = 0; d < head_dim; d += 16) {
-        __mmask16 lanes = first_lanes(head_dim - d);
-        __m512 a = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, o + d), _mm512_set1_ps(fade[0]));
-        __m512 b = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, o2 + d), _mm512_set1_ps(fade[1]));
-        _mm512_mask_storeu_ps(o + d, lanes, _mm512_add_ps(a, b));
-    }
-    *l = *l * fade[0] + l2 * fade[1];
-    *m = most;
+    merge_by(exp16, o, m, l, o2, m2, l2, head_dim);
 }
 
 void avx512_init_attend(struct kernels *k)
