@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 enum {
     DEFAULT_RUNNING = 8,
@@ -150,11 +151,8 @@ static void describe_pages(const struct engine *e, char *out, size_t size)
     const struct backend_rope_params *rope = &info->rope;
     const uint64_t *file = e->options.fingerprint;
     uint64_t factors = 0;
-    for (uint32_t i = 0; rope->factors && i < rope->n_dims / 2; i++) {
-        uint32_t bits;
-        memcpy(&bits, &rope->factors[i], sizeof bits);
-        factors = (factors ^ bits) * 0x9e3779b97f4a7c15u;
-    }
+    if (rope->factors)
+        factors = XXH3_64bits(rope->factors, rope->n_dims / 2 * sizeof *rope->factors);
     snprintf(out, size,
              "model %016" PRIx64 "%016" PRIx64 ", rope %d %u %a %a %a %016" PRIx64
              " yarn %u %a %a, window %u, kv type %d in pages of %d tokens, %s",

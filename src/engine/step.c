@@ -64,11 +64,8 @@ bool step_admit(struct engine *e, struct request *r)
         n_wanted = e->options.n_ctx;
     /* the last token is always computed: its logits are what comes next */
     const uint32_t n_reusable = s->n_tokens - 1;
-    uint32_t n_cached = prefix_tree_match(&e->prefixes, r->ask.space, s->tokens, n_reusable);
     r->is_restoring =
         !prefix_tree_adopt(&e->prefixes, r->ask.space, s, n_reusable, true, &e->load_bytes);
-    if (!r->is_restoring)
-        n_cached = s->n_computed;
     uint32_t n_pages = sequence_pages_for(n_wanted) - s->n_pages;
     free_pages_until(e, n_pages);
     while (e->pages.n_free < n_pages && e->prefixes.n_writing) { /* pages that the disk holds yet */
@@ -85,7 +82,9 @@ bool step_admit(struct engine *e, struct request *r)
     grow(e, s, n_wanted);
     if (!r->started) {
         r->started = true;
-        r->n_cached = n_cached;
+        r->n_cached = r->is_restoring ? prefix_tree_match(&e->prefixes, r->ask.space, s->tokens,
+                                                          n_reusable)
+                                      : s->n_computed;
         if (r->ask.sink.started)
             r->ask.sink.started(r->ask.sink.context, r->n_cached, r->n_prompt - r->n_cached);
     }
