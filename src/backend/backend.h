@@ -15,6 +15,7 @@
 #define PENSIEVE_BACKEND_BACKEND_H
 
 #include "base/error.h"
+#include "base/hostile.h"
 #include "weights/weights.h"
 
 #include <stdbool.h>
@@ -22,9 +23,9 @@
 #include <stdint.h>
 
 enum {
-    BACKEND_PAGE_TOKENS = 64, /* P: tokens of one KV page; a power of two */
-    BACKEND_MAX_ROWS = 512,   /* rows of one batch */
-    BACKEND_TILE_ROWS = 12,   /* rows that are computed at once: more come in multiples of it */
+    BACKEND_PAGE_TOKENS = HOSTILE ? 4 : 64, /* P: tokens of one KV page; a power of two */
+    BACKEND_MAX_ROWS = 512, /* rows of one batch */
+    BACKEND_TILE_ROWS = 12, /* rows that are computed at once: more come in multiples of it */
 };
 
 struct backend_row {
@@ -97,6 +98,13 @@ struct backend_linear {
     struct backend_activation *y;      /* [n_rows][n_out] */
 };
 
+/* Bytes that are in physical memory; weights belong to their file and do not count. */
+struct backend_memory {
+    uint64_t kv;          /* the pages */
+    uint64_t activations;
+    uint64_t buffers;     /* all else that operations need */
+};
+
 struct backend;
 struct backend_activation;
 
@@ -121,6 +129,9 @@ struct backend_ops {
     void *(*kv_page_data)(struct backend *be, uint32_t page);
     /* Copies the first n_tokens positions of a page, all layers. Page ids are 0 .. n_pages-1. */
     void (*kv_page_copy)(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
+
+    /* What it has taken. Any thread, once all memory was asked for. */
+    void (*memory)(const struct backend *be, struct backend_memory *out);
 
     /* The step. begin() names the batch; the operations until end() work on its rows. */
     void (*begin)(struct backend *be, const struct backend_batch *batch);

@@ -68,6 +68,10 @@ bool claude_count_tokens(struct claude *c, const char *body, size_t n_bytes, str
 bool claude_models(struct claude *c, struct buf *out);
 bool claude_model(struct claude *c, const char *id, struct buf *out, struct error *err);
 
+/* GET /metrics: appends counters and the memory bill, in Prometheus' text format. Takes some
+ * milliseconds. */
+bool claude_metrics(struct claude *c, struct buf *out);
+
 struct claude_stats {
     uint64_t n_calls, n_tool_calls, n_calls_without_markers, n_repeats_guarded;
 };

@@ -64,6 +64,21 @@ static void describe(struct loaded *l)
     }
 }
 
+/* What the command line says. */
+static void take_options(struct engine_sampling *s, const struct loaded_options *o)
+{
+    const struct engine_sampling *said = &o->sampling;
+    s->temperature = o->has_temperature ? said->temperature : s->temperature;
+    s->top_p = o->has_top_p ? said->top_p : s->top_p;
+    s->top_k = o->has_top_k ? said->top_k : s->top_k;
+    s->min_p = o->has_min_p ? said->min_p : s->min_p;
+    s->repeat_penalty = o->has_repeat_penalty ? said->repeat_penalty : s->repeat_penalty;
+    s->frequency_penalty =
+        o->has_frequency_penalty ? said->frequency_penalty : s->frequency_penalty;
+    s->presence_penalty = o->has_presence_penalty ? said->presence_penalty : s->presence_penalty;
+    s->seed = o->has_seed ? said->seed : s->seed;
+}
+
 /* In rising order of say: the fallback, the file's metadata, the catalogue, the command line. */
 static void choose_sampling(struct loaded *l, const struct loaded_options *o)
 {
@@ -73,6 +88,7 @@ static void choose_sampling(struct loaded *l, const struct loaded_options *o)
     weights_float(l->weights, "general.sampling.temp", &s->temperature);
     weights_float(l->weights, "general.sampling.top_p", &s->top_p);
     weights_float(l->weights, "general.sampling.min_p", &s->min_p);
+    weights_float(l->weights, "general.sampling.penalty_repeat", &s->repeat_penalty);
     if (weights_uint(l->weights, "general.sampling.top_k", &top_k) && top_k <= UINT32_MAX)
         s->top_k = (uint32_t)top_k;
     l->repeat_guard = model_info(l->model)->n_params < small_model_params ? 1 : 3;
@@ -82,13 +98,8 @@ static void choose_sampling(struct loaded *l, const struct loaded_options *o)
         s->top_k = l->known->advice.top_k;
         l->repeat_guard = l->known->advice.repeat_guard;
     }
-    if (o->has_temperature)
-        s->temperature = o->temperature;
-    if (o->has_top_p)
-        s->top_p = o->top_p;
-    if (o->has_seed)
-        s->seed = o->seed;
-    else if (getentropy(&s->seed, sizeof s->seed))
+    take_options(s, o);
+    if (!o->has_seed && getentropy(&s->seed, sizeof s->seed))
         s->seed = (uint64_t)time(NULL);
 }
 

@@ -25,9 +25,9 @@ struct loaded_options {
     bool keeps_on_disk; /* prefixes outlive the process */
     uint64_t kv_disk;   /* bytes at most; 0: the engine's default */
     bool never_guesses; /* no tokens are guessed from what was said before */
-    bool has_temperature, has_top_p, has_seed;
-    float temperature, top_p;
-    uint64_t seed;
+    bool has_temperature, has_top_p, has_top_k, has_min_p, has_seed;
+    bool has_repeat_penalty, has_frequency_penalty, has_presence_penalty;
+    struct engine_sampling sampling; /* of it, what has_… says */
 };
 
 struct loaded {
@@ -82,11 +82,22 @@ extern const char *const loaded_kv_types[]; /* names by enum backend_kv_type, en
 #define LOADED_SAMPLING_ROWS                                                                       \
     {"ctx", 'c', OPTION_UINT, &load.n_ctx, NULL, 16, 1 << 24, "N",                                 \
      "context in tokens (default: what the model was made for)"},                                  \
-    {"temperature", 0, OPTION_FLOAT, &load.temperature, &load.has_temperature, 0, 5, "T",          \
+    {"temperature", 0, OPTION_FLOAT, &load.sampling.temperature, &load.has_temperature, 0, 5, "T", \
      "0 is greedy (default: the model's recommendation)"},                                         \
-    {"top-p", 0, OPTION_FLOAT, &load.top_p, &load.has_top_p, 0, 1, "P",                            \
+    {"top-p", 0, OPTION_FLOAT, &load.sampling.top_p, &load.has_top_p, 0, 1, "P",                   \
      "keep the likeliest tokens that sum to P"},                                                   \
-    {"seed", 0, OPTION_UINT64, &load.seed, &load.has_seed, 0, 0, "N",                              \
+    {"top-k", 0, OPTION_UINT, &load.sampling.top_k, &load.has_top_k, 0, 1 << 24, "K",              \
+     "keep the K likeliest tokens; 0: all"},                                                       \
+    {"min-p", 0, OPTION_FLOAT, &load.sampling.min_p, &load.has_min_p, 0, 1, "P",                   \
+     "keep tokens at least P times as likely as the likeliest"},                                   \
+    {"repeat-penalty", 0, OPTION_FLOAT, &load.sampling.repeat_penalty, &load.has_repeat_penalty,   \
+     0, 10, "X", "divide the logits of the last 64 tokens by X; 1: off"},                          \
+    {"frequency-penalty", 0, OPTION_FLOAT, &load.sampling.frequency_penalty,                       \
+     &load.has_frequency_penalty, -10, 10, "X",                                                    \
+     "lower them by X for each time they stand there; 0: off"},                                    \
+    {"presence-penalty", 0, OPTION_FLOAT, &load.sampling.presence_penalty,                         \
+     &load.has_presence_penalty, -10, 10, "X", "lower them by X; 0: off"},                         \
+    {"seed", 0, OPTION_UINT64, &load.sampling.seed, &load.has_seed, 0, 0, "N",                     \
      "the same answer each time (default: drawn anew)"}
 /* clang-format on */
 

@@ -16,6 +16,7 @@ static const struct {
     {"list", "the models that are known and those that are here", cli_list},
     {"show", "what is in a model file", cli_show},
     {"tokenize", "text to tokens", cli_tokenize},
+    {"memory", "what a running server's memory holds", cli_memory},
     {"bench", "measure prompt and generation speed", cli_bench},
 };
 

@@ -24,7 +24,7 @@ int cli_version(void)
     for (size_t i = 0; i < kernels_n_tiers(); i++)
         if (kernels_tier_runs(i))
             printf(" %s", kernels_tier_name(i));
-    printf(")\nmodels     GGUF v2, v3; architectures llama, qwen2\n");
+    printf(")\nmodels     GGUF v2, v3; architectures llama, phi3, qwen2\n");
     printf("libraries  libmicrohttpd %s, jansson %s, pcre2 %s, utf8proc %s, libcurl %s, gnutls %s, "
            "libzip %s\n",
            MHD_get_version(), JANSSON_VERSION, pcre, utf8proc_version(),

@@ -53,7 +53,7 @@ struct entry {
 };
 
 _Static_assert(sizeof(struct header) == 64, "no padding");
-_Static_assert(sizeof(struct entry) == 320, "no padding but the label's own");
+_Static_assert(sizeof(struct entry) == P * sizeof(int32_t) + 64, "no padding but the label's own");
 
 static uint64_t header_checksum(const struct header *h)
 {

@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "engine/schedule.h"
 
 #include <inttypes.h>
@@ -113,6 +114,17 @@ static void cancel_all(struct engine *e)
     end_cancelled(e);
 }
 
+static void note_pages(struct engine *e)
+{
+    const uint64_t page_bytes = e->prefixes.page_bytes;
+    const uint32_t n_used = e->pages.n_pages - e->pages.n_free, n_kept = e->prefixes.n_in_memory;
+    pthread_mutex_lock(&e->lock);
+    e->stats.kv_bytes_running = (n_used - n_kept) * page_bytes;
+    e->stats.kv_bytes_kept = n_kept * page_bytes;
+    e->stats.disk_bytes = e->disk ? disk_tier_bytes(e->disk) : 0;
+    pthread_mutex_unlock(&e->lock);
+}
+
 static void *engine_thread(void *arg)
 {
     struct engine *e = arg;
@@ -128,6 +140,7 @@ static void *engine_thread(void *arg)
         step_begin(e);
         admit_queued(e);
         step_run(e);
+        note_pages(e);
     }
     cancel_all(e);
     return NULL;
@@ -203,7 +216,13 @@ static bool create_pool(struct engine *e, struct error *err)
         return error_set(err, ERROR_NO_MEMORY, "out of memory for the KV pool's tables");
     e->disk = open_disk(e, page_bytes);
     prefix_tree_init(&e->prefixes, &e->pages, e->be, page_bytes, e->disk);
+    note_pages(e);
     return true;
+}
+
+static size_t logits_bytes(const struct engine *e)
+{
+    return (size_t)(e->options.n_running + ENGINE_MAX_GUESSES) * e->n_vocab * sizeof *e->logits;
 }
 
 static bool create_buffers(struct engine *e, struct error *err)
@@ -212,13 +231,14 @@ static bool create_buffers(struct engine *e, struct error *err)
     if (e->disk)
         snprintf(path, sizeof path, "%s/history", disk_tier_folder(e->disk));
     e->history = history_create(e->disk ? path : NULL);
-    e->logits = malloc((size_t)(e->options.n_running + ENGINE_MAX_GUESSES) * e->n_vocab *
-                       sizeof *e->logits);
+    e->logits = memory_map(logits_bytes(e), "logits", err);
+    if (!e->logits)
+        return false;
     e->rows = calloc(BACKEND_MAX_ROWS, sizeof *e->rows);
     e->sequences = calloc(e->options.n_running, sizeof *e->sequences);
     e->schedule = calloc(1, sizeof *e->schedule);
-    if (!e->history || !e->logits || !e->rows || !e->sequences || !e->schedule ||
-        !sampler_init(&e->sampler, e->n_vocab))
+    if (!e->history || !e->rows || !e->sequences || !e->schedule ||
+        !sampler_init(&e->sampler, e->n_vocab) || !penalties_init(&e->penalties, e->n_vocab))
         return error_set(err, ERROR_NO_MEMORY, "out of memory for the engine's buffers");
     return true;
 }
@@ -235,7 +255,9 @@ static bool set_options(struct engine *e, const struct engine_options *options, 
                          o->n_ctx, n_ctx_train);
     o->n_running = o->n_running ? o->n_running : DEFAULT_RUNNING;
     o->n_queued = o->n_queued ? o->n_queued : DEFAULT_QUEUED;
-    o->prefill_rows = o->prefill_rows ? o->prefill_rows : DEFAULT_PREFILL_ROWS;
+    o->prefill_rows = HOSTILE           ? 1
+                      : o->prefill_rows ? o->prefill_rows
+                                        : DEFAULT_PREFILL_ROWS;
     o->gap_ms = o->gap_ms ? o->gap_ms : DEFAULT_GAP_MS;
     if (o->n_running > BACKEND_MAX_ROWS / 2)
         o->n_running = BACKEND_MAX_ROWS / 2;
@@ -251,7 +273,8 @@ static void engine_free(struct engine *e)
     history_destroy(e->history);
     kv_pages_deinit(&e->pages);
     sampler_deinit(&e->sampler);
-    free(e->logits);
+    penalties_deinit(&e->penalties);
+    memory_unmap(e->logits, logits_bytes(e));
     free(e->rows);
     free(e->sequences);
     free(e->schedule);
@@ -312,6 +335,31 @@ static bool check_request(const struct engine *e, const struct engine_request *a
         if (ask->tokens[i] < 0 || (uint32_t)ask->tokens[i] >= e->n_vocab)
             return error_set(err, ERROR_INPUT, "token %d at %zu is not in the vocabulary",
                              ask->tokens[i], i);
+    if (ask->n_biases > ENGINE_MAX_BIASES)
+        return error_set(err, ERROR_INPUT, "%u biases: at most %d", ask->n_biases,
+                         ENGINE_MAX_BIASES);
+    for (uint32_t i = 0; i < ask->n_biases; i++)
+        if (ask->biases[i].token < 0 || (uint32_t)ask->biases[i].token >= e->n_vocab)
+            return error_set(err, ERROR_INPUT, "biased token %d is not in the vocabulary",
+                             ask->biases[i].token);
+    return true;
+}
+
+void request_free(struct request *r)
+{
+    free((void *)r->ask.biases);
+    sequence_free(&r->sequence);
+    free(r);
+}
+
+static bool copy_biases(struct request *r, const struct engine_request *ask)
+{
+    struct engine_bias *biases = NULL;
+    if (ask->n_biases && !(biases = malloc(ask->n_biases * sizeof *biases)))
+        return false;
+    if (biases)
+        memcpy(biases, ask->biases, ask->n_biases * sizeof *biases);
+    r->ask.biases = biases;
     return true;
 }
 
@@ -320,15 +368,16 @@ static struct request *request_create(const struct engine *e, const struct engin
 {
     struct request *r = calloc(1, sizeof *r);
     uint32_t n_prompt = (uint32_t)ask->n_tokens, room = e->options.n_ctx - n_prompt;
-    if (!r || !sequence_init(&r->sequence, ask->tokens, n_prompt, room)) {
-        free(r);
-        error_set(err, ERROR_NO_MEMORY, "out of memory for a request");
-        return NULL;
+    if (r) {
+        r->ask = *ask;
+        r->ask.tokens = NULL;
+        r->n_prompt = n_prompt;
+        if (copy_biases(r, ask) && sequence_init(&r->sequence, ask->tokens, n_prompt, room))
+            return r;
+        request_free(r);
     }
-    r->ask = *ask;
-    r->ask.tokens = NULL;
-    r->n_prompt = n_prompt;
-    return r;
+    error_set(err, ERROR_NO_MEMORY, "out of memory for a request");
+    return NULL;
 }
 
 uint64_t engine_submit(struct engine *e, const struct engine_request *ask, struct error *err)
@@ -350,8 +399,7 @@ uint64_t engine_submit(struct engine *e, const struct engine_request *ask, struc
     pthread_mutex_unlock(&e->lock);
     if (full) {
         error_set(err, ERROR_BUSY, "%u requests are waiting already", e->options.n_queued);
-        sequence_deinit(&r->sequence, &e->pages); /* it holds no pages yet */
-        free(r);
+        request_free(r);
     }
     return ticket;
 }
@@ -397,4 +445,22 @@ void engine_stats(struct engine *e, struct engine_stats *out)
     out->n_running = e->running.n;
     out->n_queued = e->queued.n;
     pthread_mutex_unlock(&e->lock);
+}
+
+void engine_memory(struct engine *e, struct engine_memory *out)
+{
+    struct memory_process process;
+    struct backend_memory be;
+    memory_of_process(&process);
+    e->be->ops->memory(e->be, &be);
+    *out = (struct engine_memory){
+        .weights = weights_resident_bytes(model_weights(e->model)),
+        .kv = be.kv,
+        .activations = be.activations,
+        .buffers = be.buffers + memory_resident(e->logits, logits_bytes(e)),
+        .heap = process.heap,
+        .resident = process.resident,
+    };
+    if (process.resident_file > out->weights)
+        out->program = process.resident_file - out->weights;
 }

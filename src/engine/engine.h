@@ -37,6 +37,18 @@ struct engine_sampling {
     float min_p;       /* 0: off */
     uint32_t top_k;    /* 0: off */
     uint64_t seed;
+    /* Of tokens among the last penalty_window (0: 64) of prompt and answer, the logits are divided
+     * by repeat_penalty (multiplied, where below 0; 0 or 1: off), then lowered by
+     * frequency_penalty for each time and by presence_penalty once (0: off). */
+    float repeat_penalty, frequency_penalty, presence_penalty;
+    uint32_t penalty_window;
+};
+
+enum { ENGINE_MAX_BIASES = 1024 };
+
+struct engine_bias {
+    int32_t token;
+    float bias; /* added to its logit; -INFINITY: never */
 };
 
 struct engine_usage {
@@ -83,6 +95,8 @@ struct engine_request {
     uint64_t space; /* whose it is: only requests of one space share prefixes */
     uint32_t max_tokens; /* clamped to what the context leaves */
     struct engine_sampling sampling;
+    const struct engine_bias *biases; /* [n_biases], at most ENGINE_MAX_BIASES; copied */
+    uint32_t n_biases;
     bool wants_logprobs; /* otherwise the sink's logprob is NAN: it costs a pass over the vocabulary
                           */
     const uint64_t *masked; /* bitset [(n_vocab + 63) / 64] of tokens for *_MASKED and RESTART, or
@@ -116,10 +130,27 @@ int32_t *engine_recall(struct engine *e, uint64_t space, const uint64_t identity
 
 struct engine_stats {
     uint64_t n_requests, n_tokens_computed, n_tokens_cached, n_tokens_generated, n_restarts;
+    uint64_t n_pauses; /* requests that gave their pages back and waited */
     uint64_t n_guessed, n_guessed_right; /* tokens */
     uint32_t n_running, n_queued;
-    uint64_t kv_bytes_used, kv_bytes_budget, disk_bytes;
+    /* Pages: those of running requests alone, those kept as prefixes (running ones may use them,
+     * too), and all that there may be. */
+    uint64_t kv_bytes_running, kv_bytes_kept, kv_bytes_budget;
+    uint64_t disk_bytes;
 };
 void engine_stats(struct engine *e, struct engine_stats *out); /* any thread */
+
+/* The whole process by what it holds, in bytes that are in physical memory. */
+struct engine_memory {
+    uint64_t weights; /* of the model's file, which is mapped: the system takes them back at will */
+    uint64_t kv;
+    uint64_t activations;
+    uint64_t buffers;  /* of the operations, and the logits */
+    uint64_t heap;     /* the vocabulary, requests, prefixes' tables: all that malloc has taken */
+    uint64_t program;  /* code and libraries */
+    uint64_t resident; /* all, as the system counts it: stacks, too */
+};
+/* Any thread; looks at every page of memory, some milliseconds for each 10 GB. */
+void engine_memory(struct engine *e, struct engine_memory *out);
 
 #endif

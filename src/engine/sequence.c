@@ -11,20 +11,24 @@ bool sequence_init(struct sequence *s, const int32_t *tokens, uint32_t n_tokens,
     s->tokens = malloc(s->cap_tokens * sizeof *s->tokens);
     s->pages = malloc(s->cap_pages * sizeof *s->pages);
     if (!s->tokens || !s->pages) {
-        free(s->tokens);
-        free(s->pages);
+        sequence_free(s);
         return false;
     }
     memcpy(s->tokens, tokens, n_tokens * sizeof *tokens);
     return true;
 }
 
-void sequence_deinit(struct sequence *s, struct kv_pages *pool)
+void sequence_free(struct sequence *s)
 {
-    sequence_drop_pages(s, pool);
     free(s->tokens);
     free(s->pages);
     *s = (struct sequence){0};
+}
+
+void sequence_deinit(struct sequence *s, struct kv_pages *pool)
+{
+    sequence_drop_pages(s, pool);
+    sequence_free(s);
 }
 
 void sequence_push(struct sequence *s, int32_t token)

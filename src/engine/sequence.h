@@ -26,6 +26,7 @@ static inline uint32_t sequence_pages_for(uint32_t n_tokens)
 /* A copy of tokens[n_tokens], no pages, with room for n_more tokens. False: out of memory. */
 bool sequence_init(struct sequence *s, const int32_t *tokens, uint32_t n_tokens, uint32_t n_more);
 void sequence_deinit(struct sequence *s, struct kv_pages *pool); /* gives its pages back */
+void sequence_free(struct sequence *s);                          /* one that holds none */
 
 void sequence_push(struct sequence *s, int32_t token); /* within the room */
 void sequence_drop_pages(struct sequence *s, struct kv_pages *pool);

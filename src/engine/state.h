@@ -7,6 +7,7 @@
 #include "engine/draft.h"
 #include "engine/history.h"
 #include "engine/pace.h"
+#include "engine/penalties.h"
 #include "engine/prefix_tree.h"
 #include "engine/sampler.h"
 
@@ -18,7 +19,7 @@ enum { ENGINE_MAX_GUESSES = 16 }; /* tokens guessed in one step, of all requests
 struct request {
     struct request *next; /* in the queue or among the running, oldest first */
     uint64_t ticket;
-    struct engine_request ask; /* its tokens are gone: they are in `sequence` */
+    struct engine_request ask; /* its tokens are gone: they are in `sequence`; biases are its own */
     struct sequence sequence;  /* prompt, then what was generated */
     uint32_t n_prompt;
     uint32_t n_cached, n_joined; /* tokens taken from others, when it started and since */
@@ -51,8 +52,10 @@ struct engine {
     struct disk_tier *disk;  /* or NULL */
     uint64_t load_bytes;     /* that may yet be read from it before the next step */
     struct pace pace;
+    uint32_t n_hostile; /* steps of the hostile build */
     struct schedule *schedule;
     struct sampler sampler;
+    struct penalties penalties;
     uint64_t n_ended;                   /* requests that gave their pages back */
     float *logits;                      /* [n_running + ENGINE_MAX_GUESSES][n_vocab] */
     struct backend_row *rows;           /* [BACKEND_MAX_ROWS] */
@@ -82,6 +85,9 @@ void step_run(struct engine *e);
 
 /* Ends a request that was taken from its list: tells the sink, keeps its pages as a prefix. */
 void request_fail(struct engine *e, struct request *r, const struct error *err);
+
+/* Frees a request that is in no list and holds no pages. */
+void request_free(struct request *r);
 
 void request_list_append(struct request_list *list, struct request *r);
 void request_list_prepend(struct request_list *list, struct request *r);

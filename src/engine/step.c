@@ -106,9 +106,9 @@ static void release(struct engine *e, struct request *r)
     e->stats.n_tokens_cached += r->n_cached + r->n_joined;
     pthread_mutex_unlock(&e->lock);
     keep(e, r, r->sequence.n_computed);
-    sequence_deinit(&r->sequence, &e->pages);
+    sequence_drop_pages(&r->sequence, &e->pages);
     e->n_ended++;
-    free(r);
+    request_free(r);
 }
 
 void request_fail(struct engine *e, struct request *r, const struct error *err)
@@ -139,14 +139,22 @@ static void pause_youngest(struct engine *e)
     struct request *r = e->running.first;
     while (r->next)
         r = r->next;
-    log_info("request %llu waits: the KV memory is full", (unsigned long long)r->ticket);
     keep(e, r, r->sequence.n_computed);
     sequence_drop_pages(&r->sequence, &e->pages);
     r->waits_for_end_of = e->n_ended + 1;
     pthread_mutex_lock(&e->lock);
     request_list_remove(&e->running, r);
     request_list_prepend(&e->queued, r);
+    e->stats.n_pauses++;
     pthread_mutex_unlock(&e->lock);
+}
+
+/* One step in five, in no order that a request could lean on (a multiplicative hash of its number).
+ */
+static void pause_at_random(struct engine *e)
+{
+    if (e->running.first && (e->n_hostile++ * 2654435761u >> 16) % 5 == 0)
+        pause_youngest(e);
 }
 
 /* Makes sure that every generating request has room for its next token. */
@@ -156,6 +164,7 @@ static void grow_running(struct engine *e)
         if (grow(e, &r->sequence, r->sequence.n_tokens)) {
             r = r->next;
         } else {
+            log_info("the KV memory is full: the youngest request waits");
             pause_youngest(e);
             r = e->running.first;
         }
@@ -197,10 +206,12 @@ static bool obey(struct engine *e, struct request *r, enum engine_verdict verdic
 }
 
 /* One token from the logits of the sequence's last one. */
-static bool generate(struct engine *e, struct request *r, const float *logits)
+static bool generate(struct engine *e, struct request *r, float *logits)
 {
+    penalties_apply(&e->penalties, &r->ask, r->sequence.tokens, r->sequence.n_tokens, logits);
     int32_t id = sampler_pick(&e->sampler, logits, &r->ask.sampling, r->n_draws++,
                               r->mask_next ? r->ask.masked : NULL);
+    penalties_undo(&e->penalties, logits);
     if (id < 0) {
         struct error err;
         error_set(&err, ERROR_INTERNAL, "the model gave no usable token");
@@ -226,7 +237,7 @@ static bool generate(struct engine *e, struct request *r, const float *logits)
 
 /* The tokens that follow from the logits of the last one and of those guessed behind it: each
  * guess that was right gives one more. What was computed for wrong ones is written over. */
-static void generate_all(struct engine *e, struct request *r, const float *logits)
+static void generate_all(struct engine *e, struct request *r, float *logits)
 {
     int32_t guesses[ENGINE_MAX_GUESSES];
     const uint32_t n = r->n_guessed;
@@ -253,14 +264,10 @@ static void generate_all(struct engine *e, struct request *r, const float *logit
 
 static void note_step(struct engine *e, const struct schedule *b, double ms)
 {
-    uint64_t used = (uint64_t)(e->pages.n_pages - e->pages.n_free) *
-                    (e->stats.kv_bytes_budget / e->pages.n_pages);
     if (!b->n_guesses)
         pace_note(&e->pace, b->n_rows - b->n_prompt_rows, b->n_prompt_rows, ms);
     pthread_mutex_lock(&e->lock);
     e->stats.n_tokens_computed += b->n_rows;
-    e->stats.kv_bytes_used = used;
-    e->stats.disk_bytes = e->disk ? disk_tier_bytes(e->disk) : 0;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -277,6 +284,8 @@ static void note_prompt(struct engine *e, struct request *r)
 void step_run(struct engine *e)
 {
     struct schedule *b = e->schedule;
+    if (HOSTILE)
+        pause_at_random(e);
     grow_running(e);
     schedule_step(e, b);
     if (!b->n_rows)
@@ -286,7 +295,7 @@ void step_run(struct engine *e)
     model_compute(e->model, &batch, e->logits);
     note_step(e, b, (double)(clock_now_ns() - started_ns) / 1e6);
 
-    const float *logits = e->logits;
+    float *logits = e->logits;
     for (uint32_t i = 0; i < b->n_sequences; i++) {
         struct request *r = b->requests[i];
         const uint32_t n_guessed = r->n_guessed;

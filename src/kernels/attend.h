@@ -3,12 +3,15 @@
 #ifndef PENSIEVE_KERNELS_ATTEND_H
 #define PENSIEVE_KERNELS_ATTEND_H
 
+#include "base/hostile.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-    KERNELS_PAGE_TOKENS = 64, /* positions of a page */
-    KERNELS_RUN_PAGES = 8,    /* pages that attention takes at once */
+    KERNELS_WIDE_PAGE = 64, /* what the tiers' own attention is made for, and nothing else */
+    KERNELS_PAGE_TOKENS = HOSTILE ? 4 : KERNELS_WIDE_PAGE, /* positions of a page */
+    KERNELS_RUN_PAGES = 8, /* pages that attention takes at once */
 };
 
 /* Some queries over a run of pages. The results of a query are its softmax over the keys it sees:

@@ -110,6 +110,7 @@ struct model *model_create(const struct weights *w, struct backend *be,
     if (m) {
         m->network = network;
         m->info = info;
+        m->weights = w;
         m->be = be;
     }
     return m;
@@ -124,6 +125,11 @@ void model_destroy(struct model *m)
 const struct model_info *model_info(const struct model *m)
 {
     return &m->info;
+}
+
+const struct weights *model_weights(const struct model *m)
+{
+    return m->weights;
 }
 
 void model_compute(struct model *m, const struct backend_batch *batch, float *logits)

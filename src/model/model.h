@@ -35,6 +35,7 @@ struct model_info {
 /* The hyper-parameters alone, without a backend and without looking at tensors (for `show`). */
 bool model_read_info(const struct weights *w, struct model_info *out, struct error *err);
 const struct model_info *model_info(const struct model *m);
+const struct weights *model_weights(const struct model *m); /* what it was made from */
 
 /* Computes the batch; logits [number of rows that want them][n_vocab], in row order. */
 void model_compute(struct model *m, const struct backend_batch *batch, float *logits);

@@ -18,6 +18,7 @@ struct network {
 struct model {
     const struct network *network;
     struct model_info info;
+    const struct weights *weights;
     struct backend *be;
 };
 

@@ -354,7 +354,7 @@ static enum MHD_Result advance(struct exchange *x)
     if (over)
         return MHD_NO;
     if (state == EXCHANGE_RECEIVING) {
-        if (!x->is_refused && x->route->has_body)
+        if (!x->is_refused && x->route->is_work)
             return hand_to_worker(x);
         if (!x->is_refused)
             x->route->run(x);

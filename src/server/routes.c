@@ -43,6 +43,14 @@ static void run_model(struct exchange *x)
     finish_json(x, claude_model(x->server->claude, id, &x->answer, &err), &err);
 }
 
+static void run_metrics(struct exchange *x)
+{
+    struct error err = {.code = ERROR_NO_MEMORY, .message = "out of memory for the answer"};
+    finish_json(x, claude_metrics(x->server->claude, &x->answer), &err);
+    if (x->status == 200)
+        x->content_type = "text/plain; version=0.0.4; charset=utf-8";
+}
+
 static void run_health(struct exchange *x)
 {
     buf_puts(&x->answer, "{\"status\":\"ok\"}");
@@ -58,12 +66,13 @@ static void run_root(struct exchange *x)
 }
 
 static const struct route routes[] = {
-    {"POST", "/v1/messages", false, true, run_messages},
-    {"POST", "/v1/messages/count_tokens", false, true, run_count_tokens},
-    {"GET", "/v1/models", false, false, run_models},
-    {"GET", "/v1/models/", true, false, run_model},
-    {"GET", "/health", false, false, run_health},
-    {"GET", "/", false, false, run_root},
+    {"POST", "/v1/messages", false, true, true, run_messages},
+    {"POST", "/v1/messages/count_tokens", false, true, true, run_count_tokens},
+    {"GET", "/v1/models", false, false, false, run_models},
+    {"GET", "/v1/models/", true, false, false, run_model},
+    {"GET", "/metrics", false, false, true, run_metrics},
+    {"GET", "/health", false, false, false, run_health},
+    {"GET", "/", false, false, false, run_root},
 };
 
 static bool path_matches(const struct route *r, const char *path)

@@ -36,8 +36,8 @@ struct route {
     const char *method, *path;
     bool is_prefix; /* the path continues with a name */
     bool has_body;
-    /* Sets status and answer, or call. On a worker when it has a body, else on the socket thread.
-     */
+    bool is_work; /* for a worker; else the socket thread runs it */
+    /* Sets status and answer, or call. */
     void (*run)(struct exchange *x);
 };
 

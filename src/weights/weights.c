@@ -2,6 +2,7 @@
  * what the caller asks for. Knows no file format: gguf.c reads those. */
 #include "weights/weights.h"
 
+#include "base/memory.h"
 #include "weights/file.h"
 
 #include <stdlib.h>
@@ -67,6 +68,11 @@ void weights_close(struct weights *w)
 uint64_t weights_file_bytes(const struct weights *w)
 {
     return w->size;
+}
+
+uint64_t weights_resident_bytes(const struct weights *w)
+{
+    return memory_resident(w->data, w->size);
 }
 
 void weights_fingerprint(const struct weights *w, uint64_t out[2])

@@ -57,6 +57,7 @@ struct weights *weights_open_bytes(const void *data, size_t size, struct error *
 void weights_close(struct weights *w);
 
 uint64_t weights_file_bytes(const struct weights *w);
+uint64_t weights_resident_bytes(const struct weights *w); /* of the file, in physical memory */
 /* Names the content: a hash (XXH3-128) of its size, of everything before the tensors' data, and of
  * samples of that. Reads little, whatever the size. */
 void weights_fingerprint(const struct weights *w, uint64_t out[2]);

@@ -2,7 +2,7 @@
  * batches, in any chunks, on any pages and for any number of threads. */
 #include "fixture.h"
 
-enum { LAYERS = 2, LAYER = 1, P = BACKEND_PAGE_TOKENS, N_PAGES = 64 };
+enum { LAYERS = 2, LAYER = 1, P = BACKEND_PAGE_TOKENS, N_PAGES = 4096 / P };
 
 /* One sequence's whole input: q, k, v of each position. */
 struct input {
@@ -278,11 +278,11 @@ static void sequences_do_not_see_each_other(void **state)
 static void copied_pages_go_on_like_the_original(void **state)
 {
     (void)state;
-    enum { SHARED = P + 20 };
+    enum { SHARED = P + P / 4 };
     struct input in, other;
     struct machine m;
-    input_init(&in, 2 * P + 30, 4, 2, 64);
-    input_init(&other, 2 * P + 30, 4, 2, 64);
+    input_init(&in, 2 * P + P / 2, 4, 2, 64);
+    input_init(&other, 2 * P + P / 2, 4, 2, 64);
     const size_t width = 4 * 64, n_rest = in.n - SHARED;
     float *whole = malloc(in.n * width * sizeof *whole);
     machine_init(&m, &in, 2, NULL);
@@ -342,7 +342,8 @@ static void pools_beyond_reason_are_refused(void **state)
     const uint64_t n_bytes = be->ops->kv_page_bytes(be, &good), values = 24 * 2 * 2 * 64 * P;
     assert_true(n_bytes >= values * 2 && n_bytes < values * 2.1);
     const struct backend_kv_shape small = {24, 2, 64, 4, BACKEND_KV_Q4_0};
-    assert_true(be->ops->kv_page_bytes(be, &small) < values * 0.6);
+    if (!HOSTILE) /* small pages are mostly what each has once */
+        assert_true(be->ops->kv_page_bytes(be, &small) < values * 0.6);
     assert_true(be->ops->kv_init(be, &good, &err)); /* again: the old pool goes */
     be->ops->destroy(be);
 }

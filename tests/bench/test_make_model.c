@@ -118,12 +118,12 @@ static void the_logits_are_finite(void **state)
     struct model *m = model_create(w, be, NULL, &err);
     if (!m)
         fail_msg("%s", err.message);
-    const struct backend_kv_shape kv = {s.n_layers, s.n_kv_heads, s.head_dim, 1};
+    const struct backend_kv_shape kv = {s.n_layers, s.n_kv_heads, s.head_dim, 2};
     assert_true(be->ops->kv_init(be, &kv, &err));
     struct backend_row rows[8];
     for (int i = 0; i < 8; i++)
         rows[i] = (struct backend_row){.token = 300 + i, .position = i, .wants_logits = i == 7};
-    const struct backend_sequence sequence = {&(uint32_t){0}, 1};
+    const struct backend_sequence sequence = {(uint32_t[]){0, 1}, 2};
     float *logits = calloc(s.n_vocab, sizeof *logits);
     assert_non_null(logits);
     model_compute(m, &(struct backend_batch){rows, 8, &sequence, 1}, logits);

@@ -18,7 +18,7 @@ import unittest
 import unittest.mock
 
 BINARY = sys.argv[1]
-COMMANDS = ["serve", "run", "pull", "list", "show", "tokenize", "bench"]
+COMMANDS = ["serve", "run", "pull", "list", "show", "tokenize", "memory", "bench"]
 SMOL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -414,6 +414,43 @@ class WithModel(unittest.TestCase):
             _, _, err = s.stop(signal.SIGINT)
             self.assertEqual(len(re.findall(r"POST /v1/messages 499, \d{3} ms", err)), 3, err)
             self.assertLess(err.rindex("499"), err.index("stopping"))
+
+    def metrics(self, server):
+        c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        c.request("GET", "/metrics")
+        r = c.getresponse()
+        self.assertEqual(r.status, 200)
+        self.assertTrue(r.headers["Content-Type"].startswith("text/plain; version=0.0.4"))
+        text = r.read().decode()
+        c.close()
+        return {k: int(v) for k, v in re.findall(r"^(pensieve_\S+) (\d+)$", text, re.M)}
+
+    @unittest.skipUnless(os.path.exists("/proc/self/pagemap"), "the system does not tell")
+    def test_the_memory_bill_is_the_whole_memory(self):
+        with Serving() as s:
+            url = "http://127.0.0.1:%d" % s.port
+            long = {"role": "user", "content": "All work and no play. " * 200}
+            for body in [HI, dict(HI, messages=[long], max_tokens=40)]:
+                self.assertEqual(s.ask("POST", "/v1/messages", body)[0], 200)
+            m = self.metrics(s)
+            with open("/proc/%d/status" % s.process.pid) as file:
+                resident = int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1)) * 1024
+            kinds = {k: v for k, v in m.items() if k.startswith("pensieve_memory_bytes")}
+            self.assertEqual(len(kinds), 6)
+            self.assertTrue(all(kinds.values()), kinds)
+            self.assertAlmostEqual(sum(kinds.values()) / resident, 1, delta=0.05, msg=(kinds, resident))
+            self.assertAlmostEqual(m["pensieve_resident_bytes"] / resident, 1, delta=0.02)
+            # 1200 tokens in pages of 64, 45 KiB a token
+            self.assertGreater(m['pensieve_kv_bytes{state="kept"}'], 1000 * 30 * 3 * 64 * 2 * 2)
+            self.assertEqual(m['pensieve_kv_bytes{state="running"}'], 0)
+            self.assertEqual(m["pensieve_requests_total"], 2)
+            r = run("memory", "--url", url + "/")
+            self.assertEqual((r.returncode, r.stderr), (0, ""))
+            for word in ["all", "weights", "KV pages", "activations", "heap", "KV kept", "KV on disk"]:
+                self.assertRegex(r.stdout, r"(?m)^%s +\d+\.\d MiB" % word)
+        r = run("memory", "--url", url)
+        self.assertEqual((r.returncode, r.stdout), (1, ""))
+        self.assertIn("no server tells at %s/metrics" % url, r.stderr)
 
     def test_fifty_clients_at_once_all_get_answers(self):
         with Serving() as s:

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 enum { P = BACKEND_PAGE_TOKENS, PAGE_BYTES = 5000, CHAIN = 12 };
+enum { ENTRY_BYTES = 64 + P * 4 };
 
 static struct disk_tier *open_tier(const char *identity, uint64_t max_bytes)
 {
@@ -230,10 +231,10 @@ static void damage_costs_nothing_but_the_page(void **state)
     assert_int_equal(rename(segment, whole), 0);
     struct stat st;
     assert_int_equal(stat(whole, &st), 0);
-    const off_t first_slot = 4096 + (1024 * 320 + 4095) / 4096 * 4096;
+    const off_t first_slot = 4096 + (1024 * ENTRY_BYTES + 4095) / 4096 * 4096;
     /* every byte of the header and of the first entry, and some of the pages */
     for (off_t at = 0; at < st.st_size;
-         at += at < 64 || (at >= 4096 && at < 4096 + 320) ? 1 : at < 4096 ? 4032 : 1013) {
+         at += at < 64 || (at >= 4096 && at < 4096 + ENTRY_BYTES) ? 1 : at < 4096 ? 4032 : 1013) {
         put_back(whole);
         int fd = open(segment, O_RDWR);
         uint8_t byte;
@@ -246,7 +247,7 @@ static void damage_costs_nothing_but_the_page(void **state)
         disk_tier_close(d);
         if (at < 64)
             assert_int_equal(n, 0);
-        else if (at >= 4096 && at < 4096 + 320)
+        else if (at >= 4096 && at < 4096 + ENTRY_BYTES)
             assert_int_equal(n, CHAIN - 1);
         else
             assert_true(n >= CHAIN - 1);

@@ -246,21 +246,22 @@ static enum engine_verdict masked_throughout(struct listener *l, int32_t id)
     return ENGINE_CONTINUE_MASKED;
 }
 
-/* Guesses change nothing but the time, whatever the sampler draws. With two tokens to choose from, the
+/* Guesses change nothing but the time, whatever the sampler draws and penalties lower. With two tokens to choose from, the
  * same three follow each other again and again. */
 static void same_bits_with_guesses_and_without(void **state)
 {
     (void)state;
     static int32_t prompts[N_PROMPTS][256];
-    static struct listener plain[2][N_PROMPTS], guessing[2][N_PROMPTS];
+    static struct listener plain[3][N_PROMPTS], guessing[3][N_PROMPTS];
     struct engine_stats stats[2];
+    const struct engine_bias bias = {66, 0.5f};
     uint64_t masked[(TINY_VOCAB + 63) / 64];
     memset(masked, 0xff, sizeof masked);
     masked[1] &= ~6ull; /* but 65 and 66 */
     for (int guesses = 0; guesses < 2; guesses++) {
         struct world w;
         world_begin(&w, &(struct engine_options){.never_guesses = !guesses}, 2);
-        for (uint32_t hot = 0; hot < 2; hot++) {
+        for (uint32_t hot = 0; hot < 3; hot++) {
             for (uint32_t i = 0; i < N_PROMPTS; i++) {
                 struct listener *l = guesses ? &guessing[hot][i] : &plain[hot][i];
                 prompt(prompts[i], lengths[i], i);
@@ -268,6 +269,12 @@ static void same_bits_with_guesses_and_without(void **state)
                 struct engine_request request = ask(l, prompts[i], lengths[i], 200);
                 request.sampling.temperature = hot ? 0.3f : 0;
                 request.sampling.seed = 77;
+                if (hot == 2) {
+                    request.sampling.repeat_penalty = 1.1f;
+                    request.sampling.frequency_penalty = 0.01f;
+                    request.biases = &bias;
+                    request.n_biases = 1;
+                }
                 request.masked = masked;
                 l->verdict = masked_throughout;
                 submit(&w, &request);
@@ -280,7 +287,7 @@ static void same_bits_with_guesses_and_without(void **state)
         engine_stats(w.engine, &stats[guesses]);
         world_end(&w);
     }
-    for (uint32_t hot = 0; hot < 2; hot++)
+    for (uint32_t hot = 0; hot < 3; hot++)
         for (uint32_t i = 0; i < N_PROMPTS; i++) {
             assert_same_answer(&plain[hot][i], &guessing[hot][i]);
             assert_int_equal(plain[hot][i].reason, guessing[hot][i].reason);
@@ -288,6 +295,47 @@ static void same_bits_with_guesses_and_without(void **state)
     assert_int_equal(stats[0].n_guessed, 0);
     assert_true(stats[1].n_guessed_right > 200 && stats[1].n_guessed > stats[1].n_guessed_right);
     assert_true(stats[1].n_tokens_generated == stats[0].n_tokens_generated);
+}
+
+static void biases_and_penalties_choose_the_tokens(void **state)
+{
+    (void)state;
+    static struct listener plain, l;
+    const struct engine_bias only = {70, 1000}, never = {70, -INFINITY}, wrong = {TINY_VOCAB, 1};
+    struct error err = {0};
+    int32_t tokens[20];
+    struct world w;
+    world_begin(&w, &(struct engine_options){0}, 1);
+    prompt(tokens, 20, 9);
+    run(&w, &plain, tokens, 20, 30);
+    struct engine_request request = ask(&l, tokens, 20, 30);
+    request.n_biases = 1;
+    request.biases = &only;
+    listener_init(&l);
+    submit(&w, &request);
+    wait_until_ended(&l);
+    assert_int_equal(l.n_tokens, 30);
+    for (uint32_t i = 0; i < 30; i++)
+        assert_int_equal(l.tokens[i], 70);
+    assert_float_equal(expf(l.logprobs[0]), 0, 0.9); /* the model's, not the bias' */
+
+    request.biases = &never;
+    request.sampling.presence_penalty = 1000; /* no token of the last 64 comes again */
+    listener_init(&l);
+    submit(&w, &request);
+    wait_until_ended(&l);
+    for (uint32_t i = 0; i < l.n_tokens; i++) {
+        assert_int_not_equal(l.tokens[i], 70);
+        for (uint32_t k = 0; k < i; k++)
+            assert_int_not_equal(l.tokens[i], l.tokens[k]);
+    }
+    request.biases = &wrong;
+    assert_int_equal(engine_submit(w.engine, &request, &err), 0);
+    assert_int_equal(err.code, ERROR_INPUT);
+
+    run(&w, &l, tokens, 20, 30); /* nothing of it stays */
+    assert_same_answer(&plain, &l);
+    world_end(&w);
 }
 
 /* Whoever asks for what another one is being told reads along. */
@@ -330,23 +378,24 @@ static void a_restart_computes_only_what_is_new(void **state)
 {
     (void)state;
     static struct listener first, second;
-    int32_t tokens[400];
+    enum { N = 401 };
+    int32_t tokens[N];
     struct world w;
     const struct engine_options options = {.disk_folder = temp_folder};
-    prompt(tokens, 400, 11);
+    prompt(tokens, N, 11);
     world_begin(&w, &options, 2);
-    run(&w, &first, tokens, 400, 30);
+    run(&w, &first, tokens, N, 30);
     world_end(&w);
     world_begin(&w, &options, 1);
-    run(&w, &second, tokens, 400, 30);
-    assert_int_equal(second.n_cached, 400 / BACKEND_PAGE_TOKENS * BACKEND_PAGE_TOKENS);
+    run(&w, &second, tokens, N, 30);
+    assert_int_equal(second.n_cached, (N - 1) / BACKEND_PAGE_TOKENS * BACKEND_PAGE_TOKENS);
     assert_same_answer(&first, &second);
     world_end(&w);
     /* other types of page, another store */
     struct engine_options q8 = options;
     q8.kv_type = BACKEND_KV_Q8_0;
     world_begin(&w, &q8, 1);
-    run(&w, &second, tokens, 400, 30);
+    run(&w, &second, tokens, N, 30);
     assert_int_equal(second.n_cached, 0);
     world_end(&w);
 }
@@ -597,6 +646,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_alone_chunked_beside_others_and_warm),
         cmocka_unit_test(same_bits_with_guesses_and_without),
+        cmocka_unit_test(biases_and_penalties_choose_the_tokens),
         cmocka_unit_test(a_common_prompt_is_computed_once),
         TEST_IN_TEMP_FOLDER(a_restart_computes_only_what_is_new),
         cmocka_unit_test(a_next_turn_computes_only_what_is_new),

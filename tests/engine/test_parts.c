@@ -2,6 +2,7 @@
  * is learned. */
 #include "engine/draft.h"
 #include "engine/pace.h"
+#include "engine/penalties.h"
 #include "engine/sampler.h"
 #include "engine/sequence.h"
 
@@ -265,6 +266,49 @@ static void logprob_is_the_log_of_the_softmax(void **state)
     sampler_deinit(&s);
 }
 
+/* ---- penalties ---- */
+
+static void penalties_lower_what_was_said_of_late(void **state)
+{
+    (void)state;
+    struct penalties p;
+    const struct engine_bias biases[] = {{7, 2}, {9, -INFINITY}, {3, 1}};
+    struct engine_request ask = {
+        .sampling = {.repeat_penalty = 2, .frequency_penalty = 0.5f, .presence_penalty = 0.25f},
+        .biases = biases,
+        .n_biases = 3,
+    };
+    int32_t tokens[100];
+    float logits[V], before[V];
+    for (int i = 0; i < V; i++)
+        before[i] = logits[i] = i % 2 ? 4 : -4;
+    for (int i = 0; i < 100; i++)
+        tokens[i] = i < 36 ? 500 : 100 + i; /* 500 is past the last 64 */
+    tokens[40] = tokens[50] = tokens[60] = 3;
+    tokens[41] = 2;
+    assert_true(penalties_init(&p, V));
+    penalties_apply(&p, &ask, tokens, 100, logits);
+    assert_float_equal(logits[500], -4, 0);
+    assert_float_equal(logits[7], 6, 0);
+    assert_true(isinf(logits[9]) && logits[9] < 0);
+    assert_float_equal(logits[3], (4 + 1) / 2.0f - 3 * 0.5f - 0.25f, 1e-6);
+    assert_float_equal(logits[2], -4 * 2.0f - 0.5f - 0.25f, 1e-6);
+    penalties_undo(&p, logits);
+    assert_memory_equal(logits, before, sizeof logits);
+
+    ask = (struct engine_request){.sampling = {.presence_penalty = 1, .penalty_window = 2}};
+    penalties_apply(&p, &ask, tokens, 100, logits); /* the counts begin at 0 again */
+    assert_float_equal(logits[199], 3, 0);
+    assert_float_equal(logits[198], -5, 0);
+    assert_float_equal(logits[197], 4, 0);
+    penalties_undo(&p, logits);
+
+    ask = (struct engine_request){.sampling = {.temperature = 1}};
+    penalties_apply(&p, &ask, tokens, 100, logits);
+    assert_memory_equal(logits, before, sizeof logits);
+    penalties_deinit(&p);
+}
+
 /* ---- guesses ---- */
 
 static void what_was_said_before_is_guessed(void **state)
@@ -350,6 +394,7 @@ int main(void)
         cmocka_unit_test(the_same_seed_and_draw_give_the_same_token),
         cmocka_unit_test(draws_are_those_of_a_sort_of_all),
         cmocka_unit_test(logprob_is_the_log_of_the_softmax),
+        cmocka_unit_test(penalties_lower_what_was_said_of_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 enum { P = BACKEND_PAGE_TOKENS, N_PAGES = 60, HOME = 1 };
+enum { SOME = P / 4, MORE = P / 2, MOST = P * 3 / 4 }; /* tokens of a begun page */
 
 static struct {
     uint32_t dst, src, n_tokens, n_calls;
@@ -102,11 +103,11 @@ static void adopting_shares_whole_pages_and_copies_the_begun_one(void **state)
     (void)state;
     struct world w;
     world_begin(&w);
-    struct sequence a = sequence_of(&w, 0, 2 * P + 10, 2 * P + 10);
-    prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &a, 2 * P + 10);
-    struct sequence b = sequence_of(&w, 0, 2 * P + 5, 0);
-    assert_int_equal(adopt(&w, &b, 2 * P + 4, true), 2 * P + 4);
-    assert_int_equal(b.n_computed, 2 * P + 4);
+    struct sequence a = sequence_of(&w, 0, 2 * P + MOST, 2 * P + MOST);
+    prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &a, 2 * P + MOST);
+    struct sequence b = sequence_of(&w, 0, 2 * P + MORE, 0);
+    assert_int_equal(adopt(&w, &b, 2 * P + MORE - 1, true), 2 * P + MORE - 1);
+    assert_int_equal(b.n_computed, 2 * P + MORE - 1);
     assert_int_equal(b.n_pages, 3);
     assert_int_equal(b.pages[0], a.pages[0]);
     assert_int_equal(b.pages[1], a.pages[1]);
@@ -114,7 +115,7 @@ static void adopting_shares_whole_pages_and_copies_the_begun_one(void **state)
     assert_int_equal(last_copy.n_calls, 1);
     assert_int_equal(last_copy.dst, b.pages[2]);
     assert_int_equal(last_copy.src, a.pages[2]);
-    assert_int_equal(last_copy.n_tokens, 4);
+    assert_int_equal(last_copy.n_tokens, MORE - 1);
     sequence_deinit(&a, &w.pool);
     sequence_deinit(&b, &w.pool);
     assert_int_equal(w.pool.n_free, N_PAGES - 3);
@@ -162,12 +163,12 @@ static void what_two_computed_is_kept_once(void **state)
     sequence_deinit(&b, &w.pool);
 
     /* an end that another continues goes; one that says less than what is there adds nothing */
-    keep(&w, 1000, P + 10, PREFIX_SIDE);
-    keep(&w, 1000, P + 30, PREFIX_SIDE);
+    keep(&w, 1000, P + SOME, PREFIX_SIDE);
+    keep(&w, 1000, P + MOST, PREFIX_SIDE);
     assert_int_equal(w.tree.n_nodes, 5);
     keep(&w, 1000, 2 * P, PREFIX_SIDE);
     assert_int_equal(w.tree.n_nodes, 5);
-    keep(&w, 1000, P + 20, PREFIX_SIDE);
+    keep(&w, 1000, P + MORE, PREFIX_SIDE);
     assert_int_equal(w.tree.n_nodes, 5);
     assert_int_equal(match(&w, 1000, 3 * P), 2 * P);
     world_end(&w);
@@ -301,7 +302,7 @@ static void a_restart_finds_what_was_kept(void **state)
     (void)state;
     struct world w;
     disk_world_begin(&w, 100 << 20);
-    keep_filled(&w, 0, 5 * P + 10);
+    keep_filled(&w, 0, 5 * P + SOME);
     keep_filled(&w, 100 * P, 3 * P);
     disk_world_end(&w);
 
@@ -310,7 +311,7 @@ static void a_restart_finds_what_was_kept(void **state)
     assert_int_equal(match(&w, 0, 6 * P), 5 * P); /* the begun page was in memory only */
     assert_filled(&w, 0, 5 * P);
     assert_int_equal(w.tree.n_in_memory, 5);
-    assert_filled(&w, 100 * P, 2 * P + 7); /* of a page on disk the beginning */
+    assert_filled(&w, 100 * P, 2 * P + SOME); /* of a page on disk the beginning */
     /* in portions */
     uint64_t n_bytes = 0;
     struct sequence s = sequence_of(&w, 100 * P, 3 * P, 0);

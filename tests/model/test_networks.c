@@ -52,14 +52,17 @@ static void end(struct world *w)
 static float *compute(struct world *w)
 {
     struct error err;
-    uint32_t pages[] = {0, 1};
-    const struct backend_kv_shape shape = {TINY_LAYERS, TINY_KV_HEADS, TINY_HEAD_DIM, 2};
+    enum { N_PAGES = N_TOKENS / BACKEND_PAGE_TOKENS + 1 };
+    uint32_t pages[N_PAGES];
+    for (uint32_t i = 0; i < N_PAGES; i++)
+        pages[i] = i;
+    const struct backend_kv_shape shape = {TINY_LAYERS, TINY_KV_HEADS, TINY_HEAD_DIM, N_PAGES};
     assert_true(w->be->ops->kv_init(w->be, &shape, &err));
     struct backend_row rows[N_TOKENS];
     for (int i = 0; i < N_TOKENS; i++)
         rows[i] =
             (struct backend_row){.token = (i * 37 + 11) % 256, .position = i, .wants_logits = true};
-    const struct backend_sequence sequence = {pages, 2};
+    const struct backend_sequence sequence = {pages, N_PAGES};
     float *logits = malloc(N_TOKENS * TINY_VOCAB * sizeof *logits);
     assert_non_null(logits);
     model_compute(w->model, &(struct backend_batch){rows, N_TOKENS, &sequence, 1}, logits);

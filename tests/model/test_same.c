@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-enum { N = 150, N_CTX = 512, FAR_PAGE = 4 };
+enum { N = 150, N_CTX = 512, FAR_PAGE = 256 / BACKEND_PAGE_TOKENS };
 
 static const char *path;
 static int32_t tokens[N];

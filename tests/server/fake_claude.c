@@ -239,6 +239,12 @@ bool claude_models(struct claude *c, struct buf *out)
     return buf_puts(out, "{\"data\":[]}");
 }
 
+bool claude_metrics(struct claude *c, struct buf *out)
+{
+    (void)c;
+    return buf_puts(out, "pensieve_requests_total 0\n");
+}
+
 bool claude_model(struct claude *c, const char *id, struct buf *out, struct error *err)
 {
     (void)c;

@@ -3,6 +3,7 @@
 #ifndef PENSIEVE_TESTS_SUPPORT_TINY_MODEL_H
 #define PENSIEVE_TESTS_SUPPORT_TINY_MODEL_H
 
+#include "backend/backend.h"
 #include "support/gguf_builder.h"
 
 #include <stddef.h>
@@ -19,7 +20,7 @@ enum {
     TINY_EMBD = TINY_HEADS * TINY_HEAD_DIM,
     TINY_FF = 96,
     TINY_KV_PAGE_BYTES = /* at most: a tier may add one key to each page */
-        TINY_LAYERS * 2 * TINY_KV_HEADS * (64 + 2) * TINY_HEAD_DIM * 2,
+        TINY_LAYERS * 2 * TINY_KV_HEADS * (BACKEND_PAGE_TOKENS + 2) * TINY_HEAD_DIM * 2,
 };
 
 struct tiny_model {

@@ -8,33 +8,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* ---- memory ---- */
-
-void *cpu_memory_map(size_t n_bytes, const char *what, struct error *err)
-{
-    void *p = mmap(NULL, n_bytes ? n_bytes : 1, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) {
-        error_set(err, ERROR_NO_MEMORY, "no memory for %s (%zu MiB)", what, n_bytes >> 20);
-        return NULL;
-    }
-#ifdef MADV_HUGEPAGE
-    madvise(p, n_bytes, MADV_HUGEPAGE);
-#endif
-    return p;
-}
-
-void cpu_memory_unmap(void *memory, size_t n_bytes)
-{
-    if (memory)
-        munmap(memory, n_bytes ? n_bytes : 1);
-}
 
 static size_t activation_bytes(uint32_t width)
 {
     return (size_t)BACKEND_MAX_ROWS * width * sizeof(float);
+}
+
+static void cpu_memory(const struct backend *be, struct backend_memory *out)
+{
+    const struct cpu *cpu = (const struct cpu *)be;
+    *out = (struct backend_memory){.kv = cpu_kv_resident(cpu)};
+    for (size_t i = 0; i < cpu->n_activations; i++)
+        out->activations += memory_resident(cpu->activations[i]->data,
+                                            activation_bytes(cpu->activations[i]->width));
+    out->buffers = cpu_kv_buffers_resident(cpu) + cpu_linear_resident(cpu) + cpu_rope_resident(cpu);
 }
 
 static struct backend_activation *cpu_activation(struct backend *be, uint32_t width,
@@ -53,7 +42,7 @@ static struct backend_activation *cpu_activation(struct backend *be, uint32_t wi
         return NULL;
     }
     a->width = width;
-    a->data = cpu_memory_map(activation_bytes(width), "activations", err);
+    a->data = memory_map(activation_bytes(width), "activations", err);
     if (!a->data) {
         free(a);
         return NULL;
@@ -234,7 +223,7 @@ static void cpu_destroy(struct backend *be)
 {
     struct cpu *cpu = (struct cpu *)be;
     for (size_t i = 0; i < cpu->n_activations; i++) {
-        cpu_memory_unmap(cpu->activations[i]->data, activation_bytes(cpu->activations[i]->width));
+        memory_unmap(cpu->activations[i]->data, activation_bytes(cpu->activations[i]->width));
         free(cpu->activations[i]);
     }
     free(cpu->activations);
@@ -256,6 +245,7 @@ static const struct backend_ops cpu_ops = {
     .kv_identity = cpu_kv_identity,
     .kv_page_data = cpu_kv_page_data,
     .kv_page_copy = cpu_kv_page_copy,
+    .memory = cpu_memory,
     .begin = cpu_begin,
     .end = cpu_end,
     .embed = cpu_embed,

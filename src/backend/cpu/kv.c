@@ -39,14 +39,30 @@ static size_t partials_bytes(const struct cpu_kv *kv)
 void cpu_kv_deinit(struct cpu *cpu)
 {
     struct cpu_kv *kv = &cpu->kv;
-    cpu_memory_unmap(kv->pages, pool_bytes(kv));
-    cpu_memory_unmap(kv->partials, partials_bytes(kv));
+    memory_unmap(kv->pages, pool_bytes(kv));
+    memory_unmap(kv->partials, partials_bytes(kv));
     for (uint32_t i = 0; cpu->threads && i < pool_n_threads(cpu->pool); i++) {
         struct cpu_thread *t = &cpu->threads[i];
-        cpu_memory_unmap(t->attention, t->n_attention_bytes);
+        memory_unmap(t->attention, t->n_attention_bytes);
         t->attention = NULL;
     }
     *kv = (struct cpu_kv){.pages = NULL};
+}
+
+uint64_t cpu_kv_resident(const struct cpu *cpu)
+{
+    return cpu->kv.pages ? memory_resident(cpu->kv.pages, pool_bytes(&cpu->kv)) : 0;
+}
+
+uint64_t cpu_kv_buffers_resident(const struct cpu *cpu)
+{
+    const struct cpu_kv *kv = &cpu->kv;
+    if (!kv->pages)
+        return 0;
+    uint64_t n = memory_resident(kv->partials, partials_bytes(kv));
+    for (uint32_t i = 0; i < pool_n_threads(cpu->pool); i++)
+        n += memory_resident(cpu->threads[i].attention, cpu->threads[i].n_attention_bytes);
+    return n;
 }
 
 bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struct error *err)
@@ -61,18 +77,18 @@ bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struc
     if (!kv.page_bytes || shape->n_pages > SIZE_MAX / 2 / kv.page_bytes)
         return error_set(err, ERROR_TOO_LARGE, "a KV pool of %u pages", shape->n_pages);
     kv.n_partials = PARTIALS_BYTES / ((shape->head_dim + 2) * sizeof(float));
-    kv.pages = cpu_memory_map(pool_bytes(&kv), "the KV pages", err);
+    kv.pages = memory_map(pool_bytes(&kv), "the KV pages", err);
     if (!kv.pages)
         return false;
     cpu->kv = kv;
-    cpu->kv.partials = cpu_memory_map(partials_bytes(&kv), "attention", err);
+    cpu->kv.partials = memory_map(partials_bytes(&kv), "attention", err);
     bool ok = cpu->kv.partials;
     for (uint32_t i = 0; ok && i < pool_n_threads(cpu->pool); i++) {
         struct cpu_thread *t = &cpu->threads[i];
         t->n_attention_bytes =
             (size_t)CPU_MAX_QUERIES * (4 + 2 * (size_t)shape->head_dim) * sizeof(float) +
             kv.kernels->scratch_bytes(shape->head_dim);
-        t->attention = cpu_memory_map(t->n_attention_bytes, "attention", err);
+        t->attention = memory_map(t->n_attention_bytes, "attention", err);
         ok = t->attention;
     }
     if (!ok)

@@ -31,10 +31,20 @@ static size_t n_places_of(size_t width)
 
 void cpu_linear_deinit(struct cpu *cpu)
 {
-    cpu_memory_unmap(cpu->quantized.memory, cpu->quantized.n_bytes);
-    cpu_memory_unmap(cpu->quantized.floats, cpu->quantized.n_float_bytes);
+    memory_unmap(cpu->quantized.memory, cpu->quantized.n_bytes);
+    memory_unmap(cpu->quantized.floats, cpu->quantized.n_float_bytes);
     for (uint32_t i = 0; cpu->threads && i < pool_n_threads(cpu->pool); i++)
-        cpu_memory_unmap(cpu->threads[i].panels, cpu->threads[i].n_panel_bytes);
+        memory_unmap(cpu->threads[i].panels, cpu->threads[i].n_panel_bytes);
+}
+
+uint64_t cpu_linear_resident(const struct cpu *cpu)
+{
+    const struct cpu_quantized *x = &cpu->quantized;
+    uint64_t n = memory_resident(x->memory, x->memory ? x->n_bytes : 0) +
+                 memory_resident(x->floats, x->floats ? x->n_float_bytes : 0);
+    for (uint32_t i = 0; i < pool_n_threads(cpu->pool); i++)
+        n += memory_resident(cpu->threads[i].panels, cpu->threads[i].n_panel_bytes);
+    return n;
 }
 
 /* Room for unpacked weights, and for what quantization leaves of one row, by thread. */
@@ -47,9 +57,9 @@ static bool reserve_threads(struct cpu *cpu, size_t width, struct error *err)
         n_bytes = LINEAR_PANEL_BYTES;
     for (uint32_t i = 0; i < pool_n_threads(cpu->pool); i++) {
         struct cpu_thread *t = &cpu->threads[i];
-        cpu_memory_unmap(t->panels, t->n_panel_bytes);
+        memory_unmap(t->panels, t->n_panel_bytes);
         t->n_panel_bytes = n_bytes;
-        t->panels = cpu_memory_map(n_bytes, "unpacked weights", err);
+        t->panels = memory_map(n_bytes, "unpacked weights", err);
         if (!t->panels)
             return false;
     }
@@ -65,17 +75,17 @@ bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err)
     const size_t n_words = 7 + 2 * CPU_N_CORRECTIONS; /* d, s, sums of halves, e, corrections */
     if (!reserve_threads(cpu, width, err))
         return false;
-    cpu_memory_unmap(x->floats, x->n_float_bytes);
-    cpu_memory_unmap(x->memory, x->n_bytes);
+    memory_unmap(x->floats, x->n_float_bytes);
+    memory_unmap(x->memory, x->n_bytes);
     x->memory = NULL;
     x->max_width = 0;
     x->n_float_bytes =
         BACKEND_MAX_ROWS / KERNELS_FLOAT_TOKENS * linear_float_panel_bytes(width);
-    x->floats = cpu_memory_map(x->n_float_bytes, "activations side by side", err);
+    x->floats = memory_map(x->n_float_bytes, "activations side by side", err);
     if (!x->floats)
         return false;
     x->n_bytes = n * (KERNELS_BLOCK + n_words * sizeof(float));
-    x->memory = cpu_memory_map(x->n_bytes, "quantized activations", err);
+    x->memory = memory_map(x->n_bytes, "quantized activations", err);
     if (!x->memory)
         return false;
     x->blocks.q = x->memory;

@@ -15,7 +15,7 @@ bool cpu_rope_init(struct cpu *cpu, struct error *err)
         t->frequencies = calloc(CPU_ROPE_MAX_PAIRS, sizeof *t->frequencies);
         if (!t->frequencies)
             return error_set(err, ERROR_NO_MEMORY, "out of memory for RoPE");
-        t->cos = cpu_memory_map(2 * table_floats * sizeof(float), "RoPE", err);
+        t->cos = memory_map(2 * table_floats * sizeof(float), "RoPE", err);
         if (!t->cos)
             return false;
         t->sin = t->cos + table_floats;
@@ -27,8 +27,16 @@ void cpu_rope_deinit(struct cpu *cpu)
 {
     for (int i = 0; i < CPU_ROPE_SLOTS; i++) {
         free(cpu->rope[i].frequencies);
-        cpu_memory_unmap(cpu->rope[i].cos, 2 * table_floats * sizeof(float));
+        memory_unmap(cpu->rope[i].cos, 2 * table_floats * sizeof(float));
     }
+}
+
+uint64_t cpu_rope_resident(const struct cpu *cpu)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < CPU_ROPE_SLOTS; i++)
+        n += memory_resident(cpu->rope[i].cos, 2 * table_floats * sizeof(float));
+    return n;
 }
 
 static bool same_params(const struct backend_rope_params *a, const struct backend_rope_params *b)

@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/pool.h"
+#include "base/memory.h"
 #include "kernels/kernels.h"
 
 enum {
@@ -94,10 +95,6 @@ struct cpu {
     struct cpu_rows segments[BACKEND_MAX_ROWS]; /* rows of the same page */
 };
 
-/* Zeroed memory that costs nothing until it is touched, or NULL with NO_MEMORY. */
-void *cpu_memory_map(size_t n_bytes, const char *what, struct error *err);
-void cpu_memory_unmap(void *memory, size_t n_bytes);
-
 /* Runs over chunks of rows, each of about n_floats floats per row, on as many threads as it is
  * worth. */
 struct cpu_row_job {
@@ -113,6 +110,7 @@ void cpu_run_rows(struct cpu *cpu, uint32_t n_rows, size_t n_floats,
 /* linear.c (with linear_few.c, linear_many.c) */
 bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err);
 void cpu_linear_deinit(struct cpu *cpu);
+uint64_t cpu_linear_resident(const struct cpu *cpu); /* bytes of its buffers in physical memory */
 bool cpu_accepts(const struct backend *be, const struct weights_tensor *w, struct error *err);
 void cpu_linear(struct backend *be, const struct backend_activation *x,
                 const struct backend_linear *outputs, uint32_t n);
@@ -122,6 +120,8 @@ void cpu_logits(struct backend *be, const struct backend_activation *x,
 /* kv.c */
 bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struct error *err);
 void cpu_kv_deinit(struct cpu *cpu);
+uint64_t cpu_kv_resident(const struct cpu *cpu); /* bytes of the pages in physical memory */
+uint64_t cpu_kv_buffers_resident(const struct cpu *cpu); /* of the buffers of attention */
 uint64_t cpu_kv_page_bytes(const struct backend *be, const struct backend_kv_shape *shape);
 void *cpu_kv_page_data(struct backend *be, uint32_t page);
 void cpu_kv_page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
@@ -137,6 +137,7 @@ void cpu_attend(struct backend *be, uint32_t layer, const struct backend_activat
 /* rope.c */
 bool cpu_rope_init(struct cpu *cpu, struct error *err);
 void cpu_rope_deinit(struct cpu *cpu);
+uint64_t cpu_rope_resident(const struct cpu *cpu); /* bytes of its tables in physical memory */
 void cpu_rope(struct backend *be, struct backend_activation *x, uint32_t n_heads, uint32_t head_dim,
               const struct backend_rope_params *params);
 

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { P = KERNELS_PAGE_TOKENS };
+enum { P = KERNELS_WIDE_PAGE };
 
 enum { GROUP = 3 }; /* queries at once: twelve registers of sums */
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { P = KERNELS_PAGE_TOKENS };
+enum { P = KERNELS_WIDE_PAGE };
 
 enum { GROUP = 6 }; /* queries at once: 24 registers of sums */
 

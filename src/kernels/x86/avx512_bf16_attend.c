@@ -108,6 +108,8 @@ static void attend_merge(float *o, float *m, float *l, const float *o2, float m2
 
 void avx512_bf16_init_attend(struct kernels *k)
 {
+    if (HOSTILE)
+        return;
     k->attend_merge = attend_merge;
     k->kv[KERNELS_KV_F16] = (struct kernels_kv){page_bytes, scratch_bytes, store, attend};
     k->kv[KERNELS_KV_Q8_0].scratch_bytes = quantized_scratch_bytes;

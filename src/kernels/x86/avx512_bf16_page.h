@@ -7,7 +7,7 @@
 #include "kernels/x86/avx512_float.h"
 
 enum {
-    P = KERNELS_PAGE_TOKENS,
+    P = KERNELS_WIDE_PAGE,
     PAIRS = P / 2,
     LANES = 32, /* queries of MANY, two registers */
     BLOCK = 8,  /* keys or dimensions of MANY at once: 16 registers of sums */

@@ -16,7 +16,8 @@ void x86_init_avx2(struct kernels *k)
     avx2_init_float_panel(k);
     avx2_init_vector(k);
     avx2_init_rank(k);
-    avx2_init_attend(k);
+    if (!HOSTILE)
+        avx2_init_attend(k);
 }
 
 void x86_init_avx512(struct kernels *k)
@@ -26,5 +27,6 @@ void x86_init_avx512(struct kernels *k)
     avx512_init_float_panel(k);
     avx512_init_vector(k);
     avx512_init_rank(k);
-    avx512_init_attend(k);
+    if (!HOSTILE)
+        avx512_init_attend(k);
 }
