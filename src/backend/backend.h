@@ -119,6 +119,12 @@ struct backend_ops {
 
     /* Memory. Activations live until the backend is destroyed. */
     struct backend_activation *(*activation)(struct backend *be, uint32_t width, struct error *err);
+    /* One in the memory of another, from its column `first` on: for what is never needed at the
+     * same time. Writing to one spoils the other. */
+    struct backend_activation *(*activation_within)(struct backend *be,
+                                                    struct backend_activation *other,
+                                                    uint32_t first, uint32_t width,
+                                                    struct error *err);
     bool (*kv_init)(struct backend *be, const struct backend_kv_shape *shape, struct error *err);
     /* What one page of that shape takes; the shape's n_pages does not count. */
     uint64_t (*kv_page_bytes)(const struct backend *be, const struct backend_kv_shape *shape);

@@ -101,13 +101,16 @@ static bool is_following(const struct engine *e, const struct request *r)
 static void catch_up(struct engine *e, struct request *r)
 {
     struct sequence *s = &r->sequence;
-    const uint32_t n_before = s->n_computed;
-    if (n_before % P)
-        return;
+    const uint32_t n_before = s->n_computed, n_reusable = s->n_tokens - 1;
     const bool was_restoring = r->is_restoring;
-    r->is_restoring = !prefix_tree_adopt(&e->prefixes, r->ask.space, s, s->n_tokens - 1,
-                                         was_restoring, &e->load_bytes);
-    if (!was_restoring)
+    if (n_before % P) { /* only for the whole page is a begun one given up */
+        if (prefix_tree_match(&e->prefixes, r->ask.space, s->tokens, n_reusable) / P * P < n_before)
+            return;
+        s->n_computed = n_before / P * P;
+    }
+    r->is_restoring = !prefix_tree_adopt(&e->prefixes, r->ask.space, s, n_reusable, was_restoring,
+                                         &e->load_bytes);
+    if (!was_restoring && s->n_computed > n_before)
         r->n_joined += s->n_computed - n_before;
 }
 

@@ -91,12 +91,14 @@ static void load_activations(struct decoder *d, const struct network_loader *loa
     const uint32_t n_q = info->n_heads * info->head_dim, n_kv = info->n_kv_heads * info->head_dim;
     d->x = network_activation(loader, info->n_embd);
     d->h = network_activation(loader, info->n_embd);
-    d->q = network_activation(loader, n_q);
-    d->k = network_activation(loader, n_kv);
-    d->v = network_activation(loader, n_kv);
-    d->att = network_activation(loader, n_q);
     d->gate = network_activation(loader, info->n_ff);
     d->up = network_activation(loader, info->n_ff);
+    /* attention is over when the feed-forward begins */
+    uint32_t in_gate = 0, in_up = 0;
+    d->q = network_activation_within(loader, d->gate, info->n_ff, &in_gate, n_q);
+    d->att = network_activation_within(loader, d->gate, info->n_ff, &in_gate, n_q);
+    d->k = network_activation_within(loader, d->up, info->n_ff, &in_up, n_kv);
+    d->v = network_activation_within(loader, d->up, info->n_ff, &in_up, n_kv);
 }
 
 static bool load(struct decoder *d, const struct network_loader *loader,

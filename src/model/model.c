@@ -191,3 +191,18 @@ struct backend_activation *network_activation(const struct network_loader *loade
         *loader->failed = true;
     return a;
 }
+
+struct backend_activation *network_activation_within(const struct network_loader *loader,
+                                                     struct backend_activation *other,
+                                                     uint32_t other_width, uint32_t *first,
+                                                     uint32_t width)
+{
+    if (*loader->failed || *first + width > other_width)
+        return network_activation(loader, width);
+    struct backend_activation *a =
+        loader->be->ops->activation_within(loader->be, other, *first, width, loader->err);
+    *first += width;
+    if (!a)
+        *loader->failed = true;
+    return a;
+}

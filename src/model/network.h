@@ -46,5 +46,11 @@ const struct weights_tensor *network_tensor(const struct network_loader *loader,
 /* Rows first .. first + n of a matrix as a matrix of their own: nothing is copied. */
 struct weights_tensor network_rows(const struct weights_tensor *w, uint64_t first, uint64_t n);
 struct backend_activation *network_activation(const struct network_loader *loader, uint32_t width);
+/* One that is never needed together with `other`: in its memory from column *first on, which moves
+ * past it, if there is room. */
+struct backend_activation *network_activation_within(const struct network_loader *loader,
+                                                     struct backend_activation *other,
+                                                     uint32_t other_width, uint32_t *first,
+                                                     uint32_t width);
 
 #endif

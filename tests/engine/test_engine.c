@@ -338,17 +338,19 @@ static void biases_and_penalties_choose_the_tokens(void **state)
     world_end(&w);
 }
 
-/* Whoever asks for what another one is being told reads along. */
-static void a_common_prompt_is_computed_once(void **state)
+/* Whoever asks for what another one is being told reads along, also where both begin within a page
+ * that somebody left. */
+static void check_common_prompt(uint32_t n_known)
 {
-    (void)state;
     enum { N = 300, N_CLIENTS = 4 };
-    static struct listener l[N_CLIENTS];
+    static struct listener l[N_CLIENTS], before;
     int32_t tokens[N];
     struct engine_stats stats;
     struct world w;
     world_begin(&w, &(struct engine_options){.prefill_rows = 20, .never_guesses = true}, 1);
     prompt(tokens, N, 9);
+    if (n_known)
+        run(&w, &before, tokens, n_known, 1);
     for (int i = 0; i < N_CLIENTS; i++) {
         listener_init(&l[i]);
         struct engine_request request = ask(&l[i], tokens, N, 8);
@@ -372,6 +374,14 @@ static void a_common_prompt_is_computed_once(void **state)
     assert_int_equal(l[0].n_cached, 0);
     assert_same_answer(&l[0], &l[1]);
     world_end(&w);
+}
+
+static void a_common_prompt_is_computed_once(void **state)
+{
+    (void)state;
+    check_common_prompt(0);
+    check_common_prompt(24);
+    check_common_prompt(BACKEND_PAGE_TOKENS + 1);
 }
 
 static void a_restart_computes_only_what_is_new(void **state)

@@ -21,33 +21,52 @@ static void cpu_memory(const struct backend *be, struct backend_memory *out)
     const struct cpu *cpu = (const struct cpu *)be;
     *out = (struct backend_memory){.kv = cpu_kv_resident(cpu)};
     for (size_t i = 0; i < cpu->n_activations; i++)
-        out->activations += memory_resident(cpu->activations[i]->data,
-                                            activation_bytes(cpu->activations[i]->width));
+        if (!cpu->activations[i]->is_within)
+            out->activations += memory_resident(cpu->activations[i]->data,
+                                                activation_bytes(cpu->activations[i]->width));
     out->buffers = cpu_kv_buffers_resident(cpu) + cpu_linear_resident(cpu) + cpu_rope_resident(cpu);
 }
 
-static struct backend_activation *cpu_activation(struct backend *be, uint32_t width,
+/* In the backend's list, without memory. */
+static struct backend_activation *add_activation(struct cpu *cpu, uint32_t width,
                                                  struct error *err)
 {
-    struct cpu *cpu = (struct cpu *)be;
     if (!cpu_linear_reserve(cpu, width, err))
         return NULL;
     struct backend_activation **list =
         realloc(cpu->activations, (cpu->n_activations + 1) * sizeof *list);
     if (list)
         cpu->activations = list;
-    struct backend_activation *a = list ? malloc(sizeof *a) : NULL;
+    struct backend_activation *a = list ? calloc(1, sizeof *a) : NULL;
     if (!a) {
         error_set(err, ERROR_NO_MEMORY, "out of memory for activations");
         return NULL;
     }
     a->width = width;
-    a->data = memory_map(activation_bytes(width), "activations", err);
-    if (!a->data) {
-        free(a);
-        return NULL;
-    }
     cpu->activations[cpu->n_activations++] = a;
+    return a;
+}
+
+static struct backend_activation *cpu_activation(struct backend *be, uint32_t width,
+                                                 struct error *err)
+{
+    struct backend_activation *a = add_activation((struct cpu *)be, width, err);
+    if (a)
+        a->data = memory_map(activation_bytes(width), "activations", err);
+    return a && a->data ? a : NULL;
+}
+
+static struct backend_activation *cpu_activation_within(struct backend *be,
+                                                        struct backend_activation *other,
+                                                        uint32_t first, uint32_t width,
+                                                        struct error *err)
+{
+    assert(first + width <= other->width);
+    struct backend_activation *a = add_activation((struct cpu *)be, width, err);
+    if (a) {
+        a->data = other->data + (size_t)first * BACKEND_MAX_ROWS;
+        a->is_within = true;
+    }
     return a;
 }
 
@@ -223,8 +242,10 @@ static void cpu_destroy(struct backend *be)
 {
     struct cpu *cpu = (struct cpu *)be;
     for (size_t i = 0; i < cpu->n_activations; i++) {
-        memory_unmap(cpu->activations[i]->data, activation_bytes(cpu->activations[i]->width));
-        free(cpu->activations[i]);
+        struct backend_activation *a = cpu->activations[i];
+        if (!a->is_within)
+            memory_unmap(a->data, activation_bytes(a->width));
+        free(a);
     }
     free(cpu->activations);
     cpu_kv_deinit(cpu);
@@ -240,6 +261,7 @@ static const struct backend_ops cpu_ops = {
     .describe = cpu_describe,
     .accepts = cpu_accepts,
     .activation = cpu_activation,
+    .activation_within = cpu_activation_within,
     .kv_init = cpu_kv_init,
     .kv_page_bytes = cpu_kv_page_bytes,
     .kv_identity = cpu_kv_identity,

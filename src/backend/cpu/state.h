@@ -21,6 +21,7 @@ enum {
 struct backend_activation {
     float *data; /* [BACKEND_MAX_ROWS][width] */
     uint32_t width;
+    bool is_within; /* the memory is another's */
 };
 
 /* Rows of one sequence that are worked on together. */
