@@ -17,7 +17,7 @@ enum {
     DEFAULT_RUNNING = 8,
     DEFAULT_QUEUED = 256,
     DEFAULT_PREFILL_ROWS = 512,
-    DEFAULT_GAP_MS = 53,
+    DEFAULT_GAP_MS = 55,
     KEPT_CONTEXTS = 4, /* whole contexts that the default KV budget holds, memory permitting */
 };
 
