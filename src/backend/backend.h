@@ -28,6 +28,8 @@ enum {
     BACKEND_TILE_ROWS = 12, /* rows that are computed at once: more come in multiples of it */
 };
 
+#define BACKEND_NO_PAGE UINT32_MAX
+
 struct backend_row {
     int32_t token;
     int32_t position;  /* absolute, from 0 */
@@ -36,7 +38,9 @@ struct backend_row {
 };
 
 struct backend_sequence {
-    const uint32_t *pages; /* [n_pages] page ids; enough of them for every position of the batch */
+    /* [n_pages] page ids, enough for every position of the batch; those of which no row of the
+     * batch sees anything, in any layer, may be BACKEND_NO_PAGE. */
+    const uint32_t *pages;
     uint32_t n_pages;
 };
 

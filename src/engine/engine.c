@@ -197,7 +197,12 @@ static bool create_pool(struct engine *e, struct error *err)
     struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim, 0,
                                      e->options.kv_type};
     uint64_t page_bytes = e->be->ops->kv_page_bytes(e->be, &shape);
-    uint64_t n_context = sequence_pages_for(e->options.n_ctx) + 1; /* one more for a copied tail */
+    uint64_t n_context = sequence_pages_for(e->options.n_ctx);
+    if (info->window) { /* what a row sees and what one step computes, from within a page on */
+        e->most_pages = sequence_pages_for(info->window + e->options.prefill_rows) + 1;
+        n_context = n_context < e->most_pages ? n_context : e->most_pages;
+    }
+    n_context++; /* one more for a copied tail */
     if (!e->options.kv_bytes)
         e->options.kv_bytes = default_kv_bytes(n_context * page_bytes);
     uint64_t n_pages = e->options.kv_bytes / page_bytes;
@@ -215,7 +220,7 @@ static bool create_pool(struct engine *e, struct error *err)
     if (!kv_pages_init(&e->pages, shape.n_pages))
         return error_set(err, ERROR_NO_MEMORY, "out of memory for the KV pool's tables");
     e->disk = open_disk(e, page_bytes);
-    prefix_tree_init(&e->prefixes, &e->pages, e->be, page_bytes, e->disk);
+    prefix_tree_init(&e->prefixes, &e->pages, e->be, page_bytes, info->window, e->disk);
     note_pages(e);
     return true;
 }

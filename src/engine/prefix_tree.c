@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { P = BACKEND_PAGE_TOKENS, NO_PAGE = UINT32_MAX };
+enum { P = BACKEND_PAGE_TOKENS };
 
 struct prefix_node {
     struct prefix_root *root;
@@ -15,7 +15,7 @@ struct prefix_node {
     struct prefix_node *children, *next;
     struct prefix_node *newer, *older; /* of its class, while it is in memory */
     enum prefix_class class;
-    uint32_t page; /* or NO_PAGE */
+    uint32_t page; /* in memory, or BACKEND_NO_PAGE */
     uint32_t slot; /* on disk, or on its way there; or DISK_NO_SLOT */
     uint32_t depth, n_tokens;
     uint64_t key;   /* disk_key, of a whole one */
@@ -40,20 +40,45 @@ static void order_add(struct prefix_order *order, struct prefix_node *node)
     order->newest = node;
 }
 
-/* Notes the use of a node and its ancestors, the node first: so none is older than what continues
- * it, and the oldest is always at an end. */
+static void order_add_oldest(struct prefix_order *order, struct prefix_node *node)
+{
+    node->older = NULL;
+    node->newer = order->oldest;
+    *(order->oldest ? &order->oldest->older : &order->newest) = node;
+    order->oldest = node;
+}
+
+/* What a sliding window has left is the first to go, the farthest before the others; but not where
+ * others went another way. */
+static void put_behind(struct prefix_tree *t, struct prefix_node *node)
+{
+    for (; node && !node->children->next; node = node->parent) {
+        if (node->page == BACKEND_NO_PAGE)
+            continue;
+        order_remove(&t->order[node->class], node);
+        node->class = PREFIX_SIDE;
+        order_add_oldest(&t->order[node->class], node);
+    }
+}
+
+/* Notes the use of a node and its ancestors, as many as are seen from behind it, or from a little
+ * before (a prompt that is asked again), the node first: so none is older than what continues it.
+ */
 static void touch(struct prefix_tree *t, struct prefix_node *node, enum prefix_class class)
 {
     const uint64_t n_use = ++t->n_uses;
-    for (; node; node = node->parent) {
+    const uint32_t first =
+        node && t->window ? sequence_first_seen(node->depth * P + node->n_tokens, t->window + P) : 0;
+    for (; node && node->depth >= first; node = node->parent) {
         node->n_use = n_use;
-        if (node->page != NO_PAGE)
+        if (node->page != BACKEND_NO_PAGE)
             order_remove(&t->order[node->class], node);
         if (node->class < class)
             node->class = class;
-        if (node->page != NO_PAGE)
+        if (node->page != BACKEND_NO_PAGE)
             order_add(&t->order[node->class], node);
     }
+    put_behind(t, node);
 }
 
 /* ---- nodes ---- */
@@ -87,18 +112,18 @@ static struct prefix_node **siblings(struct prefix_node *node)
 /* Its page in memory, if it has one, goes. */
 static void leave_memory(struct prefix_tree *t, struct prefix_node *node)
 {
-    if (node->page == NO_PAGE)
+    if (node->page == BACKEND_NO_PAGE)
         return;
     order_remove(&t->order[node->class], node);
     kv_pages_release(t->pool, node->page);
-    node->page = NO_PAGE;
+    node->page = BACKEND_NO_PAGE;
     t->n_in_memory--;
 }
 
 /* It has a page in memory from now on; the tree holds it. */
 static void enter_memory(struct prefix_tree *t, struct prefix_node *node, uint32_t page)
 {
-    assert(node->page == NO_PAGE);
+    assert(node->page == BACKEND_NO_PAGE);
     kv_pages_share(t->pool, page);
     node->page = page;
     order_add(&t->order[node->class], node);
@@ -139,6 +164,23 @@ static void remove_all(struct prefix_tree *t, struct prefix_node *node)
     node_free(t, node);
 }
 
+static bool is_had(const struct prefix_node *node)
+{
+    return node->page != BACKEND_NO_PAGE || node->slot != DISK_NO_SLOT;
+}
+
+/* A node that has lost its page goes, if nothing continues it, and its ancestors likewise. Returns
+ * the last that is left. */
+static struct prefix_node *forget(struct prefix_tree *t, struct prefix_node *node)
+{
+    while (node && !is_had(node) && !node->children) {
+        struct prefix_node *parent = node->parent;
+        remove_all(t, node);
+        node = parent;
+    }
+    return node;
+}
+
 /* A node that is nowhere yet. */
 static struct prefix_node *node_add(struct prefix_tree *t, struct prefix_root *root,
                                     struct prefix_node *parent, const int32_t *tokens,
@@ -150,7 +192,7 @@ static struct prefix_node *node_add(struct prefix_tree *t, struct prefix_root *r
     *node = (struct prefix_node){
         .root = root,
         .parent = parent,
-        .page = NO_PAGE,
+        .page = BACKEND_NO_PAGE,
         .slot = DISK_NO_SLOT,
         .depth = parent ? parent->depth + 1 : 0,
         .n_tokens = n_tokens,
@@ -188,7 +230,8 @@ static uint32_t n_common(const struct prefix_node *node, const int32_t *tokens, 
     return i;
 }
 
-/* Of a list of siblings the one that begins with most of tokens[n]; *n_match: how many. */
+/* Of a list of siblings the one that begins with most of tokens[n], if with a part of its own only,
+ * then one that has it; *n_match: how many. */
 static struct prefix_node *best_of(struct prefix_node *list, const int32_t *tokens, uint32_t n,
                                    uint32_t *n_match)
 {
@@ -196,7 +239,7 @@ static struct prefix_node *best_of(struct prefix_node *list, const int32_t *toke
     *n_match = 0;
     for (struct prefix_node *node = list; node; node = node->next) {
         uint32_t i = n_common(node, tokens, n);
-        if (i > *n_match) {
+        if (i > *n_match && (i == P || is_had(node))) {
             *n_match = i;
             best = node;
             if (i == P)
@@ -212,6 +255,11 @@ struct walk {
     struct prefix_node *part; /* of its children the one that goes on for n_part tokens, or NULL */
     uint32_t n_whole, n_part;
 };
+
+static uint32_t walk_tokens(const struct walk *w)
+{
+    return w->n_whole * P + w->n_part;
+}
 
 static struct walk walk_along(const struct prefix_root *root, const int32_t *tokens, uint32_t n)
 {
@@ -231,11 +279,36 @@ static struct walk walk_along(const struct prefix_root *root, const int32_t *tok
     }
 }
 
-uint32_t prefix_tree_match(const struct prefix_tree *t, uint64_t space, const int32_t *tokens,
-                           uint32_t n_tokens)
+/* Shortens a walk to where a sequence can go on: a row behind it finds all that it sees in s (or
+ * NULL), in memory or on disk. */
+static void shorten(const struct prefix_tree *t, struct walk *w, const struct sequence *s)
+{
+    const uint32_t begin = s ? s->first_page : 0, end = s ? s->n_computed / P : 0;
+    for (struct prefix_node *node = w->node;
+         node && node->depth >= sequence_first_seen(walk_tokens(w), t->window);
+         node = node->parent) {
+        if (is_had(node) || (node->depth >= begin && node->depth < end))
+            continue;
+        *w = (struct walk){.node = node->parent, .n_whole = node->depth};
+    }
+}
+
+/* How s (which may be NULL) can go on from the tree, with a part of a page or whole ones only. */
+static struct walk walk_of(const struct prefix_tree *t, uint64_t space, const int32_t *tokens,
+                           uint32_t n_tokens, bool parts, const struct sequence *s)
 {
     struct walk w = walk_along(root_of(t, space), tokens, n_tokens);
-    return w.n_whole * P + w.n_part;
+    if (!parts)
+        w.n_part = 0;
+    shorten(t, &w, s);
+    return w;
+}
+
+uint32_t prefix_tree_match(const struct prefix_tree *t, uint64_t space, const int32_t *tokens,
+                           uint32_t n_tokens, bool parts)
+{
+    struct walk w = walk_of(t, space, tokens, n_tokens, parts, NULL);
+    return walk_tokens(&w);
 }
 
 /* ---- taking ---- */
@@ -256,7 +329,7 @@ static void hold(struct prefix_tree *t, struct sequence *s, uint32_t i, uint32_t
 static bool make_room(struct prefix_tree *t, struct sequence *s, uint32_t i,
                       const struct prefix_node *node)
 {
-    const bool is_held = node->page != NO_PAGE;
+    const bool is_held = node->page != BACKEND_NO_PAGE;
     if (i < s->n_pages)
         return true;
     if (is_held)
@@ -268,11 +341,11 @@ static bool make_room(struct prefix_tree *t, struct sequence *s, uint32_t i,
 }
 
 /* Node i of s, all before it are s's already: from memory, or from disk to the page that s has or
- * gets there. False when it cannot be had; a damaged one goes. */
+ * gets there. False when it cannot be had; a damaged one's slot is given up. */
 static bool take_node(struct prefix_tree *t, struct sequence *s, uint32_t i,
                       struct prefix_node *node, uint64_t *n_bytes)
 {
-    if (node->page != NO_PAGE) {
+    if (node->page != BACKEND_NO_PAGE) {
         hold(t, s, i, node->page);
         return true;
     }
@@ -282,7 +355,8 @@ static bool take_node(struct prefix_tree *t, struct sequence *s, uint32_t i,
     *n_bytes = *n_bytes > page_bytes ? *n_bytes - page_bytes : 0;
     if (!disk_tier_read(t->disk, node->slot, t->be->ops->kv_page_data(t->be, s->pages[i]))) {
         log_info("a page of the KV store is damaged; it is computed again");
-        remove_all(t, node);
+        disk_tier_free(t->disk, node->slot);
+        node->slot = DISK_NO_SLOT;
         return false;
     }
     enter_memory(t, node, s->pages[i]);
@@ -294,9 +368,9 @@ static void take_part(struct prefix_tree *t, struct sequence *s, const struct pr
                       uint32_t n, uint64_t *n_bytes)
 {
     const uint32_t i = s->n_computed / P;
-    if ((node->page == NO_PAGE && !*n_bytes) || !make_room(t, s, i, node))
+    if ((node->page == BACKEND_NO_PAGE && !*n_bytes) || !make_room(t, s, i, node))
         return;
-    if (node->page != NO_PAGE)
+    if (node->page != BACKEND_NO_PAGE)
         t->be->ops->kv_page_copy(t->be, s->pages[i], node->page, n);
     else if (!disk_tier_read(t->disk, node->slot, t->be->ops->kv_page_data(t->be, s->pages[i])))
         return;
@@ -311,28 +385,50 @@ static struct prefix_node *at_depth(struct prefix_node *node, uint32_t depth)
     return node;
 }
 
+/* A sequence that lacks pages which the row behind n_tokens sees begins anew. */
+static bool begin_anew(struct prefix_tree *t, struct sequence *s, uint32_t n_tokens)
+{
+    if (s->first_page <= sequence_first_seen(n_tokens, t->window))
+        return false;
+    sequence_drop_pages(s, t->pool);
+    return true;
+}
+
 bool prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s,
                        uint32_t n_tokens, bool parts, uint64_t *n_bytes)
 {
-    const uint32_t first = s->n_computed / P;
     assert(s->n_computed % P == 0 && n_tokens <= s->n_tokens);
-    struct walk w = walk_along(root_of(t, space), s->tokens, n_tokens);
-    if (w.n_whole < first)
+    struct walk w = walk_of(t, space, s->tokens, n_tokens, parts, s);
+    if (begin_anew(t, s, walk_tokens(&w) > s->n_computed ? walk_tokens(&w) : s->n_computed))
+        w = walk_of(t, space, s->tokens, n_tokens, parts, s);
+    if (w.n_whole * P < s->n_computed)
         return true;
-    struct prefix_node *last = first ? at_depth(w.node, first - 1) : NULL;
-    for (uint32_t i = first; i < w.n_whole; i++) {
+    uint32_t i = sequence_first_seen(walk_tokens(&w), t->window);
+    i = i < w.n_whole ? i : w.n_whole;
+    sequence_slide(s, t->pool, i);
+    i = s->n_computed / P > i ? s->n_computed / P : i;
+    s->n_computed = i * P;
+    struct prefix_node *last = i ? at_depth(w.node, i - 1) : NULL;
+    for (; i < w.n_whole; i++) {
         struct prefix_node *node = at_depth(w.node, i);
-        const bool waits = node->page == NO_PAGE && !*n_bytes;
-        if (waits || !take_node(t, s, i, node, n_bytes)) {
+        const bool waits = node->page == BACKEND_NO_PAGE && !*n_bytes;
+        if (waits) {
             touch(t, last, PREFIX_SIDE);
-            return !waits;
+            return false;
         }
-        s->n_computed += P;
+        if (!take_node(t, s, i, node, n_bytes)) {
+            touch(t, forget(t, node), PREFIX_SIDE);
+            begin_anew(t, s, s->n_computed);
+            return true;
+        }
+        s->n_computed = (i + 1) * P;
         last = node;
     }
+    w = walk_of(t, space, s->tokens, n_tokens, parts, s); /* room was made, perhaps at the part's cost */
     touch(t, w.part ? w.part : w.node, PREFIX_SIDE);
     if (parts && w.part)
         take_part(t, s, w.part, w.n_part, n_bytes);
+    begin_anew(t, s, s->n_computed);
     return true;
 }
 
@@ -368,12 +464,9 @@ static bool evict_from_disk(struct prefix_tree *t, const struct prefix_node *spa
                 least = node;
     if (!least)
         return false;
-    if (least->page == NO_PAGE) {
-        remove_all(t, least);
-    } else {
-        disk_tier_free(t->disk, least->slot);
-        least->slot = DISK_NO_SLOT;
-    }
+    disk_tier_free(t->disk, least->slot);
+    least->slot = DISK_NO_SLOT;
+    forget(t, least);
     return true;
 }
 
@@ -381,7 +474,7 @@ static bool evict_from_disk(struct prefix_tree *t, const struct prefix_node *spa
 static void save(struct prefix_tree *t, struct prefix_node *node)
 {
     const struct prefix_node *parent = node->parent;
-    if (!t->disk || node->slot != DISK_NO_SLOT || node->n_tokens < P ||
+    if (!t->disk || node->slot != DISK_NO_SLOT || node->page == BACKEND_NO_PAGE ||
         (parent && parent->slot == DISK_NO_SLOT))
         return;
     uint32_t slot = disk_tier_take(t->disk);
@@ -476,9 +569,10 @@ static void restore(struct prefix_tree *t)
 }
 
 void prefix_tree_init(struct prefix_tree *t, struct kv_pages *pool, struct backend *be,
-                      uint64_t page_bytes, struct disk_tier *disk)
+                      uint64_t page_bytes, uint32_t window, struct disk_tier *disk)
 {
-    *t = (struct prefix_tree){.pool = pool, .be = be, .page_bytes = page_bytes, .disk = disk};
+    *t = (struct prefix_tree){
+        .pool = pool, .be = be, .page_bytes = page_bytes, .window = window, .disk = disk};
     t->n_uses = (uint64_t)time(NULL); /* later than any in the files */
     if (disk)
         restore(t);
@@ -486,11 +580,11 @@ void prefix_tree_init(struct prefix_tree *t, struct kv_pages *pool, struct backe
 
 /* ---- keeping ---- */
 
-/* The child of a node (or of the root) that says exactly tokens[n], n <= P. */
+/* Of siblings the one that says tokens[n], n <= P, a whole page or what it has. */
 static struct prefix_node *find_exact(struct prefix_node *list, const int32_t *tokens, uint32_t n)
 {
     for (; list; list = list->next)
-        if (list->n_tokens >= n && n_common(list, tokens, n) == n)
+        if (list->n_tokens >= n && (n == P || is_had(list)) && n_common(list, tokens, n) == n)
             return list;
     return NULL;
 }
@@ -520,18 +614,20 @@ void prefix_tree_keep(struct prefix_tree *t, uint64_t space, enum prefix_class c
             found = node_add(t, root, node, s->tokens + at, n);
             if (!found)
                 break;
-            enter_memory(t, found, s->pages[at / P]);
-            remove_shorter(t, found->next, s->tokens + at, n);
-        } else if (n == P && found->page == NO_PAGE) {
-            enter_memory(t, found, s->pages[at / P]);
-        } else if (n == P) {
-            hold(t, s, at / P, found->page);
         }
         node = found;
+        if (at / P < s->first_page || node->n_tokens > n)
+            continue;
+        if (node->page == BACKEND_NO_PAGE) {
+            enter_memory(t, node, s->pages[at / P]);
+            remove_shorter(t, *siblings(node), s->tokens + at, n);
+        } else if (n == P) {
+            hold(t, s, at / P, node->page);
+        }
         if (n == P)
             save(t, node);
     }
-    touch(t, node, class);
+    touch(t, forget(t, node), class);
 }
 
 /* ---- giving up ---- */
@@ -539,7 +635,7 @@ void prefix_tree_keep(struct prefix_tree *t, uint64_t space, enum prefix_class c
 static bool has_child_in_memory(const struct prefix_node *node)
 {
     for (const struct prefix_node *child = node->children; child; child = child->next)
-        if (child->page != NO_PAGE)
+        if (child->page != BACKEND_NO_PAGE)
             return true;
     return false;
 }
@@ -548,12 +644,11 @@ bool prefix_tree_evict(struct prefix_tree *t)
 {
     for (int class = 0; class < PREFIX_N_CLASSES; class++) {
         for (struct prefix_node *node = t->order[class].oldest; node; node = node->newer) {
-            if (kv_pages_is_shared(t->pool, node->page) || has_child_in_memory(node))
+            if (kv_pages_is_shared(t->pool, node->page) ||
+                (!t->window && has_child_in_memory(node)))
                 continue;
-            if (node->slot != DISK_NO_SLOT)
-                leave_memory(t, node);
-            else
-                remove_all(t, node);
+            leave_memory(t, node);
+            forget(t, node);
             return true;
         }
     }

@@ -6,8 +6,12 @@
  * ancestors. It is *whole* when it has BACKEND_PAGE_TOKENS of them; one with fewer has no children.
  * Its page is in memory, on disk, or both: whole ones are written to disk (if there is a disk tier)
  * as they come, and read again when somebody asks for them. A node in memory has its ancestors in
- * memory, one on disk has them on disk. The tree holds each of its pages in memory once; requests
- * that compute on a page hold it, too, and nobody writes to a page of the tree. */
+ * memory, one on disk has them on disk, unless a page on disk was damaged: then its node is
+ * *empty*, and waits for somebody to compute it again. The tree holds each of its pages in memory
+ * once; requests that compute on a page hold it, too, and nobody writes to a page of the tree.
+ *
+ * Under a sliding window what a row cannot see is not needed to go on. Such pages are given up
+ * first, before those that continue them, and leave empty nodes. */
 #ifndef PENSIEVE_ENGINE_PREFIX_TREE_H
 #define PENSIEVE_ENGINE_PREFIX_TREE_H
 
@@ -42,13 +46,14 @@ struct prefix_tree {
     struct backend *be;
     struct disk_tier *disk; /* or NULL */
     uint64_t page_bytes;
+    uint32_t window; /* positions that a row sees, its own the last; 0: all */
     uint64_t n_uses;
     uint32_t n_nodes, n_in_memory, n_writing;
 };
 
 /* Begins with what is on the disk. */
 void prefix_tree_init(struct prefix_tree *t, struct kv_pages *pool, struct backend *be,
-                      uint64_t page_bytes, struct disk_tier *disk);
+                      uint64_t page_bytes, uint32_t window, struct disk_tier *disk);
 /* Gives all pages back; the disk tier, if there is one, was closed already. */
 void prefix_tree_deinit(struct prefix_tree *t);
 
@@ -58,22 +63,23 @@ void prefix_tree_poll(struct prefix_tree *t);
 /* Lets s go on from the tree: its n_computed tokens are whole pages, and those that follow, up to
  * the first n_tokens in all, come from the longest prefix that the tree has. Whole pages are
  * shared; of one that fits in part only, the beginning is copied if `parts` says so. Pages that s
- * has there already are given back. Of what is on disk only, about *n_bytes are read, which is
- * lowered by that; false when there is more. */
+ * has there already, or that the window has left then, are given back. Of what is on disk only,
+ * about *n_bytes are read, which is lowered by that; false when there is more: until then s must
+ * not be computed on. */
 bool prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s,
                        uint32_t n_tokens, bool parts, uint64_t *n_bytes);
 
-/* How many of tokens[n_tokens] the tree has. */
+/* How many of tokens[n_tokens] prefix_tree_adopt would take for a new sequence. */
 uint32_t prefix_tree_match(const struct prefix_tree *t, uint64_t space, const int32_t *tokens,
-                           uint32_t n_tokens);
+                           uint32_t n_tokens, bool parts);
 
-/* Keeps the first n_tokens, all computed, of s. What the tree has already is not kept twice: s gets
+/* Keeps the first n_tokens, all computed, of s, as far as it has their pages. What the tree has already is not kept twice: s gets
  * the tree's page for its own. Out of memory: less is kept. */
 void prefix_tree_keep(struct prefix_tree *t, uint64_t space, enum prefix_class class,
                       struct sequence *s, uint32_t n_tokens);
 
 /* Gives up a page that nobody else holds, the least recently used of the lowest class, never before
- * those that continue it. False: there is none. */
+ * those that continue it (but see above). False: there is none. */
 bool prefix_tree_evict(struct prefix_tree *t);
 
 #endif

@@ -15,6 +15,14 @@ static uint32_t n_waiting_tokens(const struct request *r)
     return is_generating(r) ? 0 : r->sequence.n_tokens - r->sequence.n_computed;
 }
 
+/* Of them, those that have their pages: under a sliding window not all do at once. */
+static uint32_t n_ready_tokens(const struct request *r)
+{
+    const uint32_t n = n_waiting_tokens(r), end = r->sequence.n_pages * P;
+    const uint32_t room = end > r->sequence.n_computed ? end - r->sequence.n_computed : 0;
+    return n < room ? n : room;
+}
+
 /* Adds the next n_rows tokens of a request; the sequence's last and what was guessed behind it want
  * logits. */
 static void add(struct schedule *b, struct engine *e, struct request *r, uint32_t n_rows)
@@ -104,7 +112,7 @@ static void catch_up(struct engine *e, struct request *r)
     const uint32_t n_before = s->n_computed, n_reusable = s->n_tokens - 1;
     const bool was_restoring = r->is_restoring;
     if (n_before % P) { /* only for the whole page is a begun one given up */
-        if (prefix_tree_match(&e->prefixes, r->ask.space, s->tokens, n_reusable) / P * P < n_before)
+        if (prefix_tree_match(&e->prefixes, r->ask.space, s->tokens, n_reusable, false) < n_before)
             return;
         s->n_computed = n_before / P * P;
     }
@@ -125,7 +133,7 @@ static void add_prompts(struct schedule *b, struct engine *e, uint32_t budget)
         if (!n_waiting_tokens(r))
             continue;
         catch_up(e, r);
-        if (r->is_restoring || is_following(e, r))
+        if (r->is_restoring || is_following(e, r) || !n_ready_tokens(r))
             continue;
         if (!oldest)
             oldest = r;
@@ -134,7 +142,7 @@ static void add_prompts(struct schedule *b, struct engine *e, uint32_t budget)
     }
     if (!oldest)
         return;
-    uint32_t n_shortest = n_waiting_tokens(shortest), n_oldest = n_waiting_tokens(oldest);
+    uint32_t n_shortest = n_ready_tokens(shortest), n_oldest = n_ready_tokens(oldest);
     if (shortest != oldest) {
         if (n_shortest > budget / 2)
             n_shortest = budget / 2;

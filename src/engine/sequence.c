@@ -39,10 +39,19 @@ void sequence_push(struct sequence *s, int32_t token)
 
 void sequence_drop_pages(struct sequence *s, struct kv_pages *pool)
 {
-    for (uint32_t i = 0; i < s->n_pages; i++)
+    for (uint32_t i = s->first_page; i < s->n_pages; i++)
         kv_pages_release(pool, s->pages[i]);
-    s->n_pages = 0;
+    s->n_pages = s->first_page = 0;
     s->n_computed = 0;
+}
+
+/* The last one goes, if it is still there. */
+static void drop_last(struct sequence *s, struct kv_pages *pool)
+{
+    if (--s->n_pages < s->first_page)
+        s->first_page = s->n_pages;
+    else
+        kv_pages_release(pool, s->pages[s->n_pages]);
 }
 
 void sequence_truncate(struct sequence *s, struct kv_pages *pool, uint32_t n_tokens)
@@ -52,12 +61,24 @@ void sequence_truncate(struct sequence *s, struct kv_pages *pool, uint32_t n_tok
     if (s->n_computed > n_tokens)
         s->n_computed = n_tokens;
     while (s->n_pages > sequence_pages_for(s->n_tokens))
-        kv_pages_release(pool, s->pages[--s->n_pages]);
+        drop_last(s, pool);
 }
 
 void sequence_drop_last_page(struct sequence *s, struct kv_pages *pool)
 {
-    kv_pages_release(pool, s->pages[--s->n_pages]);
+    drop_last(s, pool);
     if (s->n_computed > s->n_pages * BACKEND_PAGE_TOKENS)
         s->n_computed = s->n_pages * BACKEND_PAGE_TOKENS;
+}
+
+void sequence_slide(struct sequence *s, struct kv_pages *pool, uint32_t first)
+{
+    assert(first <= s->cap_pages);
+    for (; s->first_page < first; s->first_page++) {
+        if (s->first_page < s->n_pages)
+            kv_pages_release(pool, s->pages[s->first_page]);
+        else
+            s->n_pages++;
+        s->pages[s->first_page] = BACKEND_NO_PAGE;
+    }
 }

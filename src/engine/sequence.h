@@ -15,12 +15,20 @@ struct sequence {
     uint32_t n_computed; /* the first of them, whose keys and values are in the pages */
     uint32_t *pages;     /* [n_pages], each held once by this sequence; room for cap_pages */
     uint32_t n_pages, cap_pages;
+    uint32_t first_page; /* those before it were given back and are BACKEND_NO_PAGE */
 };
 
 /* Pages that n_tokens tokens need. */
 static inline uint32_t sequence_pages_for(uint32_t n_tokens)
 {
     return (n_tokens + BACKEND_PAGE_TOKENS - 1) / BACKEND_PAGE_TOKENS;
+}
+
+/* The first page of which the row at a position sees anything, if it sees `window` positions, its
+ * own the last (0: all). */
+static inline uint32_t sequence_first_seen(uint32_t position, uint32_t window)
+{
+    return window && position >= window ? (position - window + 1) / BACKEND_PAGE_TOKENS : 0;
 }
 
 /* A copy of tokens[n_tokens], no pages, with room for n_more tokens. False: out of memory. */
@@ -31,6 +39,8 @@ void sequence_free(struct sequence *s);                          /* one that hol
 void sequence_push(struct sequence *s, int32_t token); /* within the room */
 void sequence_drop_pages(struct sequence *s, struct kv_pages *pool);
 void sequence_drop_last_page(struct sequence *s, struct kv_pages *pool);
+/* Gives back the pages before page `first`, which need not be there yet. */
+void sequence_slide(struct sequence *s, struct kv_pages *pool, uint32_t first);
 
 /* Forgets the tokens after the first n_tokens, and gives back every page that the rest does not
  * need. */

@@ -48,6 +48,7 @@ struct engine {
 
     /* the thread's alone */
     struct kv_pages pages;
+    uint32_t most_pages; /* that one request holds, under a sliding window; 0: of its context */
     struct prefix_tree prefixes;
     struct disk_tier *disk;  /* or NULL */
     uint64_t load_bytes;     /* that may yet be read from it before the next step */

@@ -32,10 +32,17 @@ static void free_pages_until(struct engine *e, uint32_t n_wanted)
         ;
 }
 
+/* Pages that a sequence of n_tokens tokens has for now. */
+static uint32_t pages_for(const struct engine *e, const struct sequence *s, uint32_t n_tokens)
+{
+    const uint32_t n_pages = sequence_pages_for(n_tokens), end = s->first_page + e->most_pages;
+    return e->most_pages && end < n_pages ? end : n_pages;
+}
+
 /* Gives the sequence pages for n_tokens tokens. False when the pool has none left. */
 static bool grow(struct engine *e, struct sequence *s, uint32_t n_tokens)
 {
-    uint32_t n_pages = sequence_pages_for(n_tokens);
+    const uint32_t n_pages = pages_for(e, s, n_tokens);
     while (s->n_pages < n_pages) {
         free_pages_until(e, 1);
         if (!kv_pages_acquire(&e->pages, &s->pages[s->n_pages]))
@@ -66,7 +73,7 @@ bool step_admit(struct engine *e, struct request *r)
     const uint32_t n_reusable = s->n_tokens - 1;
     r->is_restoring =
         !prefix_tree_adopt(&e->prefixes, r->ask.space, s, n_reusable, true, &e->load_bytes);
-    uint32_t n_pages = sequence_pages_for(n_wanted) - s->n_pages;
+    uint32_t n_pages = pages_for(e, s, n_wanted) - s->n_pages;
     free_pages_until(e, n_pages);
     while (e->pages.n_free < n_pages && e->prefixes.n_writing) { /* pages that the disk holds yet */
         disk_tier_wait(e->disk);
@@ -83,7 +90,7 @@ bool step_admit(struct engine *e, struct request *r)
     if (!r->started) {
         r->started = true;
         r->n_cached = r->is_restoring ? prefix_tree_match(&e->prefixes, r->ask.space, s->tokens,
-                                                          n_reusable)
+                                                          n_reusable, true)
                                       : s->n_computed;
         if (r->ask.sink.started)
             r->ask.sink.started(r->ask.sink.context, r->n_cached, r->n_prompt - r->n_cached);
@@ -96,6 +103,17 @@ static void keep(struct engine *e, struct request *r, uint32_t n_tokens)
 {
     const enum prefix_class class = r->n_prompt >= MAIN_TOKENS ? PREFIX_MAIN : PREFIX_SIDE;
     prefix_tree_keep(&e->prefixes, r->ask.space, class, &r->sequence, n_tokens);
+}
+
+/* Gives the pages back that no row to come sees; as prefixes they are kept. */
+static void slide(struct engine *e, struct request *r)
+{
+    struct sequence *s = &r->sequence;
+    const uint32_t first = sequence_first_seen(s->n_computed, e->prefixes.window);
+    if (first <= s->first_page)
+        return;
+    keep(e, r, s->n_computed / BACKEND_PAGE_TOKENS * BACKEND_PAGE_TOKENS);
+    sequence_slide(s, &e->pages, first);
 }
 
 /* ---- the end of a request ---- */
@@ -180,8 +198,11 @@ static void restart(struct engine *e, struct request *r)
      * request was paused, and found it again), on a page of its own */
     struct sequence *seq = &r->sequence;
     seq->n_computed = r->n_prompt - 1;
-    if (kv_pages_is_shared(&e->pages, seq->pages[seq->n_pages - 1]))
+    if (seq->first_page == seq->n_pages ||
+        kv_pages_is_shared(&e->pages, seq->pages[seq->n_pages - 1]))
         sequence_drop_last_page(seq, &e->pages);
+    if (seq->first_page > sequence_first_seen(seq->n_computed, e->prefixes.window))
+        sequence_drop_pages(seq, &e->pages); /* it takes them from the prefixes, or begins anew */
     r->mask_next = true;
     pthread_mutex_lock(&e->lock);
     e->stats.n_restarts++;
@@ -302,6 +323,7 @@ void step_run(struct engine *e)
         r->sequence.n_computed += b->n_rows_of[i] - n_guessed;
         if (!r->n_draws)
             note_prompt(e, r);
+        slide(e, r);
         if (r->sequence.n_computed == r->sequence.n_tokens) {
             generate_all(e, r, logits);
             logits += (size_t)(1 + n_guessed) * e->n_vocab;

@@ -109,7 +109,6 @@ struct model *model_create(const struct weights *w, struct backend *be,
     struct model *m = network->create(w, be, &info, &chosen, err);
     if (m) {
         m->network = network;
-        m->info = info;
         m->weights = w;
         m->be = be;
     }

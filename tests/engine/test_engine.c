@@ -29,10 +29,12 @@ struct world {
     struct engine *engine;
 };
 
-static void world_begin(struct world *w, const struct engine_options *options, uint32_t n_threads)
+static void world_begin_as(struct world *w, const struct engine_options *options,
+                           uint32_t n_threads, const char *architecture,
+                           void (*more)(struct gguf_builder *g))
 {
     struct error err = {0};
-    tiny_model_init(&w->file);
+    tiny_model_init_as(&w->file, architecture, more);
     w->weights = weights_open_bytes(w->file.data, w->file.size, &err);
     assert_non_null(w->weights);
     w->be = backend_cpu_create(&(struct backend_cpu_options){.n_threads = n_threads}, &err);
@@ -46,6 +48,11 @@ static void world_begin(struct world *w, const struct engine_options *options, u
     w->engine = engine_create(w->model, w->be, w->tokenizer, options, &err);
     if (!w->engine)
         fail_msg("%s", err.message);
+}
+
+static void world_begin(struct world *w, const struct engine_options *options, uint32_t n_threads)
+{
+    world_begin_as(w, options, n_threads, "llama", NULL);
 }
 
 static void world_end(struct world *w)
@@ -384,6 +391,12 @@ static void a_common_prompt_is_computed_once(void **state)
     check_common_prompt(BACKEND_PAGE_TOKENS + 1);
 }
 
+static void stretched(struct gguf_builder *g)
+{
+    gguf_builder_string(g, "llama.rope.scaling.type", "linear");
+    gguf_builder_f32(g, "llama.rope.scaling.factor", 4);
+}
+
 static void a_restart_computes_only_what_is_new(void **state)
 {
     (void)state;
@@ -405,6 +418,11 @@ static void a_restart_computes_only_what_is_new(void **state)
     struct engine_options q8 = options;
     q8.kv_type = BACKEND_KV_Q8_0;
     world_begin(&w, &q8, 1);
+    run(&w, &second, tokens, N, 30);
+    assert_int_equal(second.n_cached, 0);
+    world_end(&w);
+    /* other positions, another store */
+    world_begin_as(&w, &options, 1, "llama", stretched);
     run(&w, &second, tokens, N, 30);
     assert_int_equal(second.n_cached, 0);
     world_end(&w);
@@ -651,6 +669,140 @@ static void a_tight_pool_pauses_but_never_fails(void **state)
     world_end(&w);
 }
 
+/* ---- under a sliding window ---- */
+
+enum { WINDOW = 100, N_LONG = 4, N_MORE = 60 };
+
+static const uint32_t long_lengths[N_LONG] = {20, 320, 450, 449};
+
+static void window(struct gguf_builder *g)
+{
+    gguf_builder_u32(g, "phi3.attention.sliding_window", WINDOW);
+}
+
+/* What the model says by itself, all its pages kept. */
+static void say(struct world *w, const int32_t *prompt, uint32_t n, int32_t *out)
+{
+    enum { N_PAGES = TINY_CONTEXT / BACKEND_PAGE_TOKENS };
+    const struct model_info *info = model_info(w->model);
+    const struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim,
+                                           N_PAGES, BACKEND_KV_F16};
+    static float logits[TINY_VOCAB];
+    uint32_t pages[N_PAGES];
+    struct error err = {0};
+    assert_true(w->be->ops->kv_init(w->be, &shape, &err));
+    for (uint32_t i = 0; i < N_PAGES; i++)
+        pages[i] = i;
+    const struct backend_sequence sequence = {pages, N_PAGES};
+    for (uint32_t i = 0; i + 1 < n + N_MORE; i++) {
+        const struct backend_row row = {i < n ? prompt[i] : out[i - n], (int32_t)i, 0, true};
+        model_compute(w->model, &(struct backend_batch){&row, 1, &sequence, 1}, logits);
+        if (i + 1 < n)
+            continue;
+        int32_t best = 0;
+        for (int32_t k = 1; k < TINY_VOCAB; k++)
+            best = logits[k] > logits[best] ? k : best;
+        out[i + 1 - n] = best;
+    }
+}
+
+static void run_all(struct world *w, int32_t prompts[][TINY_CONTEXT], struct listener *l,
+                    bool together)
+{
+    for (uint32_t i = 0; i < N_LONG; i++) {
+        listener_init(&l[i]);
+        struct engine_request request = ask(&l[i], prompts[i], long_lengths[i], N_MORE);
+        submit(w, &request);
+        if (!together)
+            wait_until_ended(&l[i]);
+    }
+    for (uint32_t i = 0; i < N_LONG; i++)
+        wait_until_ended(&l[i]);
+}
+
+static void pages_that_a_window_has_left_are_not_needed(void **state)
+{
+    (void)state;
+    static int32_t prompts[N_LONG][TINY_CONTEXT];
+    static struct listener first[N_LONG], second[N_LONG];
+    const uint64_t room = BACKEND_PAGE_TOKENS * 2 + WINDOW + 16 + BACKEND_PAGE_TOKENS - 1;
+    const uint64_t least = room / BACKEND_PAGE_TOKENS * TINY_KV_PAGE_BYTES;
+    for (uint32_t i = 0; i < N_LONG; i++)
+        prompt(prompts[i], long_lengths[i], i / 2); /* each has the beginning of another */
+    /* twice in a generous pool, in one that holds no whole context, and after a restart */
+    for (int round = 0; round < 4; round++) {
+        const struct engine_options options = {.prefill_rows = 16,
+                                               .kv_bytes = round ? least : 0,
+                                               .disk_folder = round > 1 ? temp_folder : NULL};
+        struct world w;
+        world_begin_as(&w, &options, 2, "phi3", window);
+        struct engine_stats stats;
+        engine_stats(w.engine, &stats);
+        if (round)
+            assert_true(stats.kv_bytes_budget < (uint64_t)TINY_KV_PAGE_BYTES * TINY_CONTEXT /
+                                                    BACKEND_PAGE_TOKENS);
+        run_all(&w, prompts, round ? second : first, round > 0);
+        for (uint32_t i = 0; round && i < N_LONG; i++)
+            assert_same_answer(&first[i], &second[i]);
+        run_all(&w, prompts, second, !round);
+        for (uint32_t i = 0; i < N_LONG; i++) {
+            assert_same_answer(&first[i], &second[i]);
+            if (!round)
+                assert_int_equal(second[i].n_cached, long_lengths[i] - 1);
+        }
+        engine_destroy(w.engine);
+        w.engine = NULL;
+        for (uint32_t i = 0; !round && i < N_LONG; i++) {
+            int32_t said[N_MORE];
+            say(&w, prompts[i], long_lengths[i], said);
+            assert_memory_equal(first[i].tokens, said, first[i].n_tokens * sizeof *said);
+        }
+        world_end(&w);
+    }
+}
+
+static enum engine_verdict restart_late(struct listener *l, int32_t id)
+{
+    (void)id;
+    if (l->n_tokens == N_MORE * 3 && !l->n_restarts) {
+        l->n_restarts++;
+        l->n_tokens = 0;
+        return ENGINE_RESTART;
+    }
+    return ENGINE_CONTINUE;
+}
+
+/* The pages that the prompt's end sees were given back long ago. */
+static void an_answer_begins_anew_far_behind_its_prompt(void **state)
+{
+    (void)state;
+    static struct listener plain, l;
+    int32_t tokens[300];
+    const struct engine_bias never_ends = {TINY_END, -INFINITY};
+    prompt(tokens, 300, 3);
+    for (int tight = 0; tight < 2; tight++) {
+        struct world w;
+        const struct engine_options options = {.prefill_rows = 16,
+                                               .kv_bytes = tight ? 6 * TINY_KV_PAGE_BYTES : 0};
+        world_begin_as(&w, &options, 1, "phi3", window);
+        struct engine_request request = ask(&plain, tokens, 300, N_MORE * 4);
+        request.biases = &never_ends;
+        request.n_biases = 1;
+        listener_init(&plain);
+        submit(&w, &request);
+        wait_until_ended(&plain);
+        assert_int_equal(plain.n_tokens, N_MORE * 4);
+        listener_init(&l);
+        l.verdict = restart_late;
+        request.sink.context = &l;
+        submit(&w, &request);
+        wait_until_ended(&l);
+        assert_int_equal(l.n_restarts, 1);
+        assert_same_answer(&plain, &l);
+        world_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -665,6 +817,8 @@ int main(void)
         cmocka_unit_test(cancelling_ends_a_request_wherever_it_is),
         cmocka_unit_test(a_full_queue_and_a_closing_engine_refuse),
         TEST_IN_TEMP_FOLDER(a_tight_pool_pauses_but_never_fails),
+        TEST_IN_TEMP_FOLDER(pages_that_a_window_has_left_are_not_needed),
+        cmocka_unit_test(an_answer_begins_anew_far_behind_its_prompt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

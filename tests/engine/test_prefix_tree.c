@@ -2,12 +2,15 @@
 #include "engine/prefix_tree.h"
 #include "support/temp_folder.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -45,11 +48,16 @@ struct world {
     struct prefix_tree tree;
 };
 
-static void world_begin(struct world *w)
+static void window_world_begin(struct world *w, uint32_t window)
 {
     assert_true(kv_pages_init(&w->pool, N_PAGES));
-    prefix_tree_init(&w->tree, &w->pool, &note_backend, 0, NULL);
+    prefix_tree_init(&w->tree, &w->pool, &note_backend, 0, window, NULL);
     last_copy.n_calls = 0;
+}
+
+static void world_begin(struct world *w)
+{
+    window_world_begin(w, 0);
 }
 
 static void world_end(struct world *w)
@@ -93,7 +101,7 @@ static uint32_t adopt(struct world *w, struct sequence *s, uint32_t n, bool part
 static uint32_t match(struct world *w, int32_t start, uint32_t n)
 {
     struct sequence s = sequence_of(w, start, n, 0);
-    uint32_t n_match = prefix_tree_match(&w->tree, HOME, s.tokens, n);
+    uint32_t n_match = prefix_tree_match(&w->tree, HOME, s.tokens, n, true);
     sequence_deinit(&s, &w->pool);
     return n_match;
 }
@@ -236,7 +244,7 @@ static void spaces_never_meet(void **state)
     world_begin(&w);
     keep(&w, 0, 2 * P, PREFIX_SIDE);
     struct sequence s = sequence_of(&w, 0, 2 * P, 0);
-    assert_int_equal(prefix_tree_match(&w.tree, HOME + 1, s.tokens, 2 * P), 0);
+    assert_int_equal(prefix_tree_match(&w.tree, HOME + 1, s.tokens, 2 * P, true), 0);
     uint64_t n_bytes = UINT64_MAX;
     assert_true(prefix_tree_adopt(&w.tree, HOME + 1, &s, 2 * P - 1, true, &n_bytes));
     assert_int_equal(s.n_computed, 0);
@@ -244,9 +252,88 @@ static void spaces_never_meet(void **state)
     world_end(&w);
 }
 
+/* ---- under a sliding window ---- */
+
+enum { WINDOW = 2 * P };
+
+static void only_what_a_window_sees_is_taken(void **state)
+{
+    (void)state;
+    struct world w;
+    window_world_begin(&w, WINDOW);
+    keep(&w, 0, 6 * P + SOME, PREFIX_MAIN);
+    struct sequence s = sequence_of(&w, 0, 7 * P, 0);
+    assert_int_equal(adopt(&w, &s, 7 * P - 1, true), 6 * P + SOME);
+    assert_int_equal(s.first_page, 4);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(s.pages[i], BACKEND_NO_PAGE);
+    assert_int_equal(s.n_pages, 7);
+    assert_int_equal(w.pool.n_free, N_PAGES - 8); /* the tree's 7, and a copied one */
+
+    /* what it computes is kept behind pages that it never had */
+    s.n_computed = 7 * P;
+    prefix_tree_keep(&w.tree, HOME, PREFIX_MAIN, &s, 7 * P);
+    assert_int_equal(match(&w, 0, 7 * P), 7 * P);
+
+    /* one that has read less: its pages slide */
+    struct sequence late = sequence_of(&w, 0, 7 * P, P);
+    assert_int_equal(adopt(&w, &late, 7 * P, true), 6 * P);
+    assert_int_equal(late.first_page, 5);
+    assert_int_equal(late.pages[5], s.pages[5]);
+    sequence_deinit(&late, &w.pool);
+    sequence_deinit(&s, &w.pool);
+    world_end(&w);
+}
+
+static void what_a_window_has_left_is_given_up_first(void **state)
+{
+    (void)state;
+    struct world w;
+    window_world_begin(&w, WINDOW);
+    keep(&w, 100 * P, 2 * P, PREFIX_SIDE);
+    keep(&w, 0, 6 * P, PREFIX_MAIN);
+    for (uint32_t i = 0; i < 3; i++) { /* all but what a row sees, and one more */
+        assert_int_equal(match(&w, 0, 3 * P), i < 2 ? 3 * P : 0); /* its row sees pages 1 and 2 */
+        assert_true(prefix_tree_evict(&w.tree));
+    }
+    assert_int_equal(w.tree.n_in_memory, 5);
+    assert_int_equal(match(&w, 100 * P, 2 * P), 2 * P);
+    assert_int_equal(match(&w, 0, 6 * P), 6 * P);
+    assert_int_equal(match(&w, 0, 5 * P), 5 * P);
+    assert_int_equal(match(&w, 0, 4 * P), 0);
+
+    /* computed again, they are there again; the others stay */
+    keep(&w, 0, 4 * P, PREFIX_SIDE);
+    assert_int_equal(w.tree.n_in_memory, 8);
+    assert_int_equal(match(&w, 0, 4 * P), 4 * P);
+    while (prefix_tree_evict(&w.tree))
+        ;
+    assert_int_equal(w.tree.n_nodes, 0);
+    world_end(&w);
+}
+
+static void what_others_begin_with_is_not_left(void **state)
+{
+    (void)state;
+    struct world w;
+    int32_t tokens[6 * P];
+    window_world_begin(&w, WINDOW);
+    keep(&w, 0, 3 * P, PREFIX_SIDE);
+    for (int32_t i = 0; i < 6 * P; i++)
+        tokens[i] = i < 2 * P ? i : i + 1000;
+    struct sequence s = sequence_of(&w, 0, 6 * P, 6 * P);
+    memcpy(s.tokens, tokens, sizeof tokens);
+    prefix_tree_keep(&w.tree, HOME, PREFIX_SIDE, &s, 6 * P);
+    sequence_deinit(&s, &w.pool);
+    assert_true(prefix_tree_evict(&w.tree)); /* page 2 of the longer one */
+    assert_int_equal(match(&w, 0, 3 * P), 3 * P);
+    assert_int_equal(prefix_tree_match(&w.tree, HOME, tokens, 6 * P, true), 6 * P);
+    world_end(&w);
+}
+
 /* ---- with a disk ---- */
 
-static void disk_world_begin(struct world *w, uint64_t max_bytes)
+static void disk_window_world_begin(struct world *w, uint64_t max_bytes, uint32_t window)
 {
     struct error err = {0};
     const struct disk_options options = {temp_folder, "test", max_bytes};
@@ -254,8 +341,13 @@ static void disk_world_begin(struct world *w, uint64_t max_bytes)
     struct disk_tier *disk = disk_tier_open(&options, PAGE_BYTES, &err);
     if (!disk)
         fail_msg("%s", err.message);
-    prefix_tree_init(&w->tree, &w->pool, &note_backend, PAGE_BYTES, disk);
+    prefix_tree_init(&w->tree, &w->pool, &note_backend, PAGE_BYTES, window, disk);
     memset(memory, 0, sizeof memory);
+}
+
+static void disk_world_begin(struct world *w, uint64_t max_bytes)
+{
+    disk_window_world_begin(w, max_bytes, 0);
 }
 
 static void wait_for_disk(struct world *w)
@@ -404,7 +496,7 @@ static void random_prefixes_are_those_of_a_list(void **state)
                 k++;
             best = k > best ? k : best;
         }
-        uint32_t found = prefix_tree_match(&w.tree, HOME, tokens, n);
+        uint32_t found = prefix_tree_match(&w.tree, HOME, tokens, n, true);
         assert_true(found <= best);
         struct sequence s;
         assert_true(sequence_init(&s, tokens, n, 0));
@@ -420,7 +512,7 @@ static void random_prefixes_are_those_of_a_list(void **state)
         }
         s.n_computed = n;
         prefix_tree_keep(&w.tree, HOME, below(2), &s, n);
-        assert_int_equal(prefix_tree_match(&w.tree, HOME, tokens, n), n);
+        assert_int_equal(prefix_tree_match(&w.tree, HOME, tokens, n, true), n);
         sequence_deinit(&s, &w.pool);
         if (i < 5)
             assert_true(found == best && !was_evicted);
@@ -429,6 +521,117 @@ static void random_prefixes_are_those_of_a_list(void **state)
         assert_int_equal(w.pool.n_free + w.tree.n_nodes, N_PAGES);
     }
     world_end(&w);
+}
+
+/* ---- whatever happens, a page holds what its tokens say ---- */
+
+/* What page i of a sequence holds: it depends on all tokens up to its end (FNV-1a). */
+static uint64_t content_of(const struct sequence *s, uint32_t i)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (uint32_t k = 0; k < (i + 1) * P && k < s->n_tokens; k++)
+        hash = (hash ^ (uint64_t)s->tokens[k]) * 1099511628211u;
+    return hash;
+}
+
+/* A request's life: adopts in portions, computes the rest and is kept, its pages sliding. */
+static void live(struct world *w, struct sequence *s)
+{
+    const uint32_t n = s->n_tokens, window = w->tree.window;
+    uint64_t n_bytes = below(3) * PAGE_BYTES;
+    while (!prefix_tree_adopt(&w->tree, HOME, s, n - 1, below(2), &n_bytes)) {
+        if (below(4) == 0)
+            prefix_tree_evict(&w->tree);
+        prefix_tree_poll(&w->tree);
+        n_bytes = (1 + below(2)) * PAGE_BYTES;
+    }
+    assert_true(s->first_page <= sequence_first_seen(s->n_computed, window));
+    for (uint32_t i = s->first_page; i < s->n_computed / P; i++)
+        assert_true(!memcmp(memory[s->pages[i]], &(uint64_t){content_of(s, i)}, 8));
+    for (uint32_t i = s->n_computed / P; i < sequence_pages_for(n); i++) {
+        while (i == s->n_pages && !w->pool.n_free && !prefix_tree_evict(&w->tree))
+            wait_for_disk(w); /* it holds pages, too */
+        if (i == s->n_pages)
+            assert_true(kv_pages_acquire(&w->pool, &s->pages[s->n_pages++]));
+        assert_false(kv_pages_is_shared(&w->pool, s->pages[i]));
+        memset(memory[s->pages[i]], 0, PAGE_BYTES);
+        memcpy(memory[s->pages[i]], &(uint64_t){content_of(s, i)}, 8);
+    }
+    s->n_computed = n;
+    if (below(2))
+        prefix_tree_keep(&w->tree, HOME, below(2), s, n);
+    sequence_slide(s, &w->pool, sequence_first_seen(n, window));
+    prefix_tree_keep(&w->tree, HOME, below(2), s, n);
+    assert_int_equal(prefix_tree_match(&w->tree, HOME, s->tokens, n, true), n);
+}
+
+static void live_at_random(struct world *w)
+{
+    for (uint32_t i = 0; i < N_KEPT; i++) {
+        int32_t tokens[MOST_TOKENS];
+        struct sequence s;
+        const uint32_t n = random_tokens(tokens);
+        assert_true(sequence_init(&s, tokens, n, 0));
+        live(w, &s);
+        sequence_deinit(&s, &w->pool);
+        prefix_tree_poll(&w->tree);
+    }
+}
+
+static void random_lives_find_what_their_tokens_say(void **state)
+{
+    (void)state;
+    static const uint32_t windows[] = {0, 2, P, P + 1, 3 * P - 5, 5 * P};
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+        struct world w;
+        window_world_begin(&w, windows[i]);
+        live_at_random(&w);
+        while (prefix_tree_evict(&w.tree))
+            ;
+        assert_int_equal(w.tree.n_nodes, 0);
+        world_end(&w);
+    }
+}
+
+/* Bits of the files in the folder flip. */
+static void damage_files(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        char path[4096];
+        struct stat st;
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        if (e->d_name[0] == '.' || stat(path, &st))
+            continue;
+        if (S_ISDIR(st.st_mode)) {
+            damage_files(path);
+            continue;
+        }
+        int fd = open(path, O_RDWR);
+        for (int i = 0; i < 60 && st.st_size; i++) {
+            uint8_t byte;
+            const off_t at = (off_t)(below(1 << 24) % (uint64_t)st.st_size);
+            assert_int_equal(pread(fd, &byte, 1, at), 1);
+            byte ^= (uint8_t)(1 << below(8));
+            assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+        }
+        close(fd);
+    }
+    closedir(dir);
+}
+
+static void random_lives_on_a_damaged_disk(void **state)
+{
+    (void)state;
+    static const uint32_t windows[] = {0, P, 3 * P - 5};
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++)
+        for (int again = 0; again < 4; again++) {
+            struct world w;
+            disk_window_world_begin(&w, 6 << 20, windows[i]);
+            live_at_random(&w);
+            disk_world_end(&w);
+            damage_files(temp_folder);
+        }
 }
 
 int main(void)
@@ -441,10 +644,15 @@ int main(void)
         cmocka_unit_test(side_talk_goes_before_a_long_conversation),
         cmocka_unit_test(what_somebody_computes_on_stays),
         cmocka_unit_test(spaces_never_meet),
+        cmocka_unit_test(only_what_a_window_sees_is_taken),
+        cmocka_unit_test(what_a_window_has_left_is_given_up_first),
+        cmocka_unit_test(what_others_begin_with_is_not_left),
         cmocka_unit_test(random_prefixes_are_those_of_a_list),
+        cmocka_unit_test(random_lives_find_what_their_tokens_say),
         TEST_IN_TEMP_FOLDER(a_restart_finds_what_was_kept),
         TEST_IN_TEMP_FOLDER(what_leaves_the_memory_stays_on_disk),
         TEST_IN_TEMP_FOLDER(a_full_disk_gives_up_the_least_used),
+        TEST_IN_TEMP_FOLDER(random_lives_on_a_damaged_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

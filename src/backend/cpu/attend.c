@@ -98,15 +98,23 @@ static uint32_t rows_of_split(const struct attend_task *task, uint32_t split, ui
     return row;
 }
 
+/* The page of a sequence at an index, in the job's layer. */
+static void *page_at(const struct attend_task *task, uint32_t index)
+{
+    const struct attend_job *job = task->job;
+    const struct backend_sequence *sequence = &job->cpu->batch->sequences[task->unit->rows.sequence];
+    assert(index < sequence->n_pages);
+    return cpu_kv_head(job->cpu, sequence->pages[index], job->layer, task->kv_head);
+}
+
 /* The results of rows [first, end) for one split, to the task's o, m, l; has_next: the next split
  * follows. */
 static void attend_split(const struct attend_task *task, uint32_t split, uint32_t first,
                          uint32_t end, bool has_next)
 {
     const struct attend_job *job = task->job;
-    const struct cpu *cpu = job->cpu;
-    const struct backend_sequence *sequence = &cpu->batch->sequences[task->unit->rows.sequence];
     const uint32_t begin = split * SPLIT_TOKENS, at = first * task->n_heads;
+    uint32_t first_seen = SPLIT_TOKENS;
     uint16_t from[CPU_MAX_QUERIES], to[CPU_MAX_QUERIES];
     struct kernels_run run = {.head_dim = job->head_dim, .scale = job->params.scale,
                               .q = task->q + at, .first = from, .last = to, .o = task->o + at,
@@ -116,6 +124,7 @@ static void attend_split(const struct attend_task *task, uint32_t split, uint32_
         uint32_t stop = position_of(job, task->unit, row) - begin + 1;
         start = start > begin ? start - begin : 0;
         stop = stop < SPLIT_TOKENS ? stop : SPLIT_TOKENS;
+        first_seen = start < first_seen ? start : first_seen;
         run.n_pages = (stop + P - 1) / P;
         for (uint32_t h = 0; h < task->n_heads; h++, run.n++) {
             from[run.n] = (uint16_t)start;
@@ -123,14 +132,13 @@ static void attend_split(const struct attend_task *task, uint32_t split, uint32_
         }
     }
     for (uint32_t i = 0; i < run.n_pages; i++) {
-        assert(split * CPU_SPLIT_PAGES + i < sequence->n_pages);
-        run.pages[i] = cpu_kv_head(cpu, sequence->pages[split * CPU_SPLIT_PAGES + i], job->layer,
-                                   task->kv_head);
+        /* pages before the window may be gone: another stands in for them, unseen */
+        const uint32_t seen = i < first_seen / P ? first_seen / P : i;
+        run.pages[i] = page_at(task, split * CPU_SPLIT_PAGES + seen);
     }
     if (has_next)
-        run.next = cpu_kv_head(cpu, sequence->pages[(split + 1) * CPU_SPLIT_PAGES], job->layer,
-                               task->kv_head);
-    cpu->kv.kernels->attend(&run);
+        run.next = page_at(task, (split + 1) * CPU_SPLIT_PAGES);
+    job->cpu->kv.kernels->attend(&run);
 }
 
 static void write_out(const struct attend_job *job, size_t head, const float *o, float l)
