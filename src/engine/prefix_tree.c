@@ -67,8 +67,9 @@ static void put_behind(struct prefix_tree *t, struct prefix_node *node)
 static void touch(struct prefix_tree *t, struct prefix_node *node, enum prefix_class class)
 {
     const uint64_t n_use = ++t->n_uses;
+    const uint32_t window = t->window ? t->window + P : 0;
     const uint32_t first =
-        node && t->window ? sequence_first_seen(node->depth * P + node->n_tokens, t->window + P) : 0;
+        node ? sequence_first_seen(node->depth * P + node->n_tokens, window) : 0;
     for (; node && node->depth >= first; node = node->parent) {
         node->n_use = n_use;
         if (node->page != BACKEND_NO_PAGE)
@@ -394,6 +395,32 @@ static bool begin_anew(struct prefix_tree *t, struct sequence *s, uint32_t n_tok
     return true;
 }
 
+enum taken { TAKEN, TAKEN_IN_PART, NOT_TAKEN };
+
+/* The whole nodes of a walk that s lacks and a row behind the walk sees: all of them, those that
+ * may be read by now, or those before one that cannot be had. */
+static enum taken take_whole(struct prefix_tree *t, struct sequence *s, const struct walk *w,
+                             uint64_t *n_bytes)
+{
+    const uint32_t first_seen = sequence_first_seen(walk_tokens(w), t->window);
+    sequence_slide(s, t->pool, first_seen < w->n_whole ? first_seen : w->n_whole);
+    if (s->n_computed < s->first_page * P)
+        s->n_computed = s->first_page * P;
+    for (uint32_t i = s->n_computed / P; i < w->n_whole; i++) {
+        struct prefix_node *node = at_depth(w->node, i);
+        if (node->page == BACKEND_NO_PAGE && !*n_bytes) {
+            touch(t, node->parent, PREFIX_SIDE);
+            return TAKEN_IN_PART;
+        }
+        if (!take_node(t, s, i, node, n_bytes)) {
+            touch(t, forget(t, node), PREFIX_SIDE);
+            return NOT_TAKEN;
+        }
+        s->n_computed = (i + 1) * P;
+    }
+    return TAKEN;
+}
+
 bool prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s,
                        uint32_t n_tokens, bool parts, uint64_t *n_bytes)
 {
@@ -403,32 +430,17 @@ bool prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s
         w = walk_of(t, space, s->tokens, n_tokens, parts, s);
     if (w.n_whole * P < s->n_computed)
         return true;
-    uint32_t i = sequence_first_seen(walk_tokens(&w), t->window);
-    i = i < w.n_whole ? i : w.n_whole;
-    sequence_slide(s, t->pool, i);
-    i = s->n_computed / P > i ? s->n_computed / P : i;
-    s->n_computed = i * P;
-    struct prefix_node *last = i ? at_depth(w.node, i - 1) : NULL;
-    for (; i < w.n_whole; i++) {
-        struct prefix_node *node = at_depth(w.node, i);
-        const bool waits = node->page == BACKEND_NO_PAGE && !*n_bytes;
-        if (waits) {
-            touch(t, last, PREFIX_SIDE);
-            return false;
-        }
-        if (!take_node(t, s, i, node, n_bytes)) {
-            touch(t, forget(t, node), PREFIX_SIDE);
-            begin_anew(t, s, s->n_computed);
-            return true;
-        }
-        s->n_computed = (i + 1) * P;
-        last = node;
+    enum taken taken = take_whole(t, s, &w, n_bytes);
+    if (taken == TAKEN_IN_PART)
+        return false;
+    if (taken == TAKEN) {
+        /* again: room was made, perhaps at the cost of the part */
+        w = walk_of(t, space, s->tokens, n_tokens, parts, s);
+        touch(t, w.part ? w.part : w.node, PREFIX_SIDE);
+        if (w.n_part)
+            take_part(t, s, w.part, w.n_part, n_bytes);
     }
-    w = walk_of(t, space, s->tokens, n_tokens, parts, s); /* room was made, perhaps at the part's cost */
-    touch(t, w.part ? w.part : w.node, PREFIX_SIDE);
-    if (parts && w.part)
-        take_part(t, s, w.part, w.n_part, n_bytes);
-    begin_anew(t, s, s->n_computed);
+    begin_anew(t, s, s->n_computed); /* what could not be had may be what it needs */
     return true;
 }
 

@@ -73,8 +73,8 @@ bool prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s
 uint32_t prefix_tree_match(const struct prefix_tree *t, uint64_t space, const int32_t *tokens,
                            uint32_t n_tokens, bool parts);
 
-/* Keeps the first n_tokens, all computed, of s, as far as it has their pages. What the tree has already is not kept twice: s gets
- * the tree's page for its own. Out of memory: less is kept. */
+/* Keeps the first n_tokens, all computed, of s, as far as it has their pages. What the tree has
+ * already is not kept twice: s gets the tree's page for its own. Out of memory: less is kept. */
 void prefix_tree_keep(struct prefix_tree *t, uint64_t space, enum prefix_class class,
                       struct sequence *s, uint32_t n_tokens);
 

@@ -675,6 +675,12 @@ enum { WINDOW = 100, N_LONG = 4, N_MORE = 60 };
 
 static const uint32_t long_lengths[N_LONG] = {20, 320, 450, 449};
 
+/* Pools for steps of 16 tokens: one that keeps everything, and one that holds what a row sees. */
+enum {
+    GENEROUS = N_LONG * TINY_CONTEXT / BACKEND_PAGE_TOKENS * TINY_KV_PAGE_BYTES,
+    LEAST = (WINDOW + 16 + 3 * BACKEND_PAGE_TOKENS - 1) / BACKEND_PAGE_TOKENS * TINY_KV_PAGE_BYTES,
+};
+
 static void window(struct gguf_builder *g)
 {
     gguf_builder_u32(g, "phi3.attention.sliding_window", WINDOW);
@@ -725,14 +731,12 @@ static void pages_that_a_window_has_left_are_not_needed(void **state)
     (void)state;
     static int32_t prompts[N_LONG][TINY_CONTEXT];
     static struct listener first[N_LONG], second[N_LONG];
-    const uint64_t room = BACKEND_PAGE_TOKENS * 2 + WINDOW + 16 + BACKEND_PAGE_TOKENS - 1;
-    const uint64_t least = room / BACKEND_PAGE_TOKENS * TINY_KV_PAGE_BYTES;
     for (uint32_t i = 0; i < N_LONG; i++)
         prompt(prompts[i], long_lengths[i], i / 2); /* each has the beginning of another */
     /* twice in a generous pool, in one that holds no whole context, and after a restart */
     for (int round = 0; round < 4; round++) {
         const struct engine_options options = {.prefill_rows = 16,
-                                               .kv_bytes = round ? least : 0,
+                                               .kv_bytes = round ? LEAST : GENEROUS,
                                                .disk_folder = round > 1 ? temp_folder : NULL};
         struct world w;
         world_begin_as(&w, &options, 2, "phi3", window);
@@ -783,7 +787,7 @@ static void an_answer_begins_anew_far_behind_its_prompt(void **state)
     for (int tight = 0; tight < 2; tight++) {
         struct world w;
         const struct engine_options options = {.prefill_rows = 16,
-                                               .kv_bytes = tight ? 6 * TINY_KV_PAGE_BYTES : 0};
+                                               .kv_bytes = tight ? LEAST : GENEROUS};
         world_begin_as(&w, &options, 1, "phi3", window);
         struct engine_request request = ask(&plain, tokens, 300, N_MORE * 4);
         request.biases = &never_ends;

@@ -102,7 +102,8 @@ static uint32_t rows_of_split(const struct attend_task *task, uint32_t split, ui
 static void *page_at(const struct attend_task *task, uint32_t index)
 {
     const struct attend_job *job = task->job;
-    const struct backend_sequence *sequence = &job->cpu->batch->sequences[task->unit->rows.sequence];
+    const struct backend_batch *batch = job->cpu->batch;
+    const struct backend_sequence *sequence = &batch->sequences[task->unit->rows.sequence];
     assert(index < sequence->n_pages);
     return cpu_kv_head(job->cpu, sequence->pages[index], job->layer, task->kv_head);
 }
