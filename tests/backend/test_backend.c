@@ -223,6 +223,47 @@ static void logits_are_exact_and_the_same_alone(void **state)
     be->ops->destroy(be);
 }
 
+/* Of a large vocabulary the rest is as a product with int8 activations. */
+static void the_largest_logits_are_more_exact(void **state)
+{
+    (void)state;
+    enum { N_IN = 768, N_VOCAB = 9000, ROWS = 21 };
+    static const uint32_t sizes[] = {1, 4, 6, ROWS};
+    static float x[ROWS * N_IN], alone[ROWS * N_VOCAB], y[ROWS * N_VOCAB];
+    struct batch batch;
+    fixture_fill(x, ROWS * N_IN);
+    struct backend *be = fixture_backend(2, NULL);
+    struct backend_activation *in = fixture_activation(be, N_IN);
+    struct backend_activation *plain = fixture_activation(be, N_VOCAB);
+    struct weights_tensor w = fixture_tensor(QUANT_Q8_0, N_IN, N_VOCAB);
+    for (size_t t = 0; t < ROWS; t++)
+        compute_logits(be, in, &w, x + t * N_IN, 1, alone + t * N_VOCAB);
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        compute_logits(be, in, &w, x, sizes[s], y);
+        fixture_assert_same(alone, y, (size_t)sizes[s] * N_VOCAB, "sizes");
+    }
+    batch_init(&batch, ROWS);
+    memcpy(in->data, x, sizeof x);
+    be->ops->begin(be, &batch.batch);
+    be->ops->linear(be, in, &(struct backend_linear){&w, NULL, plain}, 1);
+    be->ops->end(be);
+    for (size_t t = 0; t < ROWS; t++) {
+        const float *p = plain->data + t * N_VOCAB, *l = alone + t * N_VOCAB;
+        float least = INFINITY;
+        size_t n = 0;
+        for (size_t i = 0; i < N_VOCAB; i++)
+            if (p[i] != l[i]) {
+                least = p[i] < least ? p[i] : least;
+                n++;
+            }
+        assert_in_range(n, 64, 1000);
+        for (size_t i = 0; i < N_VOCAB; i++)
+            assert_true(p[i] <= least || p[i] != l[i]);
+    }
+    be->ops->destroy(be);
+    free((void *)w.data);
+}
+
 static void embed_decodes_the_rows_of_the_table(void **state)
 {
     (void)state;
@@ -410,6 +451,7 @@ int main(void)
         cmocka_unit_test(several_outputs_are_one_pass),
         cmocka_unit_test(select_keeps_the_rows_that_want_logits),
         cmocka_unit_test(logits_are_exact_and_the_same_alone),
+        cmocka_unit_test(the_largest_logits_are_more_exact),
         cmocka_unit_test(embed_decodes_the_rows_of_the_table),
         cmocka_unit_test(row_operations_are_their_formulas),
         cmocka_unit_test(rope_is_exact_at_far_positions),

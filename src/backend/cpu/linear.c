@@ -1,10 +1,6 @@
 /* Matrix products: the activations are quantized once for all outputs, then rows of weights are
  * dealt to the threads. Few tokens stream the weights row by row; many unpack a panel of rows once
- * and multiply it with every tile of tokens. Both give the same bits (kernels.h).
- *
- * Logits are worth more than int8: there a token has two planes, its quantized activations and
- * those of what quantization left over, and its result is the sum of both. It costs little, as few
- * rows want logits, and takes a quarter off the distance from exact activations (in nats). */
+ * and multiply it with every tile of tokens. Both give the same bits (kernels.h). */
 #include "backend/cpu/linear.h"
 
 #include <assert.h>
@@ -147,77 +143,43 @@ static void correct(const struct cpu_quantized *x, size_t first, size_t n)
             x->sh[h][p] = x->blocks.d[p] * (float)x->blocks.half[h][p];
 }
 
-/* What the places of `out` leave of x. */
-static void leave(const float *x, size_t n_blocks, const struct kernels_blocks *out, float *left)
+static void quantize_to(const struct linear_job *job, uint32_t row,
+                        const struct kernels_blocks *out)
 {
-    for (size_t b = 0; b < n_blocks; b++) {
-        size_t p = b % KERNELS_STRANDS * out->strand + b / KERNELS_STRANDS * out->step;
-        for (size_t i = 0; i < KERNELS_BLOCK; i++)
-            left[b * KERNELS_BLOCK + i] =
-                x[b * KERNELS_BLOCK + i] - out->d[p] * (float)out->q[p * KERNELS_BLOCK + i];
-    }
+    job->cpu->kernels.quantize(job->x + row * job->width, job->n_blocks, out);
 }
 
-/* The planes of row `row` of x: plane i to the places from first + i * stride on. */
-static void quantize_planes(const struct linear_job *job, uint32_t row, size_t first,
-                            size_t stride, size_t strand, size_t step, uint32_t thread)
-{
-    const struct kernels *k = &job->cpu->kernels;
-    const float *x = job->x + row * job->width;
-    float *left = job->cpu->threads[thread].panels; /* not in use now, and larger than a row */
-    struct kernels_blocks out = blocks_at(&job->cpu->quantized.blocks, first, strand, step);
-    k->quantize(x, job->n_blocks, &out);
-    for (uint32_t plane = 1; plane < job->n_planes; plane++) {
-        leave(x, job->n_blocks, &out, left);
-        out = blocks_at(&job->cpu->quantized.blocks, first + plane * stride, strand, step);
-        k->quantize(left, job->n_blocks, &out);
-        x = left;
-    }
-}
-
-/* The planes of one row, arranged for the row kernels; the room behind its last block becomes
- * zeros. */
-static void quantize_row(const struct linear_job *job, uint32_t row, uint32_t thread)
+/* One row, arranged for the row kernels; the room behind its last block becomes zeros. */
+static void quantize_row(const struct linear_job *job, uint32_t row)
 {
     const struct cpu_quantized *x = &job->cpu->quantized;
-    const size_t first = (size_t)row * job->n_planes * job->n_places;
-    const size_t n_tail = job->n_places - job->n_blocks;
-    quantize_planes(job, row, first, job->n_places, 1, KERNELS_STRANDS, thread);
-    for (uint32_t i = 0; i < job->n_planes; i++) {
-        struct kernels_blocks tail =
-            blocks_at(&x->blocks, first + i * job->n_places + job->n_blocks, 1, KERNELS_STRANDS);
-        memset(tail.q, 0, n_tail * KERNELS_BLOCK);
-        memset(tail.d, 0, n_tail * sizeof *tail.d);
-        memset(tail.s, 0, n_tail * sizeof *tail.s);
-        for (int h = 0; h < 2; h++)
-            memset(tail.half[h], 0, n_tail * sizeof *tail.half[h]);
-        struct kernels_blocks all =
-            blocks_at(&x->blocks, first + i * job->n_places, 1, KERNELS_STRANDS);
-        job->cpu->kernels.arrange(&all, job->n_places);
-    }
-    correct(x, first, job->n_planes * job->n_places);
+    const size_t first = row * job->n_places, n_tail = job->n_places - job->n_blocks;
+    const struct kernels_blocks all = blocks_at(&x->blocks, first, 1, KERNELS_STRANDS);
+    const struct kernels_blocks tail =
+        blocks_at(&x->blocks, first + job->n_blocks, 1, KERNELS_STRANDS);
+    quantize_to(job, row, &all);
+    memset(tail.q, 0, n_tail * KERNELS_BLOCK);
+    memset(tail.d, 0, n_tail * sizeof *tail.d);
+    memset(tail.s, 0, n_tail * sizeof *tail.s);
+    for (int h = 0; h < 2; h++)
+        memset(tail.half[h], 0, n_tail * sizeof *tail.half[h]);
+    job->cpu->kernels.arrange(&all, job->n_places);
+    correct(x, first, job->n_places);
 }
 
-/* A tile, whose tokens are planes of T / n_planes rows. */
-static void quantize_tile(const struct linear_job *job, uint32_t tile, uint32_t thread)
+static void quantize_tile(void *context, uint32_t tile, uint32_t thread)
 {
     enum { T = KERNELS_TILE_TOKENS };
+    const struct linear_job *job = context;
+    const struct cpu_quantized *x = &job->cpu->quantized;
     const size_t first = (size_t)tile * T * job->n_places;
     const size_t room = job->n_places / KERNELS_STRANDS;
-    for (uint32_t t = 0; t < T && tile * T + t < job->n_tokens; t += job->n_planes)
-        quantize_planes(job, (tile * T + t) / job->n_planes, first + t, 1, room * T, T, thread);
-    const struct cpu_quantized *x = &job->cpu->quantized;
+    for (uint32_t t = 0; t < T && tile * T + t < job->n_tokens; t++) {
+        const struct kernels_blocks out = blocks_at(&x->blocks, first + t, room * T, T);
+        quantize_to(job, tile * T + t, &out);
+    }
     kernels_scale_exponents(x->blocks.d + first, T * job->n_places, x->e + first);
     correct(x, first, T * job->n_places);
-}
-
-static void quantize_task(void *context, uint32_t i, uint32_t thread)
-{
-    const struct linear_job *job = context;
-    if (job->few)
-        quantize_row(job, i, thread);
-    else
-        quantize_tile(job, i, thread);
 }
 
 /* Which correction an output needs, marked as used. */
@@ -243,14 +205,14 @@ static void pack_floats(void *context, uint32_t tile, uint32_t thread)
 {
     enum { T = KERNELS_FLOAT_TOKENS };
     const struct linear_job *job = context;
-    const size_t n_rows = job->n_tokens / job->n_planes - tile * T;
+    const size_t n_rows = job->n_tokens - tile * T;
     job->cpu->kernels.types[QUANT_F32].float_pack(
         job->x + tile * T * job->width, job->width * sizeof *job->x, n_rows < T ? n_rows : T,
         job->width,
         job->cpu->quantized.floats + tile * linear_float_panel_bytes(job->width) / sizeof(float));
 }
 
-static void quantize(struct linear_job *job)
+void linear_quantize(struct linear_job *job)
 {
     struct cpu_quantized *x = &job->cpu->quantized;
     bool any = false, any_floats = false;
@@ -268,17 +230,16 @@ static void quantize(struct linear_job *job)
         out->correction = need_correction(x, out->type);
     }
     if (any_floats && !job->few)
-        pool_run(job->cpu->pool,
-                 (job->n_tokens / job->n_planes + KERNELS_FLOAT_TOKENS - 1) / KERNELS_FLOAT_TOKENS,
+        pool_run(job->cpu->pool, (job->n_tokens + KERNELS_FLOAT_TOKENS - 1) / KERNELS_FLOAT_TOKENS,
                  pack_floats, job);
     if (!any)
         return;
     if (job->few) {
-        for (uint32_t i = 0; i < job->n_tokens / job->n_planes; i++)
-            quantize_task(job, i, 0);
+        for (uint32_t i = 0; i < job->n_tokens; i++)
+            quantize_row(job, i);
     } else {
         pool_run(job->cpu->pool, (job->n_tokens + KERNELS_TILE_TOKENS - 1) / KERNELS_TILE_TOKENS,
-                 quantize_task, job);
+                 quantize_tile, job);
     }
 }
 
@@ -289,28 +250,8 @@ static void add_bias(const struct linear_job *job, const struct linear_output *o
 {
     if (!out->bias)
         return;
-    for (size_t t = 0; t < job->n_tokens / job->n_planes; t++)
+    for (size_t t = 0; t < job->n_tokens; t++)
         job->cpu->kernels.add(out->y + t * out->n_out + first, out->bias + first, n);
-}
-
-float *linear_results_at(const struct linear_job *job, const struct linear_output *out,
-                         size_t first, size_t t, float *stage, size_t stage_stride, size_t *stride)
-{
-    *stride = job->n_planes > 1 ? stage_stride : out->n_out;
-    return job->n_planes > 1 ? stage : out->y + t * out->n_out + first;
-}
-
-void linear_add_planes(const struct linear_job *job, const struct linear_output *out, size_t first,
-                       size_t n, size_t t, size_t n_tokens, const float *stage, size_t stride)
-{
-    if (job->n_planes == 1)
-        return;
-    for (size_t i = 0; i < n_tokens; i += job->n_planes) {
-        float *y = out->y + (t + i) / job->n_planes * out->n_out + first;
-        memcpy(y, stage + i * stride, n * sizeof *y);
-        for (size_t plane = 1; plane < job->n_planes; plane++)
-            job->cpu->kernels.add(y, stage + (i + plane) * stride, n);
-    }
 }
 
 static void linear_task(void *context, uint32_t i, uint32_t thread)
@@ -359,9 +300,9 @@ static uint32_t deal(const struct linear_job *job, struct linear_output *out)
     return (uint32_t)((n_units + n - 1) / n);
 }
 
-static void run(struct linear_job *job)
+void linear_run(struct linear_job *job)
 {
-    quantize(job);
+    linear_quantize(job);
     uint32_t n_tasks = 0;
     for (uint32_t i = 0; i < job->n_outputs; i++) {
         job->outputs[i].first_task = n_tasks;
@@ -373,7 +314,7 @@ static void run(struct linear_job *job)
         pool_run(job->cpu->pool, n_tasks, linear_task, job);
 }
 
-static void add_output(struct linear_job *job, const struct weights_tensor *w, const float *bias,
+void linear_add_output(struct linear_job *job, const struct weights_tensor *w, const float *bias,
                        float *y)
 {
     assert(w->shape[0] == job->width && job->n_outputs < LINEAR_MAX_OUTPUTS);
@@ -387,8 +328,8 @@ static void add_output(struct linear_job *job, const struct weights_tensor *w, c
     };
 }
 
-static void job_init(struct linear_job *job, struct cpu *cpu, const float *x, uint32_t width,
-                     uint32_t n_rows, uint32_t n_planes)
+void linear_job_init(struct linear_job *job, struct cpu *cpu, const float *x, uint32_t width,
+                     uint32_t n_tokens)
 {
     *job = (struct linear_job){
         .cpu = cpu,
@@ -396,9 +337,8 @@ static void job_init(struct linear_job *job, struct cpu *cpu, const float *x, ui
         .width = width,
         .n_blocks = n_blocks_of(width),
         .n_places = n_places_of(width),
-        .n_tokens = n_rows * n_planes,
-        .n_planes = n_planes,
-        .few = n_rows * n_planes <= FEW_ROWS,
+        .n_tokens = n_tokens,
+        .few = n_tokens <= FEW_ROWS,
     };
 }
 
@@ -408,28 +348,12 @@ void cpu_linear(struct backend *be, const struct backend_activation *x,
     struct cpu *cpu = (struct cpu *)be;
     struct linear_job job;
     for (uint32_t i = 0; i < n;) {
-        job_init(&job, cpu, x->data, x->width, cpu->n_rows, 1);
+        linear_job_init(&job, cpu, x->data, x->width, cpu->n_rows);
         for (; i < n && job.n_outputs < LINEAR_MAX_OUTPUTS; i++) {
             const struct backend_linear *out = &outputs[i];
             assert(out->y->width == out->w->shape[1] && out->y != x);
-            add_output(&job, out->w, out->bias ? out->bias->data : NULL, out->y->data);
+            linear_add_output(&job, out->w, out->bias ? out->bias->data : NULL, out->y->data);
         }
-        run(&job);
-    }
-}
-
-void cpu_logits(struct backend *be, const struct backend_activation *x,
-                const struct weights_tensor *w, float *logits)
-{
-    enum { PLANES = 2, MAX_ROWS = BACKEND_MAX_ROWS / PLANES };
-    _Static_assert(KERNELS_TILE_TOKENS % PLANES == 0 && KERNELS_FEW_TOKENS % PLANES == 0,
-                   "a row's planes are not parted");
-    struct cpu *cpu = (struct cpu *)be;
-    for (uint32_t row = 0; row < cpu->n_rows; row += MAX_ROWS) {
-        struct linear_job job;
-        uint32_t n = cpu->n_rows - row < MAX_ROWS ? cpu->n_rows - row : MAX_ROWS;
-        job_init(&job, cpu, x->data + (size_t)row * x->width, x->width, n, PLANES);
-        add_output(&job, w, NULL, logits + row * w->shape[1]);
-        run(&job);
+        linear_run(&job);
     }
 }

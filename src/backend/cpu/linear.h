@@ -1,5 +1,6 @@
 /* What the files of matrix products share: the job, which linear.c deals to the threads, and how
- * its parts are done with few tokens (linear_few.c) and with many (linear_many.c). */
+ * its parts are done with few tokens (linear_few.c) and with many (linear_many.c). Logits, which
+ * are worth more (logits.c), are two jobs. */
 #ifndef PENSIEVE_BACKEND_CPU_LINEAR_H
 #define PENSIEVE_BACKEND_CPU_LINEAR_H
 
@@ -16,7 +17,7 @@ struct linear_output {
     const char *w;
     size_t row_bytes, n_out;
     const float *bias;
-    float *y; /* [n_rows][n_out] */
+    float *y; /* [n_tokens][n_out] */
     uint32_t first_task;
     size_t rows_per_task;
 };
@@ -25,20 +26,24 @@ struct linear_job {
     struct cpu *cpu;
     const float *x; /* [n_tokens][width] */
     size_t width, n_blocks, n_places;
-    uint32_t n_tokens; /* that are quantized: n_planes of each row of x */
-    uint32_t n_planes;
-    bool few;
+    uint32_t n_tokens;
+    bool few; /* rows of weights are streamed */
     uint32_t n_outputs;
     struct linear_output outputs[LINEAR_MAX_OUTPUTS];
 };
 
-/* Where results of n weight rows for token t go: to y, or first to the stage when there are planes
- * to add. */
-float *linear_results_at(const struct linear_job *job, const struct linear_output *out,
-                         size_t first, size_t t, float *stage, size_t stage_stride, size_t *stride);
-/* Adds the planes of n_tokens staged tokens from t on. */
-void linear_add_planes(const struct linear_job *job, const struct linear_output *out, size_t first,
-                       size_t n, size_t t, size_t n_tokens, const float *stage, size_t stride);
+/* x [n_tokens][width] */
+void linear_job_init(struct linear_job *job, struct cpu *cpu, const float *x, uint32_t width,
+                     uint32_t n_tokens);
+/* y [n_tokens][n_out] */
+void linear_add_output(struct linear_job *job, const struct weights_tensor *w, const float *bias,
+                       float *y);
+void linear_run(struct linear_job *job);
+/* Its first part alone: the activations. */
+void linear_quantize(struct linear_job *job);
+/* Token t's, for the row kernels. */
+struct kernels_row_x linear_row_x(const struct linear_job *job, const struct linear_output *out,
+                                  uint32_t t);
 
 /* The product of n weight rows from `first` on with all tokens of the job. */
 void linear_few_floats(const struct linear_job *job, const struct linear_output *out, size_t first,

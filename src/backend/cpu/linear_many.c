@@ -29,12 +29,8 @@ static void multiply(const struct linear_job *job, const struct linear_output *o
         {out->correction->c[0] + p, out->correction->c[1] + p},
         {quantized->sh[0] + p, quantized->sh[1] + p},
         quantized->e + p};
-    float stage[T * R];
-    size_t stride;
-    float *y = linear_results_at(job, out, row, t, stage, R, &stride);
-    job->cpu->kernels.panel[out->type->form](panel, n_rows, job->n_blocks, &tile, n_tokens, y,
-                                             stride);
-    linear_add_planes(job, out, row, n_rows, t, n_tokens, stage, R);
+    job->cpu->kernels.panel[out->type->form](panel, n_rows, job->n_blocks, &tile, n_tokens,
+                                             out->y + t * out->n_out + row, out->n_out);
 }
 
 /* Brings bytes nearer that will be read soon. */
@@ -97,15 +93,15 @@ void linear_many_floats(const struct linear_job *job, const struct linear_output
 {
     enum { FLOAT_T = KERNELS_FLOAT_TOKENS };
     const size_t n_floats = linear_float_panel_bytes(job->width) / sizeof(float);
-    const size_t n_rows = job->n_tokens / job->n_planes;
+    const size_t n_tokens = job->n_tokens;
     for (size_t i = 0; i < n; i += R)
         out->type->float_pack(out->w + (first + i) * out->row_bytes, out->row_bytes,
                               n - i < R ? n - i : R, job->width, memory + i / R * n_floats);
-    for (size_t t = 0; t < n_rows; t += FLOAT_T)
+    for (size_t t = 0; t < n_tokens; t += FLOAT_T)
         for (size_t i = 0; i < n; i += R)
             job->cpu->kernels.float_panel(
                 memory + i / R * n_floats, n - i < R ? n - i : R, job->width,
                 job->cpu->quantized.floats + t / FLOAT_T * n_floats,
-                n_rows - t < FLOAT_T ? n_rows - t : FLOAT_T, out->y + t * out->n_out + first + i,
-                out->n_out);
+                n_tokens - t < FLOAT_T ? n_tokens - t : FLOAT_T,
+                out->y + t * out->n_out + first + i, out->n_out);
 }
