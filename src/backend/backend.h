@@ -142,6 +142,9 @@ struct backend_ops {
 
     /* What it has taken. Any thread, once all memory was asked for. */
     void (*memory)(const struct backend *be, struct backend_memory *out);
+    /* Between steps: gives back what batches of many rows have made it take; activations lose
+     * their content. */
+    void (*trim)(struct backend *be);
 
     /* The step. begin() names the batch; the operations until end() work on its rows. */
     void (*begin)(struct backend *be, const struct backend_batch *batch);

@@ -16,6 +16,8 @@
 #include <mach/mach.h>
 #endif
 
+enum { LARGE = 64 << 20 }; /* bytes that are worth large pages, of which each takes 2 MiB */
+
 void *memory_map(size_t n_bytes, const char *what, struct error *err)
 {
     void *p = mmap(NULL, n_bytes ? n_bytes : 1, PROT_READ | PROT_WRITE,
@@ -25,7 +27,8 @@ void *memory_map(size_t n_bytes, const char *what, struct error *err)
         return NULL;
     }
 #ifdef MADV_HUGEPAGE
-    madvise(p, n_bytes, MADV_HUGEPAGE);
+    if (n_bytes >= LARGE)
+        madvise(p, n_bytes, MADV_HUGEPAGE);
 #endif
     return p;
 }
@@ -34,6 +37,15 @@ void memory_unmap(void *memory, size_t n_bytes)
 {
     if (memory)
         munmap(memory, n_bytes ? n_bytes : 1);
+}
+
+void memory_give_back(void *memory, size_t n_bytes)
+{
+#ifdef __APPLE__
+    madvise(memory, n_bytes, MADV_FREE);
+#else
+    madvise(memory, n_bytes, MADV_DONTNEED);
+#endif
 }
 
 #ifdef __APPLE__

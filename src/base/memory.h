@@ -11,6 +11,9 @@
 void *memory_map(size_t n_bytes, const char *what, struct error *err);
 void memory_unmap(void *memory, size_t n_bytes); /* NULL is let be */
 
+/* Its physical memory goes back to the system; it can be used again, its content is lost. */
+void memory_give_back(void *memory, size_t n_bytes);
+
 /* Bytes of that range which this process has in physical memory, in whole pages. */
 uint64_t memory_resident(const void *memory, size_t n_bytes);
 

@@ -17,6 +17,8 @@ enum {
      * not keep a cancelled request for long. */
     LOAD_BYTES_BESIDE_STREAMS = 32 << 20,
     LOAD_BYTES = 512 << 20,
+    /* Rows of a step: streams, and a slice of a prompt beside them. */
+    SHORT_STEP = 64,
 };
 
 static uint32_t n_generated(const struct request *r)
@@ -302,6 +304,14 @@ static void note_prompt(struct engine *e, struct request *r)
         r->ask.sink.prefilling(r->ask.sink.context, r->sequence.n_computed, r->n_prompt);
 }
 
+/* A long prompt's activations need not stay while its answer is written. */
+static void trim(struct engine *e, uint32_t n_rows)
+{
+    if (e->had_long_step && n_rows <= SHORT_STEP)
+        e->be->ops->trim(e->be);
+    e->had_long_step = n_rows > SHORT_STEP;
+}
+
 void step_run(struct engine *e)
 {
     struct schedule *b = e->schedule;
@@ -311,6 +321,7 @@ void step_run(struct engine *e)
     schedule_step(e, b);
     if (!b->n_rows)
         return;
+    trim(e, b->n_rows);
     const struct backend_batch batch = {e->rows, b->n_rows, e->sequences, b->n_sequences};
     const int64_t started_ns = clock_now_ns();
     model_compute(e->model, &batch, e->logits);

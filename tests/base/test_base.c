@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/file_map.h"
+#include "base/memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -93,6 +94,26 @@ static void arena_is_aligned_zeroed_and_bounded(void **state)
     arena_deinit(&a);
 }
 
+static void memory_is_there_once_it_is_touched_until_it_is_given_back(void **state)
+{
+    (void)state;
+    enum { N_BYTES = 3 << 20 };
+    struct error err;
+    char *memory = memory_map(N_BYTES, "a test", &err);
+    assert_non_null(memory);
+    assert_int_equal(memory_resident(memory, N_BYTES), 0);
+    memset(memory, 1, N_BYTES / 3);
+    assert_int_equal(memory_resident(memory, N_BYTES), N_BYTES / 3);
+    memory_give_back(memory, N_BYTES);
+#ifndef __APPLE__ /* which takes it when it likes */
+    assert_int_equal(memory_resident(memory, N_BYTES), 0);
+    assert_int_equal(memory[0], 0);
+#endif
+    memset(memory, 2, N_BYTES);
+    assert_int_equal(memory_resident(memory, N_BYTES), N_BYTES);
+    memory_unmap(memory, N_BYTES);
+}
+
 static void error_keeps_code_position_and_a_bounded_message(void **state)
 {
     (void)state;
@@ -140,6 +161,7 @@ int main(void)
         cmocka_unit_test(buf_refuses_sizes_that_overflow),
         cmocka_unit_test(buf_steal_hands_over_the_block),
         cmocka_unit_test(arena_is_aligned_zeroed_and_bounded),
+        cmocka_unit_test(memory_is_there_once_it_is_touched_until_it_is_given_back),
         cmocka_unit_test(error_keeps_code_position_and_a_bounded_message),
         cmocka_unit_test(file_map_reads_a_file_and_explains_a_missing_one),
     };

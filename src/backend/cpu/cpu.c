@@ -27,6 +27,16 @@ static void cpu_memory(const struct backend *be, struct backend_memory *out)
     out->buffers = cpu_kv_buffers_resident(cpu) + cpu_linear_resident(cpu) + cpu_rope_resident(cpu);
 }
 
+static void cpu_trim(struct backend *be)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    for (size_t i = 0; i < cpu->n_activations; i++)
+        if (!cpu->activations[i]->is_within)
+            memory_give_back(cpu->activations[i]->data,
+                             activation_bytes(cpu->activations[i]->width));
+    cpu_linear_give_back(cpu);
+}
+
 /* In the backend's list, without memory. */
 static struct backend_activation *add_activation(struct cpu *cpu, uint32_t width,
                                                  struct error *err)
@@ -268,6 +278,7 @@ static const struct backend_ops cpu_ops = {
     .kv_page_data = cpu_kv_page_data,
     .kv_page_copy = cpu_kv_page_copy,
     .memory = cpu_memory,
+    .trim = cpu_trim,
     .begin = cpu_begin,
     .end = cpu_end,
     .embed = cpu_embed,

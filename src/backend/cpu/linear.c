@@ -43,6 +43,15 @@ uint64_t cpu_linear_resident(const struct cpu *cpu)
     return n;
 }
 
+void cpu_linear_give_back(struct cpu *cpu)
+{
+    struct cpu_quantized *x = &cpu->quantized;
+    if (!x->max_width)
+        return;
+    memory_give_back(x->memory, x->n_bytes);
+    memory_give_back(x->floats, x->n_float_bytes);
+}
+
 /* Room for unpacked weights, and for what quantization leaves of one row, by thread. */
 static bool reserve_threads(struct cpu *cpu, size_t width, struct error *err)
 {

@@ -112,6 +112,7 @@ void cpu_run_rows(struct cpu *cpu, uint32_t n_rows, size_t n_floats,
 bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err);
 void cpu_linear_deinit(struct cpu *cpu);
 uint64_t cpu_linear_resident(const struct cpu *cpu); /* bytes of its buffers in physical memory */
+void cpu_linear_give_back(struct cpu *cpu);           /* what it needs in a step only */
 bool cpu_accepts(const struct backend *be, const struct weights_tensor *w, struct error *err);
 void cpu_linear(struct backend *be, const struct backend_activation *x,
                 const struct backend_linear *outputs, uint32_t n);
