@@ -122,12 +122,20 @@ static inline void kernels_scale_exponents(const float *d, size_t n, float *e)
     }
 }
 
+/* Memory to be fetched beside the arithmetic, in even parts: those who compute say when. */
+struct kernels_ahead {
+    const char *at, *due, *end; /* [at, due) is fetched next */
+    size_t per_pack;            /* bytes for each 64 that are packed */
+    size_t per_place;           /* bytes for each place of a panel's products */
+};
+
 /* KERNELS_PANEL_ROWS weight rows unpacked, strand by strand. Places past a strand's end hold
  * anything. */
 struct kernels_panel {
     uint8_t *q; /* [8][room][8 quads][16 rows][4 elements] */
     float *d;   /* [8][room][16 rows]; HALVES: [8][room][2][16 rows] */
     float *m;   /* [8][room][16 rows], MIN and WIDE_MIN; MINS: [8][room][2][16 rows] */
+    struct kernels_ahead *ahead; /* or NULL */
 };
 
 /* What the table knows about a type of weights. */

@@ -317,7 +317,7 @@ void linear_run(struct linear_job *job)
         job->outputs[i].first_task = n_tasks;
         n_tasks += deal(job, &job->outputs[i]);
     }
-    if (job->few)
+    if (job->n_tokens <= LINEAR_FEW_TILES * KERNELS_TILE_TOKENS) /* memory streams */
         pool_run_parts(job->cpu->pool, n_tasks, linear_task, job);
     else
         pool_run(job->cpu->pool, n_tasks, linear_task, job);

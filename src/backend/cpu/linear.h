@@ -8,6 +8,7 @@
 
 enum {
     LINEAR_MAX_OUTPUTS = 8,
+    LINEAR_FEW_TILES = 4, /* with so many, panels are unpacked one by one */
     LINEAR_PANEL_BYTES = 512 << 10, /* of unpacked weights that one task keeps in cache */
 };
 

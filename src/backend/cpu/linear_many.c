@@ -12,7 +12,7 @@ static struct kernels_panel panel_at(const struct linear_job *job, void *memory,
     const size_t n = job->n_places * KERNELS_PANEL_ROWS;
     uint8_t *q = (uint8_t *)memory + i * n * (KERNELS_BLOCK + 3 * sizeof(float));
     float *d = (float *)(q + n * KERNELS_BLOCK);
-    return (struct kernels_panel){q, d, d + n}; /* two of d, or two of m, or one of each */
+    return (struct kernels_panel){q, d, d + n, NULL}; /* two of d, or two of m, or one of each */
 }
 
 enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
@@ -33,11 +33,21 @@ static void multiply(const struct linear_job *job, const struct linear_output *o
                                              out->y + t * out->n_out + row, out->n_out);
 }
 
-/* Brings bytes nearer that will be read soon. */
-static void fetch(const char *from, const char *to)
+/* The panel behind the one at w, evenly: unpacking takes about as long as the products of four
+ * tokens. */
+static struct kernels_ahead ahead_of(const struct linear_job *job, const struct linear_output *out,
+                                     const char *w)
 {
-    for (; from < to; from += 64)
-        __builtin_prefetch(from, 0, 2);
+    const size_t n_bytes = R * out->row_bytes, n_tiles = (job->n_tokens + T - 1) / T;
+    const char *next = w + n_bytes, *end = out->w + out->n_out * out->row_bytes;
+    const size_t n_pack = n_bytes * 4 / (4 + job->n_tokens);
+    return (struct kernels_ahead){
+        .at = next,
+        .due = next,
+        .end = next + n_bytes < end ? next + n_bytes : end,
+        .per_pack = 64 * n_pack / n_bytes,
+        .per_place = (n_bytes - n_pack) / n_tiles / job->n_blocks + 1,
+    };
 }
 
 /* Panel by panel: with few tiles it stays in the first cache, and the weights of the next one come
@@ -48,23 +58,20 @@ static void multiply_by_panels(const struct linear_job *job, const struct linear
     const size_t n_tiles = (job->n_tokens + T - 1) / T;
     struct kernels_panel panel = panel_at(job, memory, 0);
     for (size_t i = 0; i < n; i += R) {
-        const size_t n_rows = n - i < R ? n - i : R, n_next = n - i - n_rows;
+        const size_t n_rows = n - i < R ? n - i : R;
         const char *w = out->w + (first + i) * out->row_bytes;
-        const char *next = w + n_rows * out->row_bytes;
-        const size_t n_bytes = (n_next < R ? n_next : R) * out->row_bytes;
+        struct kernels_ahead ahead = ahead_of(job, out, w);
+        panel.ahead = &ahead;
         out->type->pack(w, out->row_bytes, n_rows, job->n_blocks, &panel);
-        for (size_t t = 0; t < n_tiles; t++) {
-            fetch(next + n_bytes * t / n_tiles, next + n_bytes * (t + 1) / n_tiles);
+        for (size_t t = 0; t < n_tiles; t++)
             multiply(job, out, &panel, first + i, n_rows, t * T);
-        }
     }
 }
 
 void linear_many_rows(const struct linear_job *job, const struct linear_output *out, size_t first,
                       size_t n, void *memory)
 {
-    enum { FEW_TILES = 4 };
-    if (job->n_tokens <= FEW_TILES * T) {
+    if (job->n_tokens <= LINEAR_FEW_TILES * T) {
         multiply_by_panels(job, out, first, n, memory);
         return;
     }

@@ -296,6 +296,8 @@ INLINE void panel_tokens(const enum kernels_form form, const struct kernels_pane
     for (size_t s = 0; s < KERNELS_STRANDS; s++) {
         const size_t end = s * room + kernels_strand_length(n_blocks, s);
         __m512 acc[T];
+        if (w->ahead)
+            fetch_ahead(w->ahead, w->ahead->per_place * (end - s * room));
         UNROLL
         for (size_t t = 0; t < n; t++)
             acc[t] = _mm512_setzero_ps();

@@ -5,10 +5,11 @@
 #include "kernels/x86/avx512_pair_more.h"
 #include "quant/quant.h"
 
-/* Bytes that are fetched ahead. Near, into the first cache: DRAM's latency at full speed. Far, into
- * the second, for types of 8 bits and more: a core that loads so much leaves its first cache no
- * time for lines that come in beside that, which halves its speed. */
-enum { NEAR_BYTES = 4096, FAR_BYTES = 16384 };
+/* Bytes that are fetched ahead, at the least. Near, into the first cache: DRAM's latency at full
+ * speed. Far, into the second, for types of 8 bits and more: a core that loads so much leaves its
+ * first cache no time for lines that come in beside that, which halves its speed; and where what is
+ * fetched would push the activations out. */
+enum { NEAR_BYTES = 4096, FAR_BYTES = 16384, NEAR_ROOM = 28 << 10 };
 
 /* The sums of the four dwords of each 128 bits of v[0..3], side by side. */
 INLINE __m512i add_crosswise(const __m512i *v)
@@ -100,16 +101,35 @@ static __mmask16 lanes_of(size_t n)
     return (__mmask16)lanes;
 }
 
+struct ahead {
+    size_t n_bytes;
+    bool is_far;
+};
+
+/* Never less than a row: the second of a pair begins there. */
+INLINE struct ahead ahead_of(size_t row_bytes, size_t n_blocks, const size_t n_tokens,
+                             const bool is_far)
+{
+    enum { X_BYTES = 48 }; /* of a block of activations */
+    const size_t row = row_bytes + 2048, near = row > NEAR_BYTES ? row : NEAR_BYTES;
+    if (is_far || n_tokens * n_blocks * X_BYTES + 2 * near > NEAR_ROOM)
+        return (struct ahead){row > FAR_BYTES ? row : FAR_BYTES, true};
+    return (struct ahead){near, false};
+}
+
 /* The rows of a pair lie behind each other, so what comes is fetched as one stream of memory, not
  * as two: two are half as fast. */
-INLINE void fetch(const uint8_t *p, const size_t n_bytes, const bool far)
+INLINE void fetch(const uint8_t *p, const size_t n_bytes, const struct ahead *ahead)
 {
-    UNROLL
-    for (size_t i = 0; i < n_bytes; i += 64) {
-        if (far)
-            _mm_prefetch((const char *)p + FAR_BYTES + i, _MM_HINT_T1);
-        else
-            _mm_prefetch((const char *)p + NEAR_BYTES + i, _MM_HINT_NTA);
+    const char *from = (const char *)p + ahead->n_bytes;
+    if (ahead->is_far) {
+        UNROLL
+        for (size_t i = 0; i < n_bytes; i += 64)
+            _mm_prefetch(from + i, _MM_HINT_T1);
+    } else {
+        UNROLL
+        for (size_t i = 0; i < n_bytes; i += 64)
+            _mm_prefetch(from + i, _MM_HINT_NTA);
     }
 }
 
@@ -135,8 +155,8 @@ INLINE void copy_tail(const uint8_t **p, const uint8_t *end, const size_t group_
 /* Two rows, the second of which may be the first again; `end` is that of the matrix. */
 INLINE void add_rows(const struct stream *s, const struct pair_index *index,
                      const uint8_t *const rows[2], const uint8_t *end,
-                     size_t n_blocks, const struct kernels_row_x *x, const size_t n_tokens,
-                     __m512 *acc)
+                     const struct ahead *ahead, size_t n_blocks, const struct kernels_row_x *x,
+                     const size_t n_tokens, __m512 *acc)
 {
     const uint8_t *p[2] = {rows[0], rows[1]};
     uint8_t copies[2][8 * 40];
@@ -147,7 +167,7 @@ INLINE void add_rows(const struct stream *s, const struct pair_index *index,
             lanes = lanes_of(n_blocks - b);
             copy_tail(p, end, s->group_bytes, n_blocks - b, copies);
         }
-        fetch(rows[0] + b / 4 * s->group_bytes, 2 * s->group_bytes, s->is_fetched_far);
+        fetch(rows[0] + b / 4 * s->group_bytes, 2 * s->group_bytes, ahead);
         s->unpack(&g, index, p);
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
@@ -164,13 +184,14 @@ INLINE void rows_tokens(const struct stream *s, const uint8_t *w, size_t row_byt
     const uint8_t *end = w + n_rows * row_bytes;
     struct pair_index index = {.mask = {0}};
     s->init(&index);
+    const struct ahead ahead = ahead_of(row_bytes, n_blocks, n_tokens, s->is_fetched_far);
     for (size_t r = 0; r < n_rows; r += 2, w += 2 * row_bytes) {
         const uint8_t *const rows[2] = {w, r + 1 < n_rows ? w + row_bytes : w};
         __m512 acc[KERNELS_FEW_TOKENS];
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
             acc[t] = _mm512_setzero_ps();
-        add_rows(s, &index, rows, end, n_blocks, x, n_tokens, acc);
+        add_rows(s, &index, rows, end, &ahead, n_blocks, x, n_tokens, acc);
         store_rows(acc, n_rows - r, n_tokens, y + r, y_stride);
     }
 }
@@ -221,6 +242,7 @@ INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, s
 {
     const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
     const __m512i blocks = pair_affine_blocks(w);
+    const struct ahead ahead = ahead_of(n_blocks * bits * 4, n_blocks, n_tokens, bits == 8);
     for (size_t r = 0; r < n_rows; r += 2) {
         size_t at[2] = {r * n_blocks, (r + 1 < n_rows ? r + 1 : r) * n_blocks}, b = 0;
         __m512 acc[KERNELS_FEW_TOKENS];
@@ -230,7 +252,7 @@ INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, s
             acc[t] = _mm512_setzero_ps();
         for (; b + 8 <= n_blocks; b += 8, at[0] += 8, at[1] += 8) {
             fetch((const uint8_t *)(w->q + (r * n_blocks + 2 * b) * bits), 2 * 32 * bits,
-                  bits == 8);
+                  &ahead);
             pair_affine(&g, w, blocks, bits, at, 8);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
