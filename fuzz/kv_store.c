@@ -114,7 +114,8 @@ static void try_segment(const uint8_t *data, size_t size)
     struct disk_tier *d = disk_tier_open(&options, PAGE_BYTES, &err);
     if (!d || !kv_pages_init(&pool, N_PAGES))
         abort();
-    prefix_tree_init(&tree, &pool, &be, PAGE_BYTES, d);
+    const uint32_t window = size % 3 * P; /* none, or one or two pages */
+    prefix_tree_init(&tree, &pool, &be, PAGE_BYTES, window, d);
     for (uint32_t i = 0; i < 8; i++)
         use(&tree, &pool, i);
     while (tree.n_writing)
