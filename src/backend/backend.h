@@ -75,6 +75,12 @@ struct backend_attend_params {
     uint32_t window;  /* a row sees so many positions, its own the last; 0: all */
 };
 
+/* The first position that a row at `position` sees. */
+static inline uint32_t backend_first_seen(uint32_t position, uint32_t window)
+{
+    return window && position >= window ? position - window + 1 : 0;
+}
+
 /* YaRN (Peng et al. 2023, arXiv:2309.00071): pairs that turn more than beta_fast times within the
  * original context keep their frequency, those that turn less than beta_slow times get all of
  * freq_scale, and between them a ramp over the pairs' numbers blends the two. */

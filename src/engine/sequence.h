@@ -28,7 +28,7 @@ static inline uint32_t sequence_pages_for(uint32_t n_tokens)
  * own the last (0: all). */
 static inline uint32_t sequence_first_seen(uint32_t position, uint32_t window)
 {
-    return window && position >= window ? (position - window + 1) / BACKEND_PAGE_TOKENS : 0;
+    return backend_first_seen(position, window) / BACKEND_PAGE_TOKENS;
 }
 
 /* A copy of tokens[n_tokens], no pages, with room for n_more tokens. False: out of memory. */

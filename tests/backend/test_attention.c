@@ -104,8 +104,8 @@ static void machine_run_chunks(struct machine *m, const struct input *in, uint32
         machine_add(m, in, s, i, n);
         machine_run(m, in);
         memcpy(out + i * width, m->out->data, n * width * sizeof *out);
-        const uint32_t window = m->params.window, next = i + n;
-        for (uint32_t k = 0; m->slides && next > window && k < (next - window + 1) / P; k++)
+        const uint32_t first_seen = backend_first_seen(i + n, m->params.window);
+        for (uint32_t k = 0; m->slides && k < first_seen / P; k++)
             m->pages[s][k] = BACKEND_NO_PAGE;
     }
 }

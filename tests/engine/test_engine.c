@@ -499,15 +499,21 @@ static enum engine_verdict stop_at_third(struct listener *l, int32_t id)
     return l->n_tokens == 3 ? ENGINE_STOP : ENGINE_CONTINUE;
 }
 
-static enum engine_verdict restart_once(struct listener *l, int32_t id)
+/* Once, at its token number n. */
+static enum engine_verdict restart_at(struct listener *l, uint32_t n)
 {
-    (void)id;
-    if (l->n_tokens == 3 && !l->n_restarts) {
+    if (l->n_tokens == n && !l->n_restarts) {
         l->n_restarts++;
         l->n_tokens = 0;
         return ENGINE_RESTART;
     }
     return ENGINE_CONTINUE;
+}
+
+static enum engine_verdict restart_once(struct listener *l, int32_t id)
+{
+    (void)id;
+    return restart_at(l, 3);
 }
 
 static void a_sink_stops_and_restarts_its_answer(void **state)
@@ -768,12 +774,7 @@ static void pages_that_a_window_has_left_are_not_needed(void **state)
 static enum engine_verdict restart_late(struct listener *l, int32_t id)
 {
     (void)id;
-    if (l->n_tokens == N_MORE * 3 && !l->n_restarts) {
-        l->n_restarts++;
-        l->n_tokens = 0;
-        return ENGINE_RESTART;
-    }
-    return ENGINE_CONTINUE;
+    return restart_at(l, N_MORE * 3);
 }
 
 /* The pages that the prompt's end sees were given back long ago. */

@@ -52,8 +52,7 @@ static uint32_t position_of(const struct attend_job *job, const struct unit *uni
 /* The first position that a row sees. */
 static uint32_t start_of(const struct attend_job *job, const struct unit *unit, uint32_t row)
 {
-    const uint32_t position = position_of(job, unit, row), window = job->params.window;
-    return window && position >= window ? position - window + 1 : 0;
+    return backend_first_seen(position_of(job, unit, row), job->params.window);
 }
 
 static void task_init(struct attend_task *task, const struct attend_job *job,

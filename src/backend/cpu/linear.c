@@ -52,7 +52,7 @@ void cpu_linear_give_back(struct cpu *cpu)
     memory_give_back(x->floats, x->n_float_bytes);
 }
 
-/* Room for unpacked weights, and for what quantization leaves of one row, by thread. */
+/* Room for unpacked weights, by thread. */
 static bool reserve_threads(struct cpu *cpu, size_t width, struct error *err)
 {
     size_t n_bytes = linear_panel_bytes(n_places_of(width));
