@@ -33,14 +33,13 @@ static void multiply(const struct linear_job *job, const struct linear_output *o
                                              out->y + t * out->n_out + row, out->n_out);
 }
 
-/* The panel behind the one at w, evenly: unpacking takes about as long as the products of four
- * tokens. */
+/* The panel behind the one at w: n_pack bytes of it while that is unpacked, the rest evenly beside
+ * its products. */
 static struct kernels_ahead ahead_of(const struct linear_job *job, const struct linear_output *out,
-                                     const char *w)
+                                     const char *w, size_t n_pack)
 {
     const size_t n_bytes = R * out->row_bytes, n_tiles = (job->n_tokens + T - 1) / T;
     const char *next = w + n_bytes, *end = out->w + out->n_out * out->row_bytes;
-    const size_t n_pack = n_bytes * 4 / (4 + job->n_tokens);
     return (struct kernels_ahead){
         .at = next,
         .due = next,
@@ -56,11 +55,13 @@ static void multiply_by_panels(const struct linear_job *job, const struct linear
                                size_t first, size_t n, void *memory)
 {
     const size_t n_tiles = (job->n_tokens + T - 1) / T;
+    /* unpacking takes about as long as the products of four tokens */
+    const size_t n_pack = R * out->row_bytes * 4 / (4 + job->n_tokens);
     struct kernels_panel panel = panel_at(job, memory, 0);
     for (size_t i = 0; i < n; i += R) {
         const size_t n_rows = n - i < R ? n - i : R;
         const char *w = out->w + (first + i) * out->row_bytes;
-        struct kernels_ahead ahead = ahead_of(job, out, w);
+        struct kernels_ahead ahead = ahead_of(job, out, w, n_pack);
         panel.ahead = &ahead;
         out->type->pack(w, out->row_bytes, n_rows, job->n_blocks, &panel);
         for (size_t t = 0; t < n_tiles; t++)
@@ -76,9 +77,11 @@ void linear_many_rows(const struct linear_job *job, const struct linear_output *
         return;
     }
     for (size_t i = 0; i < n; i += R) {
+        const char *w = out->w + (first + i) * out->row_bytes;
+        struct kernels_ahead ahead = ahead_of(job, out, w, R * out->row_bytes);
         struct kernels_panel panel = panel_at(job, memory, i / R);
-        out->type->pack(out->w + (first + i) * out->row_bytes, out->row_bytes,
-                        n - i < R ? n - i : R, job->n_blocks, &panel);
+        panel.ahead = &ahead;
+        out->type->pack(w, out->row_bytes, n - i < R ? n - i : R, job->n_blocks, &panel);
     }
     for (size_t t = 0; t < job->n_tokens; t += T)
         for (size_t i = 0; i < n; i += R) {

@@ -36,18 +36,12 @@ INLINE void fetch_ahead(struct kernels_ahead *ahead, size_t n)
         _mm_prefetch(ahead->at, _MM_HINT_T1);
 }
 
-/* Fetches the part of the next panel that corresponds to n bytes of every row from `at` on: as one
- * stream of memory, where sixteen rows side by side would be sixteen. */
-INLINE void pack_fetch(const struct kernels_panel *panel, const uint8_t *w, size_t row_bytes,
-                       size_t at, size_t n)
+/* Fetches what is due beside n bytes of every row: as one stream of memory, where sixteen rows side
+ * by side would be sixteen. */
+INLINE void pack_fetch(const struct kernels_panel *panel, size_t n)
 {
-    if (panel->ahead) {
+    if (panel->ahead)
         fetch_ahead(panel->ahead, n * KERNELS_PANEL_ROWS * panel->ahead->per_pack / 64);
-        return;
-    }
-    const uint8_t *p = w + (row_bytes + at) * KERNELS_PANEL_ROWS;
-    for (size_t i = 0; i < n * KERNELS_PANEL_ROWS; i += 64)
-        _mm_prefetch((const char *)p + i, _MM_HINT_T1);
 }
 
 /* Where block b of a panel is. */
@@ -102,7 +96,7 @@ INLINE void pack_small(const uint8_t *w, size_t row_bytes, size_t n_blocks,
         const size_t place = pack_place(b, room);
         __m512i header[4], v[4], qh = _mm512_setzero_si512();
         if (b % 4 == 0)
-            pack_fetch(panel, w, row_bytes, b * (n_header + 16), 4 * (n_header + 16));
+            pack_fetch(panel, 4 * (n_header + 16));
         pack_transpose(p, row_bytes, header);
         pack_transpose(p + n_header, row_bytes, v);
         if (n_bits == 5)
@@ -156,8 +150,7 @@ INLINE void pack_panel_q8_0(const uint8_t *w, size_t row_bytes, size_t n_blocks,
         const size_t place = pack_place(b, room);
         __m512i header[4], v[8];
         if (b % 4 == 0)
-            pack_fetch(panel, w, row_bytes, b * sizeof(struct quant_q8_0),
-                       4 * sizeof(struct quant_q8_0));
+            pack_fetch(panel, 4 * sizeof(struct quant_q8_0));
         pack_transpose(p, row_bytes, header);
         pack_transpose(p + 2, row_bytes, v);
         pack_transpose(p + 18, row_bytes, v + 4);
@@ -218,7 +211,7 @@ INLINE void pack_k(const uint8_t *w, size_t row_bytes, size_t n_blocks,
     for (size_t index = 0; index < n_blocks / 8; index++) {
         const uint8_t *p = w + index * n_bytes;
         __m512i qh[8], v[8];
-        pack_fetch(panel, w, row_bytes, index * n_bytes, n_bytes);
+        pack_fetch(panel, n_bytes);
         pack_k_scales(p, row_bytes, index, room, panel);
         if (n_bits == 5) {
             pack_transpose(p + 16, row_bytes, qh);
@@ -281,7 +274,7 @@ INLINE void pack_panel_q6_k(const uint8_t *w, size_t row_bytes, size_t n_blocks,
     for (size_t index = 0; index < n_blocks / 8; index++) {
         const uint8_t *p = w + index * S;
         __m512i ql[16], qh[8], scales[4], last[4];
-        pack_fetch(panel, w, row_bytes, index * S, S);
+        pack_fetch(panel, S);
         for (size_t half = 0; half < 2; half++) {
             UNROLL
             for (size_t i = 0; i < 4; i++)

@@ -29,7 +29,7 @@ INLINE void pack_panel_iq4_nl(const uint8_t *w, size_t row_bytes, size_t n_block
     for (size_t b = 0; b < n_blocks; b++) {
         const size_t place = pack_place(b, room);
         __m512i header[4];
-        pack_fetch(panel, w, row_bytes, b * S, S);
+        pack_fetch(panel, S);
         pack_transpose(w + b * S, row_bytes, header);
         pack_values(w + b * S + 2, row_bytes, iq4_table(), panel, place);
         _mm512_storeu_ps(panel->d + place * KERNELS_PANEL_ROWS, pack_halves(header[0], 0));
@@ -45,7 +45,7 @@ INLINE void pack_panel_mxfp4(const uint8_t *w, size_t row_bytes, size_t n_blocks
     for (size_t b = 0; b < n_blocks; b++) {
         const size_t place = pack_place(b, room);
         __m512i header[4];
-        pack_fetch(panel, w, row_bytes, b * S, S);
+        pack_fetch(panel, S);
         pack_transpose(w + b * S, row_bytes, header);
         pack_values(w + b * S + 1, row_bytes, mxfp4_table(), panel, place);
         __m512i e = _mm512_and_si512(header[0], _mm512_set1_epi32(255));
@@ -64,7 +64,7 @@ INLINE void pack_panel_iq4_xs(const uint8_t *w, size_t row_bytes, size_t n_block
     for (size_t index = 0; index < n_blocks / 8; index++) {
         const uint8_t *p = w + index * S;
         __m512i header[4]; /* d and the high bits of scales, then their low ones */
-        pack_fetch(panel, w, row_bytes, index * S, S);
+        pack_fetch(panel, S);
         pack_transpose(p, row_bytes, header);
         __m512 d = pack_halves(header[0], 0);
         __m512i high_bits = _mm512_srli_epi32(header[0], 12); /* those of j from 4 + 2j on */
@@ -130,7 +130,7 @@ INLINE void pack_panel_q2_k(const uint8_t *w, size_t row_bytes, size_t n_blocks,
     for (size_t index = 0; index < n_blocks / 8; index++) {
         const uint8_t *p = w + index * S;
         __m512i scales[4], v[8];
-        pack_fetch(panel, w, row_bytes, index * S, S);
+        pack_fetch(panel, S);
         pack_transpose(p, row_bytes, scales);
         pack_q2_k_scales(p, row_bytes, scales, index, room, panel);
         UNROLL
@@ -182,7 +182,7 @@ INLINE void pack_panel_q3_k(const uint8_t *w, size_t row_bytes, size_t n_blocks,
     for (size_t index = 0; index < n_blocks / 8; index++) {
         const uint8_t *p = w + index * S;
         __m512i last[4], hmask[8], v[8];
-        pack_fetch(panel, w, row_bytes, index * S, S);
+        pack_fetch(panel, S);
         pack_transpose(p + S - 16, row_bytes, last); /* its bytes 2 .. 13 are the scales */
         __m512 d = pack_halves(_mm512_xor_si512(last[3], _mm512_set1_epi32((int)0x80000000)), 1);
         __m512i packed[3];
