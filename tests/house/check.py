@@ -14,7 +14,8 @@ import sys
 # docs/architecture.md explains each part. The order inside a layer is part of the rule.
 LAYERS = [
     ["base"],
-    ["quant", "weights", "text", "kernels", "backend", "model", "grammar", "engine", "claude"],
+    ["quant", "weights", "text", "jinja", "kernels", "backend", "model", "grammar", "engine", "chat",
+     "claude", "openai"],
     ["store", "proxy", "server", "cli"],
 ]
 RANK = {part: n for n, part in enumerate(part for layer in LAYERS for part in layer)}
