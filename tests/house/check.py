@@ -14,7 +14,7 @@ import sys
 # docs/architecture.md explains each part. The order inside a layer is part of the rule.
 LAYERS = [
     ["base"],
-    ["quant", "weights", "text", "jinja", "kernels", "backend", "model", "grammar", "engine", "chat",
+    ["quant", "weights", "text", "jinja", "kernels", "backend", "model", "grammar", "chat", "engine",
      "claude", "openai"],
     ["store", "proxy", "server", "cli"],
 ]
