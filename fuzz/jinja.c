@@ -1,6 +1,6 @@
 /* Fuzzes the template engine: any bytes are a template, rendered with a conversation that has
  * something of everything. Limits are small, so that a slow template is found as a slow input. */
-#include "text/jinja.h"
+#include "jinja/jinja.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/text/golden_jinja.json (expressions and statements with what jinja2 makes of them) and
-tests/text/golden_chat.json (conversations rendered with the chat templates inside of GGUF files).
+"""Writes tests/jinja/golden_jinja.json (expressions and statements with what jinja2 makes of them) and
+tests/chat/golden_chat.json (conversations rendered with the chat templates inside of GGUF files).
 
 Usage: golden_templates.py [MODEL.gguf …]
 Needs the Python packages jinja2 and, for the models, gguf. The tests only read the files."""
@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import hf_jinja  # noqa: E402
 import template_cases  # noqa: E402
 
-TESTS = pathlib.Path(__file__).parent.parent / "tests" / "text"
+TESTS = pathlib.Path(__file__).parent.parent / "tests"
 NOW = 1767225600  # 2026-01-01 00:00:00 UTC
 
 
@@ -32,7 +32,7 @@ def golden_jinja():
         cases.append({"template": source, "output": text} if error is None
                      else {"template": source, "error": error})
     print(f"{len(cases)} cases, {n_errors} of them errors")
-    write(TESTS / "golden_jinja.json",
+    write(TESTS / "jinja" / "golden_jinja.json",
           {"now": NOW, "context": template_cases.CONTEXT, "cases": cases})
 
 
@@ -59,7 +59,7 @@ def golden_chat(paths):
             text, error = hf_jinja.render(source, {**tokens, **context}, NOW)
             cases.append({"name": name, "output": text, "error": error})
         models.append({"file": template_cases.store_name(path), "tokens": tokens, "cases": cases})
-    write(TESTS / "golden_chat.json",
+    write(TESTS / "chat" / "golden_chat.json",
           {"now": NOW, "conversations": dict(template_cases.conversations()), "models": models})
 
 

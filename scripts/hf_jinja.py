@@ -1,5 +1,5 @@
 """jinja2 set up as Hugging Face's apply_chat_template does it (transformers, chat_template_utils.py):
-the reference that the engine in src/text is compared with. Used by golden_templates.py and
+the reference that the engine in src/jinja is compared with. Used by golden_templates.py and
 check_templates. Needs the Python package jinja2."""
 import datetime
 import functools

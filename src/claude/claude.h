@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "engine/engine.h"
-#include "text/chat_template.h"
+#include "chat/chat_template.h"
 #include "text/tokenizer.h"
 
 #include <stdbool.h>

@@ -5,7 +5,7 @@
 
 #include "base/buf.h"
 #include "claude/dialog.h"
-#include "text/chat_template.h"
+#include "chat/chat_template.h"
 #include "text/tokenizer.h"
 
 /* Immutable after prompt_init; any thread may use it. Borrows both. */

@@ -8,7 +8,7 @@
 #include "engine/engine.h"
 #include "model/model.h"
 #include "store/store.h"
-#include "text/chat_template.h"
+#include "chat/chat_template.h"
 #include "text/tokenizer.h"
 #include "weights/weights.h"
 

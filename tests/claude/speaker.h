@@ -4,7 +4,7 @@
 #define PENSIEVE_TESTS_CLAUDE_SPEAKER_H
 
 #include "support/tiny_model.h"
-#include "text/chat_template.h"
+#include "chat/chat_template.h"
 #include "text/tokenizer.h"
 #include "weights/weights.h"
 
