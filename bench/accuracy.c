@@ -40,7 +40,7 @@ static void *allocate(size_t n_bytes)
 
 struct product {
     const struct cpu *cpu;
-    const struct weights_tensor *w;
+    const struct matrix *w;
     const float *bias, *x; /* x [n_rows][width] */
     float *y;              /* [n_rows][n_out] */
 };
@@ -49,7 +49,7 @@ struct product {
 static void multiply_tokens(const struct product *p, const float *rows, size_t n_rows, uint32_t t,
                             uint32_t n, float *y)
 {
-    const size_t width = p->w->shape[0], n_out = p->w->shape[1];
+    const size_t width = p->w->n_cols, n_out = p->w->n_rows;
     float part[KERNELS_FEW_TOKENS * TASK_ROWS];
     for (size_t at = 0; at < width; at += STEP) {
         p->cpu->kernels.types[QUANT_F32].float_rows(
@@ -64,12 +64,12 @@ static void multiply_tokens(const struct product *p, const float *rows, size_t n
 static void multiply_rows(void *context, uint32_t task, uint32_t thread)
 {
     const struct product *p = context;
-    const size_t width = p->w->shape[0], n_out = p->w->shape[1], first = (size_t)task * TASK_ROWS;
+    const size_t width = p->w->n_cols, n_out = p->w->n_rows, first = (size_t)task * TASK_ROWS;
     const size_t n = n_out - first < TASK_ROWS ? n_out - first : TASK_ROWS;
-    const size_t row_bytes = quant_row_bytes(p->w->type, width);
     float *rows = allocate(n * width * sizeof *rows);
     (void)thread;
-    quant_traits(p->w->type)->decode((const char *)p->w->data + first * row_bytes, rows, n * width);
+    for (size_t r = 0; r < n; r++)
+        matrix_decode(p->w, first + r, rows + r * width);
     for (uint32_t t = 0; t < p->cpu->n_rows; t += KERNELS_FEW_TOKENS) {
         const uint32_t left = p->cpu->n_rows - t;
         multiply_tokens(p, rows, n, t, left < KERNELS_FEW_TOKENS ? left : KERNELS_FEW_TOKENS,
@@ -81,23 +81,23 @@ static void multiply_rows(void *context, uint32_t task, uint32_t thread)
 }
 
 static void float_product(struct backend *be, const struct backend_activation *x,
-                          const struct weights_tensor *w, const float *bias, float *y)
+                          const struct backend_matrix *w, const float *bias, float *y)
 {
     struct cpu *cpu = (struct cpu *)be;
-    struct product p = {cpu, w, bias, x->data, y};
-    pool_run(cpu->pool, (uint32_t)((w->shape[1] + TASK_ROWS - 1) / TASK_ROWS), multiply_rows, &p);
+    struct product p = {cpu, &w->m, bias, x->data, y};
+    pool_run(cpu->pool, (uint32_t)((w->m.n_rows + TASK_ROWS - 1) / TASK_ROWS), multiply_rows, &p);
 }
 
 static void float_linear(struct backend *be, const struct backend_activation *x,
                          const struct backend_linear *outputs, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        float_product(be, x, outputs[i].w, outputs[i].bias ? outputs[i].bias->data : NULL,
+        float_product(be, x, outputs[i].w, outputs[i].bias ? outputs[i].bias->vector : NULL,
                       outputs[i].y->data);
 }
 
 static void float_logits(struct backend *be, const struct backend_activation *x,
-                         const struct weights_tensor *w, float *logits)
+                         const struct backend_matrix *w, float *logits)
 {
     float_product(be, x, w, NULL, logits);
 }

@@ -5,9 +5,10 @@
  * The nouns. A *batch* is n_rows rows, each one token at one absolute position of one sequence. A
  * *sequence* is a list of KV pages: page i holds the keys and values of positions [i * P, (i + 1)
  * * P) in every layer, P = BACKEND_PAGE_TOKENS. An *activation* is a matrix [n_rows_max][width] of
- * floats that lives where the backend computes. Rows of one sequence stand in ascending order of
- * position in a batch, without a gap, and a row attends to every position of its sequence up to
- * its own, also to rows of this very batch.
+ * floats that lives where the backend computes. A *matrix* of weights is taken once, and from then
+ * on known by its handle: the backend may keep it in another place or layout. Rows of one sequence
+ * stand in ascending order of position in a batch, without a gap, and a row attends to every
+ * position of its sequence up to its own, also to rows of this very batch.
  *
  * The promise: a row's result depends on its token, position and sequence content alone, bit for
  * bit, whatever else is in the batch and for any number of threads. */
@@ -16,7 +17,7 @@
 
 #include "base/error.h"
 #include "base/hostile.h"
-#include "weights/weights.h"
+#include "quant/matrix.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -103,8 +104,8 @@ struct backend_rope_params {
 
 /* One output of a matrix product: y[row][i] = dot(w[i], x[row]) + bias[i]. */
 struct backend_linear {
-    const struct weights_tensor *w;    /* [n_out][n_in] */
-    const struct weights_tensor *bias; /* [n_out] F32, or NULL */
+    const struct backend_matrix *w;    /* [n_out][n_in] */
+    const struct backend_matrix *bias; /* [1][n_out], or NULL */
     struct backend_activation *y;      /* [n_rows][n_out] */
 };
 
@@ -117,6 +118,7 @@ struct backend_memory {
 
 struct backend;
 struct backend_activation;
+struct backend_matrix;
 
 struct backend_ops {
     void (*destroy)(struct backend *be);
@@ -124,8 +126,11 @@ struct backend_ops {
     /* One line for --version and the log: "cpu avx512_vnni, 2 threads". */
     const char *(*describe)(const struct backend *be);
 
-    /* May `w` be used in linear() and embed()? False with UNSUPPORTED otherwise. */
-    bool (*accepts)(const struct backend *be, const struct weights_tensor *w, struct error *err);
+    /* Takes a matrix for the operations below; one of a single row serves as a vector, too (norms,
+     * biases). Its parts must outlive the backend; the handle lives until that is destroyed. NULL
+     * with UNSUPPORTED for a type or a shape that it does not compute with, or NO_MEMORY. */
+    struct backend_matrix *(*matrix)(struct backend *be, const struct matrix *m,
+                                     struct error *err);
 
     /* Memory. Activations live until the backend is destroyed. */
     struct backend_activation *(*activation)(struct backend *be, uint32_t width, struct error *err);
@@ -157,11 +162,11 @@ struct backend_ops {
     void (*end)(struct backend *be);
 
     /* out[row] = table[rows[row].token]; table [n_vocab][width] of any type. */
-    void (*embed)(struct backend *be, const struct weights_tensor *table,
+    void (*embed)(struct backend *be, const struct backend_matrix *table,
                   struct backend_activation *out);
-    /* out[row][i] = x[row][i] / sqrt(mean(x[row]^2) + eps) * w[i] */
+    /* out[row][i] = x[row][i] / sqrt(mean(x[row]^2) + eps) * w[i], w [1][width] */
     void (*rms_norm)(struct backend *be, const struct backend_activation *x,
-                     const struct weights_tensor *w, float eps, struct backend_activation *out);
+                     const struct backend_matrix *w, float eps, struct backend_activation *out);
     /* n products of the same x, one pass. */
     void (*linear)(struct backend *be, const struct backend_activation *x,
                    const struct backend_linear *outputs, uint32_t n);
@@ -189,7 +194,7 @@ struct backend_ops {
                        struct backend_activation *out);
     /* logits[row][n_vocab] = w x[row], to the caller's memory. */
     void (*logits)(struct backend *be, const struct backend_activation *x,
-                   const struct weights_tensor *w, float *logits);
+                   const struct backend_matrix *w, float *logits);
 };
 
 struct backend {

@@ -15,38 +15,29 @@ static void load_separate(struct decoder_layer *layer, uint32_t i, const struct 
 {
     const uint64_t n = info->n_embd, n_q = (uint64_t)info->n_heads * info->head_dim;
     const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim;
-    layer->wq = network_tensor(loader, n, n_q, 0, "blk.%u.attn_q.weight", i);
-    layer->wk = network_tensor(loader, n, n_kv, 0, "blk.%u.attn_k.weight", i);
-    layer->wv = network_tensor(loader, n, n_kv, 0, "blk.%u.attn_v.weight", i);
-    layer->w_gate = network_tensor(loader, n, info->n_ff, 0, "blk.%u.ffn_gate.weight", i);
-    layer->w_up = network_tensor(loader, n, info->n_ff, 0, "blk.%u.ffn_up.weight", i);
+    layer->wq = network_matrix(loader, n, n_q, 0, "blk.%u.attn_q.weight", i);
+    layer->wk = network_matrix(loader, n, n_kv, 0, "blk.%u.attn_k.weight", i);
+    layer->wv = network_matrix(loader, n, n_kv, 0, "blk.%u.attn_v.weight", i);
+    layer->w_gate = network_matrix(loader, n, info->n_ff, 0, "blk.%u.ffn_gate.weight", i);
+    layer->w_up = network_matrix(loader, n, info->n_ff, 0, "blk.%u.ffn_up.weight", i);
 }
 
 /* The rows of attn_qkv are q, k, v; those of ffn_up are gate, up. */
-static void load_fused(struct decoder_layer *layer, struct decoder_parts *parts, uint32_t i,
-                       const struct model_info *info, const struct network_loader *loader)
+static void load_fused(struct decoder_layer *layer, uint32_t i, const struct model_info *info,
+                       const struct network_loader *loader)
 {
     const uint64_t n = info->n_embd, n_ff = info->n_ff;
     const uint64_t n_q = (uint64_t)info->n_heads * info->head_dim;
     const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim;
-    const struct weights_tensor *qkv =
-        network_tensor(loader, n, n_q + 2 * n_kv, 0, "blk.%u.attn_qkv.weight", i);
-    const struct weights_tensor *gate_up =
-        network_tensor(loader, n, 2 * n_ff, 0, "blk.%u.ffn_up.weight", i);
-    if (*loader->failed)
+    struct matrix qkv, gate_up;
+    if (!network_tensor(loader, n, n_q + 2 * n_kv, &qkv, "blk.%u.attn_qkv.weight", i) ||
+        !network_tensor(loader, n, 2 * n_ff, &gate_up, "blk.%u.ffn_up.weight", i))
         return;
-    *parts = (struct decoder_parts){
-        .wq = network_rows(qkv, 0, n_q),
-        .wk = network_rows(qkv, n_q, n_kv),
-        .wv = network_rows(qkv, n_q + n_kv, n_kv),
-        .w_gate = network_rows(gate_up, 0, n_ff),
-        .w_up = network_rows(gate_up, n_ff, n_ff),
-    };
-    layer->wq = &parts->wq;
-    layer->wk = &parts->wk;
-    layer->wv = &parts->wv;
-    layer->w_gate = &parts->w_gate;
-    layer->w_up = &parts->w_up;
+    layer->wq = network_rows(loader, &qkv, 0, n_q);
+    layer->wk = network_rows(loader, &qkv, n_q, n_kv);
+    layer->wv = network_rows(loader, &qkv, n_q + n_kv, n_kv);
+    layer->w_gate = network_rows(loader, &gate_up, 0, n_ff);
+    layer->w_up = network_rows(loader, &gate_up, n_ff, n_ff);
 }
 
 static void load_layer(struct decoder *d, uint32_t i, const struct network_loader *loader,
@@ -57,22 +48,21 @@ static void load_layer(struct decoder *d, uint32_t i, const struct network_loade
     const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim;
     struct decoder_layer *layer = &d->layers[i];
     *layer = (struct decoder_layer){
-        .attn_norm = network_tensor(loader, n, 1, NETWORK_VECTOR, "blk.%u.attn_norm.weight", i),
-        .wo = network_tensor(loader, n_q, n, 0, "blk.%u.attn_output.weight", i),
-        .ffn_norm = network_tensor(loader, n, 1, NETWORK_VECTOR, "blk.%u.ffn_norm.weight", i),
-        .w_down = network_tensor(loader, info->n_ff, n, 0, "blk.%u.ffn_down.weight", i),
+        .attn_norm = network_matrix(loader, n, 1, 0, "blk.%u.attn_norm.weight", i),
+        .wo = network_matrix(loader, n_q, n, 0, "blk.%u.attn_output.weight", i),
+        .ffn_norm = network_matrix(loader, n, 1, 0, "blk.%u.ffn_norm.weight", i),
+        .w_down = network_matrix(loader, info->n_ff, n, 0, "blk.%u.ffn_down.weight", i),
     };
     if (wiring->is_fused)
-        load_fused(layer, &d->parts[i], i, info, loader);
+        load_fused(layer, i, info, loader);
     else
         load_separate(layer, i, info, loader);
     if (wiring->biases == DECODER_NO_BIASES)
         return;
-    unsigned flags =
-        NETWORK_VECTOR | (wiring->biases == DECODER_OPTIONAL_BIASES ? NETWORK_OPTIONAL : 0);
-    layer->bq = network_tensor(loader, n_q, 1, flags, "blk.%u.attn_q.bias", i);
-    layer->bk = network_tensor(loader, n_kv, 1, flags, "blk.%u.attn_k.bias", i);
-    layer->bv = network_tensor(loader, n_kv, 1, flags, "blk.%u.attn_v.bias", i);
+    unsigned flags = wiring->biases == DECODER_OPTIONAL_BIASES ? NETWORK_OPTIONAL : 0;
+    layer->bq = network_matrix(loader, n_q, 1, flags, "blk.%u.attn_q.bias", i);
+    layer->bk = network_matrix(loader, n_kv, 1, flags, "blk.%u.attn_k.bias", i);
+    layer->bv = network_matrix(loader, n_kv, 1, flags, "blk.%u.attn_v.bias", i);
 }
 
 /* One that is never full is none. */
@@ -114,10 +104,10 @@ static bool load(struct decoder *d, const struct network_loader *loader,
         return false;
     if (wiring->has_window)
         load_window(d, loader, options->n_ctx);
-    d->embedding = network_tensor(loader, info->n_embd, info->n_vocab, 0, "token_embd.weight");
-    d->output_norm = network_tensor(loader, info->n_embd, 1, NETWORK_VECTOR, "output_norm.weight");
+    d->embedding = network_matrix(loader, info->n_embd, info->n_vocab, 0, "token_embd.weight");
+    d->output_norm = network_matrix(loader, info->n_embd, 1, 0, "output_norm.weight");
     d->output =
-        network_tensor(loader, info->n_embd, info->n_vocab, NETWORK_OPTIONAL, "output.weight");
+        network_matrix(loader, info->n_embd, info->n_vocab, NETWORK_OPTIONAL, "output.weight");
     if (!d->output)
         d->output = d->embedding;
     for (uint32_t i = 0; i < info->n_layers && !*loader->failed; i++)
@@ -142,11 +132,9 @@ struct model *decoder_create(const struct weights *w, struct backend *be,
     d->model.info = *info;
     d->model.be = be;
     d->layers = calloc(info->n_layers, sizeof *d->layers);
-    d->parts = calloc(info->n_layers, sizeof *d->parts);
-    bool has_room = d->layers && d->parts;
-    if (!has_room)
+    if (!d->layers)
         error_set(err, ERROR_NO_MEMORY, "out of memory for the model's tables");
-    if (has_room && load(d, &loader, options, wiring))
+    if (d->layers && load(d, &loader, options, wiring))
         return &d->model;
     decoder_destroy(&d->model);
     return NULL;
@@ -156,7 +144,6 @@ void decoder_destroy(struct model *m)
 {
     struct decoder *d = (struct decoder *)m;
     free(d->layers);
-    free(d->parts);
     free(d);
 }
 

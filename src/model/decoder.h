@@ -6,18 +6,13 @@
 #include "model/network.h"
 
 struct decoder_layer {
-    const struct weights_tensor *attn_norm;         /* [n_embd] */
-    const struct weights_tensor *wq, *bq;           /* [n_heads * head_dim][n_embd]; bias or NULL */
-    const struct weights_tensor *wk, *bk, *wv, *bv; /* [n_kv_heads * head_dim][n_embd] */
-    const struct weights_tensor *wo;                /* [n_embd][n_heads * head_dim] */
-    const struct weights_tensor *ffn_norm;          /* [n_embd] */
-    const struct weights_tensor *w_gate, *w_up;     /* [n_ff][n_embd] */
-    const struct weights_tensor *w_down;            /* [n_embd][n_ff] */
-};
-
-/* The matrices of a layer that lie fused in the file, as views of their rows. */
-struct decoder_parts {
-    struct weights_tensor wq, wk, wv, w_gate, w_up;
+    const struct backend_matrix *attn_norm;         /* [n_embd] */
+    const struct backend_matrix *wq, *bq;           /* [n_heads * head_dim][n_embd]; bias or NULL */
+    const struct backend_matrix *wk, *bk, *wv, *bv; /* [n_kv_heads * head_dim][n_embd] */
+    const struct backend_matrix *wo;                /* [n_embd][n_heads * head_dim] */
+    const struct backend_matrix *ffn_norm;          /* [n_embd] */
+    const struct backend_matrix *w_gate, *w_up;     /* [n_ff][n_embd] */
+    const struct backend_matrix *w_down;            /* [n_embd][n_ff] */
 };
 
 struct decoder {
@@ -25,11 +20,10 @@ struct decoder {
     float norm_eps;
     uint32_t window; /* positions that a row sees, its own the last; 0: all */
     struct backend_rope_params rope;
-    const struct weights_tensor *embedding;   /* [n_vocab][n_embd] */
-    const struct weights_tensor *output_norm; /* [n_embd] */
-    const struct weights_tensor *output;      /* [n_vocab][n_embd]; the embedding when tied */
+    const struct backend_matrix *embedding;   /* [n_vocab][n_embd] */
+    const struct backend_matrix *output_norm; /* [n_embd] */
+    const struct backend_matrix *output;      /* [n_vocab][n_embd]; the embedding when tied */
     struct decoder_layer *layers;             /* [n_layers] */
-    struct decoder_parts *parts;              /* [n_layers] what fused matrices consist of */
 
     struct backend_activation *x;         /* [n_rows][n_embd] the residual stream */
     struct backend_activation *h;         /* [n_rows][n_embd] normalized, or a block's result */

@@ -82,10 +82,11 @@ bool model_read_info(const struct weights *w, struct model_info *out, struct err
         !read_uint(w, name, "context_length", 1, 1 << 24, &out->n_ctx_train, err) ||
         !read_heads(w, out, err))
         return false;
-    const struct weights_tensor *table = weights_tensor(w, "token_embd.weight");
-    if (!table || table->n_dims != 2 || table->shape[1] < 1 || table->shape[1] > (1 << 24))
+    struct matrix table;
+    if (!weights_matrix(w, "token_embd.weight", &table) || table.n_experts != 1 ||
+        table.n_rows > (1 << 24))
         return error_set(err, ERROR_FORMAT, "the file lacks a matrix token_embd.weight");
-    out->n_vocab = (uint32_t)table->shape[1];
+    out->n_vocab = (uint32_t)table.n_rows;
     for (size_t i = 0; i < weights_n_tensors(w); i++) {
         const struct weights_tensor *t = weights_tensor_at(w, i);
         out->n_params += t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
@@ -138,7 +139,27 @@ void model_compute(struct model *m, const struct backend_batch *batch, float *lo
 
 /* ---- what networks fetch their parts with ---- */
 
-const struct weights_tensor *network_tensor(const struct network_loader *loader, uint64_t n_in,
+/* The tensor of that name, which must have this shape; false when there is none. */
+static bool find(const struct network_loader *loader, const char *name, uint64_t n_in,
+                 uint64_t n_out, unsigned flags, struct matrix *out)
+{
+    struct error *err = loader->err;
+    if (*loader->failed)
+        return false;
+    if (!weights_matrix(loader->w, name, out)) {
+        if (!(flags & NETWORK_OPTIONAL))
+            *loader->failed = !error_set(err, ERROR_FORMAT, "the file lacks tensor %s", name);
+        return false;
+    }
+    if (out->n_cols == n_in && out->n_rows == n_out && out->n_experts == 1)
+        return true;
+    *loader->failed = !error_set(
+        err, ERROR_FORMAT, "tensor %s is %zu x %zu, not %" PRIu64 " x %" PRIu64, name,
+        out->n_cols, out->n_rows * out->n_experts, n_in, n_out);
+    return false;
+}
+
+const struct backend_matrix *network_matrix(const struct network_loader *loader, uint64_t n_in,
                                             uint64_t n_out, unsigned flags, const char *format, ...)
 {
     char name[96];
@@ -146,39 +167,49 @@ const struct weights_tensor *network_tensor(const struct network_loader *loader,
     va_start(args, format);
     vsnprintf(name, sizeof name, format, args);
     va_end(args);
-    struct error *err = loader->err;
-    if (*loader->failed)
+    struct matrix m;
+    if (!find(loader, name, n_in, n_out, flags, &m))
         return NULL;
-    const struct weights_tensor *t = weights_tensor(loader->w, name);
-    if (!t) {
-        if (!(flags & NETWORK_OPTIONAL))
-            *loader->failed = !error_set(err, ERROR_FORMAT, "the file lacks tensor %s", name);
-        return NULL;
-    }
-    if (t->shape[0] != n_in || t->shape[1] != n_out || t->shape[2] != 1 || t->shape[3] != 1) {
-        *loader->failed = !error_set(
-            err, ERROR_FORMAT, "tensor %s is %" PRIu64 " x %" PRIu64 ", not %" PRIu64 " x %" PRIu64,
-            name, t->shape[0], t->shape[1], n_in, n_out);
-        return NULL;
-    }
-    if (flags & NETWORK_VECTOR) {
-        if (t->type != QUANT_F32)
-            *loader->failed = !error_set(err, ERROR_UNSUPPORTED, "tensor %s is not F32", name);
-    } else if (!loader->be->ops->accepts(loader->be, t, err)) {
-        error_prefix(err, "tensor %s", name);
+    const struct backend_matrix *taken = loader->be->ops->matrix(loader->be, &m, loader->err);
+    if (!taken) {
+        error_prefix(loader->err, "tensor %s", name);
         *loader->failed = true;
     }
-    return t;
+    return taken;
 }
 
-struct weights_tensor network_rows(const struct weights_tensor *w, uint64_t first, uint64_t n)
+bool network_tensor(const struct network_loader *loader, uint64_t n_in, uint64_t n_out,
+                    struct matrix *out, const char *format, ...)
 {
-    const size_t row_bytes = quant_row_bytes(w->type, w->shape[0]);
-    struct weights_tensor rows = *w;
-    rows.shape[1] = n;
-    rows.data = (const char *)w->data + first * row_bytes;
-    rows.n_bytes = n * row_bytes;
-    return rows;
+    char name[96];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    return find(loader, name, n_in, n_out, 0, out);
+}
+
+const struct backend_matrix *network_rows(const struct network_loader *loader,
+                                          const struct matrix *m, uint64_t first, uint64_t n)
+{
+    if (*loader->failed)
+        return NULL;
+    const struct matrix rows = matrix_rows(m, first, n);
+    const struct backend_matrix *taken = loader->be->ops->matrix(loader->be, &rows, loader->err);
+    if (!taken)
+        *loader->failed = true;
+    return taken;
+}
+
+const float *network_floats(const struct network_loader *loader, uint64_t n, unsigned flags,
+                            const char *name)
+{
+    struct matrix m;
+    if (!find(loader, name, n, 1, flags, &m))
+        return NULL;
+    if (m.type != QUANT_F32)
+        *loader->failed = !error_set(loader->err, ERROR_UNSUPPORTED, "tensor %s is not F32", name);
+    return m.parts[MATRIX_BLOCKS].data;
 }
 
 struct backend_activation *network_activation(const struct network_loader *loader, uint32_t width)

@@ -37,14 +37,22 @@ struct network_loader {
 
 enum {
     NETWORK_OPTIONAL = 1, /* NULL when the file has none */
-    NETWORK_VECTOR = 2,   /* [n_in] floats (n_out is 1): norms, biases */
 };
 
-const struct weights_tensor *network_tensor(const struct network_loader *loader, uint64_t n_in,
+/* A tensor [n_out][n_in] for the backend; n_out is 1 for norms and biases. */
+const struct backend_matrix *network_matrix(const struct network_loader *loader, uint64_t n_in,
                                             uint64_t n_out, unsigned flags, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
-/* Rows first .. first + n of a matrix as a matrix of their own: nothing is copied. */
-struct weights_tensor network_rows(const struct weights_tensor *w, uint64_t first, uint64_t n);
+/* The same as it lies in the file, of which only parts are matrices of the network: network_rows
+ * takes rows first .. first + n. */
+bool network_tensor(const struct network_loader *loader, uint64_t n_in, uint64_t n_out,
+                    struct matrix *out, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+const struct backend_matrix *network_rows(const struct network_loader *loader,
+                                          const struct matrix *m, uint64_t first, uint64_t n);
+/* A vector of n F32 in the file, for numbers that the network itself reads. */
+const float *network_floats(const struct network_loader *loader, uint64_t n, unsigned flags,
+                            const char *name);
 struct backend_activation *network_activation(const struct network_loader *loader, uint32_t width);
 /* One that is never needed together with `other`: in its memory from column *first on, which moves
  * past it, if there is room. */

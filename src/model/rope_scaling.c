@@ -93,15 +93,11 @@ static bool read_yarn(const struct reader *r)
 
 static const float *read_factors(const struct reader *r, const char *name, unsigned flags)
 {
-    const struct weights_tensor *t =
-        network_tensor(r->loader, r->out->n_dims / 2, 1, NETWORK_VECTOR | flags, "%s.weight", name);
-    if (!t)
-        return NULL;
-    const float *factors = t->data;
-    for (uint32_t i = 0; i < r->out->n_dims / 2; i++)
+    const float *factors = network_floats(r->loader, r->out->n_dims / 2, flags, name);
+    for (uint32_t i = 0; factors && i < r->out->n_dims / 2 && !*r->loader->failed; i++)
         if (!(factors[i] > 0) || !isfinite(factors[i]))
             *r->loader->failed = !error_set(r->loader->err, ERROR_FORMAT, "%s: item %u is %g",
-                                            t->name, i, (double)factors[i]);
+                                            name, i, (double)factors[i]);
     return factors;
 }
 
@@ -116,8 +112,8 @@ static bool read_longrope(const struct reader *r)
         double s = (double)r->info->n_ctx_train / n_original;
         r->out->magnitude = (float)sqrt(1 + log(s) / log(n_original));
     }
-    const float *brief = read_factors(r, "rope_factors_short", 0);
-    const float *extended = read_factors(r, "rope_factors_long", 0);
+    const float *brief = read_factors(r, "rope_factors_short.weight", 0);
+    const float *extended = read_factors(r, "rope_factors_long.weight", 0);
     r->out->factors = r->n_ctx > n_original ? extended : brief;
     return !*r->loader->failed && read_magnitude(r);
 }
@@ -142,7 +138,7 @@ bool rope_scaling_read(const struct network_loader *loader, const struct model_i
         i = 3;
     if (i == 3)
         return read_longrope(&r);
-    out->factors = read_factors(&r, "rope_freqs", NETWORK_OPTIONAL);
+    out->factors = read_factors(&r, "rope_freqs.weight", NETWORK_OPTIONAL);
     if (*loader->failed)
         return false;
     if (i == 4)

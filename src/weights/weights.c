@@ -118,6 +118,15 @@ const struct weights_tensor *weights_tensor(const struct weights *w, const char 
     return number == NAME_INDEX_NONE ? NULL : &w->tensors[number];
 }
 
+bool weights_matrix(const struct weights *w, const char *name, struct matrix *out)
+{
+    const struct weights_tensor *t = weights_tensor(w, name);
+    if (t)
+        *out = matrix_of_blocks(t->type, t->shape[0], t->shape[1], t->shape[2] * t->shape[3],
+                                t->data);
+    return t != NULL;
+}
+
 static enum weights_kind kind_of(enum file_value_type type)
 {
     switch (type) {

@@ -7,7 +7,7 @@
 #define PENSIEVE_WEIGHTS_WEIGHTS_H
 
 #include "base/error.h"
-#include "quant/quant.h"
+#include "quant/matrix.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -65,8 +65,11 @@ uint32_t weights_version(const struct weights *w); /* of the GGUF format */
 
 size_t weights_n_tensors(const struct weights *w);
 const struct weights_tensor *weights_tensor_at(const struct weights *w, size_t i);
-/* The tensor of that name, or NULL. */
+/* The tensor of that name as the file tells of it, or NULL; for who lists it. */
 const struct weights_tensor *weights_tensor(const struct weights *w, const char *name);
+/* The same as a matrix, for who computes with it: one dimension is a matrix of one row, the third
+ * and fourth are experts. False when the file has no such tensor. */
+bool weights_matrix(const struct weights *w, const char *name, struct matrix *out);
 
 size_t weights_n_meta(const struct weights *w);
 struct weights_meta weights_meta_at(const struct weights *w, size_t i);

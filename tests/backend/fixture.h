@@ -30,9 +30,8 @@ static inline void fixture_fill(float *x, size_t n)
         x[i] = fixture_random() + fixture_random();
 }
 
-/* A tensor [n_out][n_in] with random bits and small scales; free(data). */
-static inline struct weights_tensor fixture_tensor(enum quant_type type, uint64_t n_in,
-                                                   uint64_t n_out)
+/* A matrix [n_out][n_in] with random bits and small scales; fixture_free(). */
+static inline struct matrix fixture_matrix(enum quant_type type, uint64_t n_in, uint64_t n_out)
 {
     size_t n_bytes = quant_row_bytes(type, n_in) * n_out;
     uint8_t *data = malloc(n_bytes);
@@ -75,7 +74,22 @@ static inline struct weights_tensor fixture_tensor(enum quant_type type, uint64_
             memcpy(data + i, &d, 2);
         }
     }
-    return (struct weights_tensor){"test", type, 2, {n_in, n_out, 1, 1}, data, n_bytes};
+    return matrix_of_blocks(type, n_in, n_out, 1, data);
+}
+
+static inline void fixture_free(struct matrix *m)
+{
+    for (int i = 0; i < MATRIX_N_PARTS; i++)
+        free((void *)m->parts[i].data);
+}
+
+static inline const struct backend_matrix *fixture_take(struct backend *be, const struct matrix *m)
+{
+    struct error err;
+    const struct backend_matrix *taken = be->ops->matrix(be, m, &err);
+    if (!taken)
+        fail_msg("%s", err.message);
+    return taken;
 }
 
 static inline struct backend *fixture_backend(uint32_t n_threads, const char *tier)

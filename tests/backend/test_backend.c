@@ -28,19 +28,21 @@ static void batch_init(struct batch *b, uint32_t n_rows)
 /* ---- matrix products ---- */
 
 /* y of n_rows rows of x through w (and a bias), by a backend of its own. */
-static void product(const struct weights_tensor *w, const float *x, uint32_t n_rows,
+static void product(const struct matrix *w, const float *x, uint32_t n_rows,
                     const float *bias, uint32_t n_threads, const char *tier, float *y)
 {
     struct backend *be = fixture_backend(n_threads, tier);
-    const uint32_t n_in = (uint32_t)w->shape[0], n_out = (uint32_t)w->shape[1];
+    const uint32_t n_in = (uint32_t)w->n_cols, n_out = (uint32_t)w->n_rows;
     struct backend_activation *in = fixture_activation(be, n_in);
     struct backend_activation *out = fixture_activation(be, n_out);
-    const struct weights_tensor b = {"bias", QUANT_F32, 1, {n_out, 1, 1, 1}, bias, 4 * n_out};
+    const struct matrix b = matrix_of_blocks(QUANT_F32, n_out, 1, 1, bias);
+    const struct backend_linear output = {fixture_take(be, w), bias ? fixture_take(be, &b) : NULL,
+                                          out};
     struct batch batch;
     batch_init(&batch, n_rows);
     memcpy(in->data, x, (size_t)n_rows * n_in * sizeof *x);
     be->ops->begin(be, &batch.batch);
-    be->ops->linear(be, in, &(struct backend_linear){w, bias ? &b : NULL, out}, 1);
+    be->ops->linear(be, in, &output, 1);
     be->ops->end(be);
     memcpy(y, out->data, (size_t)n_rows * n_out * sizeof *y);
     be->ops->destroy(be);
@@ -48,14 +50,13 @@ static void product(const struct weights_tensor *w, const float *x, uint32_t n_r
 
 /* Within the error that int8 activations may make, half a step of each element's block, divided by
  * `precision`. */
-static void assert_product(const struct weights_tensor *w, const float *x, uint32_t n_rows,
+static void assert_product(const struct matrix *w, const float *x, uint32_t n_rows,
                            const float *bias, double precision, const float *y)
 {
-    const size_t n_in = w->shape[0], n_out = w->shape[1];
+    const size_t n_in = w->n_cols, n_out = w->n_rows;
     float *row = malloc(n_in * sizeof *row);
     for (size_t r = 0; r < n_out; r++) {
-        quant_traits(w->type)->decode((const char *)w->data + r * quant_row_bytes(w->type, n_in),
-                                      row, n_in);
+        matrix_decode(w, r, row);
         for (size_t t = 0; t < n_rows; t++) {
             double sum = bias ? (double)bias[r] : 0, error = 1e-4;
             for (size_t b = 0; b < n_in; b += 32) {
@@ -85,12 +86,12 @@ static void linear_is_the_product_of_the_decoded_weights(void **state)
     fixture_fill(x, ROWS * N_IN);
     fixture_fill(bias, N_OUT);
     for (int i = 0; i < N_TYPES; i++) {
-        struct weights_tensor w = fixture_tensor(types[i], N_IN, N_OUT);
+        struct matrix w = fixture_matrix(types[i], N_IN, N_OUT);
         product(&w, x, 2, NULL, 2, NULL, y);
         assert_product(&w, x, 2, NULL, 1, y);
         product(&w, x, ROWS, bias, 2, NULL, y);
         assert_product(&w, x, ROWS, bias, 1, y);
-        free((void *)w.data);
+        fixture_free(&w);
     }
 }
 
@@ -108,7 +109,7 @@ static void a_row_is_the_same_alone_and_in_any_batch(void **state)
         if (!kernels_tier_runs(tier))
             continue;
         for (int i = 0; i < N_TYPES; i++) {
-            struct weights_tensor w = fixture_tensor(types[i], N_IN, N_OUT);
+            struct matrix w = fixture_matrix(types[i], N_IN, N_OUT);
             const char *name = kernels_tier_name(tier);
             for (size_t t = 0; t < MAX_ROWS; t++)
                 if (t < 13 || t % 29 == 0)
@@ -123,7 +124,7 @@ static void a_row_is_the_same_alone_and_in_any_batch(void **state)
                     if (t < 13 || t % 29 == 0)
                         fixture_assert_same(alone + t * N_OUT, y + t * N_OUT, N_OUT, what);
             }
-            free((void *)w.data);
+            fixture_free(&w);
         }
     }
 }
@@ -134,15 +135,16 @@ static void several_outputs_are_one_pass(void **state)
     (void)state;
     enum { N_IN = 256, N = 10, ROWS = 14 };
     static float x[ROWS * N_IN], expected[ROWS * 40];
-    struct weights_tensor w[N];
+    struct matrix w[N];
     struct backend_linear outputs[N];
     struct backend *be = fixture_backend(2, NULL);
     struct backend_activation *in = fixture_activation(be, N_IN);
     struct batch batch;
     fixture_fill(x, ROWS * N_IN);
     for (uint32_t i = 0; i < N; i++) {
-        w[i] = fixture_tensor(types[i], N_IN, 11 + i);
-        outputs[i] = (struct backend_linear){&w[i], NULL, fixture_activation(be, 11 + i)};
+        w[i] = fixture_matrix(types[i], N_IN, 11 + i);
+        outputs[i] = (struct backend_linear){fixture_take(be, &w[i]), NULL,
+                                             fixture_activation(be, 11 + i)};
     }
     for (uint32_t n_rows = 1; n_rows <= ROWS; n_rows += 13) {
         batch_init(&batch, n_rows);
@@ -156,7 +158,7 @@ static void several_outputs_are_one_pass(void **state)
         }
     }
     for (uint32_t i = 0; i < N; i++)
-        free((void *)w[i].data);
+        fixture_free(&w[i]);
     be->ops->destroy(be);
 }
 
@@ -188,14 +190,14 @@ static void select_keeps_the_rows_that_want_logits(void **state)
 
 /* Logits of the first n_rows rows of x. */
 static void compute_logits(struct backend *be, struct backend_activation *in,
-                           const struct weights_tensor *w, const float *x, uint32_t n_rows,
+                           const struct matrix *w, const float *x, uint32_t n_rows,
                            float *logits)
 {
     struct batch batch;
     batch_init(&batch, n_rows);
-    memcpy(in->data, x, (size_t)n_rows * w->shape[0] * sizeof *x);
+    memcpy(in->data, x, (size_t)n_rows * w->n_cols * sizeof *x);
     be->ops->begin(be, &batch.batch);
-    be->ops->logits(be, in, w, logits);
+    be->ops->logits(be, in, fixture_take(be, w), logits);
     be->ops->end(be);
 }
 
@@ -210,7 +212,7 @@ static void logits_are_exact_and_the_same_alone(void **state)
     struct backend *be = fixture_backend(3, NULL);
     struct backend_activation *in = fixture_activation(be, N_IN);
     for (int i = 0; i < N_TYPES; i++) {
-        struct weights_tensor w = fixture_tensor(types[i], N_IN, N_VOCAB);
+        struct matrix w = fixture_matrix(types[i], N_IN, N_VOCAB);
         for (size_t t = 0; t < ROWS; t++)
             compute_logits(be, in, &w, x + t * N_IN, 1, alone + t * N_VOCAB);
         assert_product(&w, x, 5, NULL, 100, alone);
@@ -218,7 +220,7 @@ static void logits_are_exact_and_the_same_alone(void **state)
             compute_logits(be, in, &w, x, sizes[s], y);
             fixture_assert_same(alone, y, sizes[s] * N_VOCAB, quant_traits(types[i])->name);
         }
-        free((void *)w.data);
+        fixture_free(&w);
     }
     be->ops->destroy(be);
 }
@@ -235,7 +237,7 @@ static void the_largest_logits_are_more_exact(void **state)
     struct backend *be = fixture_backend(2, NULL);
     struct backend_activation *in = fixture_activation(be, N_IN);
     struct backend_activation *plain = fixture_activation(be, N_VOCAB);
-    struct weights_tensor w = fixture_tensor(QUANT_Q8_0, N_IN, N_VOCAB);
+    struct matrix w = fixture_matrix(QUANT_Q8_0, N_IN, N_VOCAB);
     for (size_t t = 0; t < ROWS; t++)
         compute_logits(be, in, &w, x + t * N_IN, 1, alone + t * N_VOCAB);
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
@@ -245,7 +247,7 @@ static void the_largest_logits_are_more_exact(void **state)
     batch_init(&batch, ROWS);
     memcpy(in->data, x, sizeof x);
     be->ops->begin(be, &batch.batch);
-    be->ops->linear(be, in, &(struct backend_linear){&w, NULL, plain}, 1);
+    be->ops->linear(be, in, &(struct backend_linear){fixture_take(be, &w), NULL, plain}, 1);
     be->ops->end(be);
     for (size_t t = 0; t < ROWS; t++) {
         const float *p = plain->data + t * N_VOCAB, *l = alone + t * N_VOCAB;
@@ -261,7 +263,7 @@ static void the_largest_logits_are_more_exact(void **state)
             assert_true(p[i] <= least || p[i] != l[i]);
     }
     be->ops->destroy(be);
-    free((void *)w.data);
+    fixture_free(&w);
 }
 
 static void embed_decodes_the_rows_of_the_table(void **state)
@@ -272,20 +274,56 @@ static void embed_decodes_the_rows_of_the_table(void **state)
     float row[WIDTH];
     batch_init(&batch, ROWS);
     for (int i = 0; i < N_TYPES; i++) {
-        struct weights_tensor table = fixture_tensor(types[i], WIDTH, 50);
+        struct matrix table = fixture_matrix(types[i], WIDTH, 50);
         struct backend *be = fixture_backend(3, NULL);
         struct backend_activation *x = fixture_activation(be, WIDTH);
         be->ops->begin(be, &batch.batch);
-        be->ops->embed(be, &table, x);
+        be->ops->embed(be, fixture_take(be, &table), x);
         be->ops->end(be);
         for (size_t t = 0; t < ROWS; t++) {
-            const char *data = table.data;
-            size_t at = (size_t)batch.rows[t].token * quant_row_bytes(types[i], WIDTH);
-            quant_traits(types[i])->decode(data + at, row, WIDTH);
+            const size_t token = (size_t)batch.rows[t].token;
+            quant_traits(types[i])->decode(matrix_row(&table, MATRIX_BLOCKS, token), row, WIDTH);
             fixture_assert_same(row, x->data + t * WIDTH, WIDTH, "embedding");
         }
-        free((void *)table.data);
+        fixture_free(&table);
         be->ops->destroy(be);
+    }
+}
+
+/* Norms and biases of any type: as if they were the F32 that they decode to. */
+static void vectors_may_be_of_any_type(void **state)
+{
+    (void)state;
+    enum { WIDTH = 256, N_IN = 64, ROWS = 3 };
+    static float decoded[WIDTH], expected[ROWS * WIDTH];
+    for (int i = 0; i < N_TYPES; i++) {
+        struct matrix w = fixture_matrix(types[i], WIDTH, 1);
+        struct matrix product = fixture_matrix(QUANT_Q8_0, N_IN, WIDTH);
+        const struct matrix floats = matrix_of_blocks(QUANT_F32, WIDTH, 1, 1, decoded);
+        struct backend *be = fixture_backend(2, NULL);
+        struct backend_activation *x = fixture_activation(be, WIDTH);
+        struct backend_activation *y = fixture_activation(be, WIDTH);
+        struct backend_activation *in = fixture_activation(be, N_IN);
+        const struct backend_matrix *vectors[] = {fixture_take(be, &floats), fixture_take(be, &w)};
+        const struct backend_matrix *taken = fixture_take(be, &product);
+        struct batch batch;
+        batch_init(&batch, ROWS);
+        fixture_fill(x->data, ROWS * WIDTH);
+        fixture_fill(in->data, ROWS * N_IN);
+        matrix_decode(&w, 0, decoded);
+        be->ops->begin(be, &batch.batch);
+        be->ops->rms_norm(be, x, vectors[0], 1e-5f, y);
+        memcpy(expected, y->data, sizeof expected);
+        be->ops->rms_norm(be, x, vectors[1], 1e-5f, y);
+        fixture_assert_same(expected, y->data, ROWS * WIDTH, quant_traits(types[i])->name);
+        be->ops->linear(be, in, &(struct backend_linear){taken, vectors[0], y}, 1);
+        memcpy(expected, y->data, sizeof expected);
+        be->ops->linear(be, in, &(struct backend_linear){taken, vectors[1], y}, 1);
+        fixture_assert_same(expected, y->data, ROWS * WIDTH, quant_traits(types[i])->name);
+        be->ops->end(be);
+        be->ops->destroy(be);
+        fixture_free(&w);
+        fixture_free(&product);
     }
 }
 
@@ -296,9 +334,9 @@ static void row_operations_are_their_formulas(void **state)
     struct backend *be = fixture_backend(4, NULL);
     struct backend_activation *x = fixture_activation(be, WIDTH);
     struct backend_activation *y = fixture_activation(be, WIDTH);
-    struct weights_tensor w = fixture_tensor(QUANT_F32, WIDTH, 1);
+    struct matrix w = fixture_matrix(QUANT_F32, WIDTH, 1);
     static float a[ROWS * WIDTH], b[ROWS * WIDTH];
-    const float *weight = w.data;
+    const float *weight = w.parts[MATRIX_BLOCKS].data;
     struct batch batch;
     batch_init(&batch, ROWS);
     fixture_fill(a, ROWS * WIDTH);
@@ -306,7 +344,7 @@ static void row_operations_are_their_formulas(void **state)
     be->ops->begin(be, &batch.batch);
 
     memcpy(x->data, a, sizeof a);
-    be->ops->rms_norm(be, x, &w, 1e-5f, y);
+    be->ops->rms_norm(be, x, fixture_take(be, &w), 1e-5f, y);
     for (size_t t = 0; t < ROWS; t++) {
         double sum = 0;
         for (size_t i = 0; i < WIDTH; i++)
@@ -337,7 +375,7 @@ static void row_operations_are_their_formulas(void **state)
         assert_true(fabs(v - (double)x->data[i]) <= 1e-6 * (1 + fabs(v)));
     }
     be->ops->end(be);
-    free((void *)w.data);
+    fixture_free(&w);
     be->ops->destroy(be);
 }
 
@@ -432,12 +470,15 @@ static void unknown_tiers_and_types_are_refused(void **state)
     assert_non_null(strstr(err.message, "abacus"));
     struct backend *be = fixture_backend(1, "c");
     assert_string_equal(be->ops->describe(be), "cpu c, 1 thread");
-    struct weights_tensor w = {"w", (enum quant_type)99, 2, {32, 1, 1, 1}, NULL, 0};
-    assert_false(be->ops->accepts(be, &w, &err));
+    struct matrix w = matrix_of_blocks((enum quant_type)99, 32, 3, 1, "");
+    assert_null(be->ops->matrix(be, &w, &err));
     assert_int_equal(err.code, ERROR_UNSUPPORTED);
     for (int i = 0; i < N_TYPES; i++) {
-        w.type = types[i];
-        assert_true(be->ops->accepts(be, &w, &err));
+        w = matrix_of_blocks(types[i], 256, 3, 1, "");
+        assert_non_null(be->ops->matrix(be, &w, &err));
+        w.n_experts = 2;
+        assert_null(be->ops->matrix(be, &w, &err));
+        assert_int_equal(err.code, ERROR_UNSUPPORTED);
     }
     be->ops->destroy(be);
 }
@@ -454,6 +495,7 @@ int main(void)
         cmocka_unit_test(the_largest_logits_are_more_exact),
         cmocka_unit_test(embed_decodes_the_rows_of_the_table),
         cmocka_unit_test(row_operations_are_their_formulas),
+        cmocka_unit_test(vectors_may_be_of_any_type),
         cmocka_unit_test(rope_is_exact_at_far_positions),
         cmocka_unit_test(rope_tables_are_not_mixed_up),
     };

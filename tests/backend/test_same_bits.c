@@ -16,10 +16,11 @@ static float x[ROWS * MAX_WIDTH], alone[ROWS * MAX_OUT], got[ROWS * MAX_OUT];
 
 /* One matrix on one backend, to be multiplied as the checks like. */
 struct subject {
-    const struct weights_tensor *w;
+    const struct matrix *w;
     struct backend *be;
     struct backend_activation *in, *out, *beside;
-    const struct weights_tensor *neighbour; /* another output of the same pass, or NULL */
+    const struct backend_matrix *taken, *taken_neighbour;
+    bool neighbour; /* is another output of the same pass */
     bool logits;
 };
 
@@ -29,17 +30,17 @@ static void multiply(const struct subject *s, const uint32_t *order, uint32_t n,
     struct backend_row rows[ROWS];
     struct backend_sequence sequence = {NULL, 0};
     const struct backend_batch batch = {rows, n, &sequence, 1};
-    const size_t width = s->w->shape[0], n_out = s->w->shape[1];
+    const size_t width = s->w->n_cols, n_out = s->w->n_rows;
     for (uint32_t i = 0; i < n; i++) {
         rows[i] = (struct backend_row){0, (int32_t)i, 0, true};
         memcpy(s->in->data + i * width, x + order[i] * width, width * sizeof *x);
     }
     s->be->ops->begin(s->be, &batch);
     if (s->logits) {
-        s->be->ops->logits(s->be, s->in, s->w, y);
+        s->be->ops->logits(s->be, s->in, s->taken, y);
     } else {
-        const struct backend_linear outputs[] = {{s->neighbour, NULL, s->beside},
-                                                 {s->w, NULL, s->out}};
+        const struct backend_linear outputs[] = {{s->taken_neighbour, NULL, s->beside},
+                                                 {s->taken, NULL, s->out}};
         const uint32_t first = s->neighbour ? 0 : 1;
         s->be->ops->linear(s->be, s->in, outputs + first, 2 - first);
         memcpy(y, s->out->data, n * n_out * sizeof *y);
@@ -50,7 +51,7 @@ static void multiply(const struct subject *s, const uint32_t *order, uint32_t n,
 /* All rows in chunks of `chunk`, forwards or backwards, against `alone`. */
 static void check_chunks(const struct subject *s, uint32_t chunk, bool backwards, const char *what)
 {
-    const size_t n_out = s->w->shape[1];
+    const size_t n_out = s->w->n_rows;
     uint32_t order[ROWS];
     for (uint32_t i = 0; i < ROWS; i++)
         order[i] = backwards ? ROWS - 1 - i : i;
@@ -60,21 +61,23 @@ static void check_chunks(const struct subject *s, uint32_t chunk, bool backwards
         fixture_assert_same(alone + order[i] * n_out, got + i * n_out, n_out, what);
 }
 
-static void check_matrix(const struct weights_tensor *w, const struct weights_tensor *neighbour,
+static void check_matrix(const struct matrix *w, const struct matrix *neighbour,
                          const char *tier, bool logits)
 {
     static const uint32_t chunks[] = {1, 2, 3, 4, 5, 7, 9, 13, 28, ROWS};
-    const size_t width = w->shape[0], n_out = w->shape[1];
+    const size_t width = w->n_cols, n_out = w->n_rows;
     char what[96];
     for (uint32_t n_threads = 1; n_threads <= 3; n_threads++) {
         struct subject s = {.w = w, .be = fixture_backend(n_threads, tier), .logits = logits};
         s.in = fixture_activation(s.be, (uint32_t)width);
         s.out = fixture_activation(s.be, (uint32_t)n_out);
-        s.beside = fixture_activation(s.be, (uint32_t)neighbour->shape[1]);
+        s.beside = fixture_activation(s.be, (uint32_t)neighbour->n_rows);
+        s.taken = fixture_take(s.be, w);
+        s.taken_neighbour = fixture_take(s.be, neighbour);
         for (uint32_t i = 0; i < ROWS && n_threads == 1; i++)
             multiply(&s, &i, 1, alone + i * n_out);
         for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
-            s.neighbour = i % 2 ? neighbour : NULL;
+            s.neighbour = i % 2;
             snprintf(what, sizeof what, "%s%s, tier %s, %zu x %zu, %u threads, chunks of %u",
                      quant_traits(w->type)->name, logits ? " logits" : "", tier, n_out, width,
                      n_threads, chunks[i]);
@@ -90,14 +93,14 @@ static void check_type(enum quant_type type, enum quant_type other, const char *
     const uint64_t unit = quant_traits(type)->block_elements;
     for (size_t i = 0; i < 3; i++) {
         uint64_t width = unit == 1 ? 1 + 32 * i * n_blocks[i] : unit * n_blocks[i];
-        struct weights_tensor w = fixture_tensor(type, width, n_out[i]);
+        struct matrix w = fixture_matrix(type, width, n_out[i]);
         if (width % quant_traits(other)->block_elements)
             other = width % 32 ? QUANT_F32 : QUANT_Q8_0;
-        struct weights_tensor neighbour = fixture_tensor(other, width, 23);
+        struct matrix neighbour = fixture_matrix(other, width, 23);
         check_matrix(&w, &neighbour, tier, false);
         check_matrix(&w, &neighbour, tier, true);
-        free((void *)w.data);
-        free((void *)neighbour.data);
+        fixture_free(&w);
+        fixture_free(&neighbour);
     }
 }
 
@@ -120,19 +123,20 @@ static void products_are_the_same_in_every_tier(void **state)
     for (uint32_t i = 0; i < ROWS; i++)
         order[i] = i;
     for (size_t i = 0; i < N_TYPES; i++) {
-        struct weights_tensor w = fixture_tensor(types[i], WIDTH, MAX_OUT);
+        struct matrix w = fixture_matrix(types[i], WIDTH, MAX_OUT);
         for (size_t tier = 0; tier < kernels_n_tiers(); tier++) {
             if (!kernels_tier_runs(tier))
                 continue;
             struct subject s = {.w = &w, .be = fixture_backend(2, kernels_tier_name(tier))};
             s.in = fixture_activation(s.be, WIDTH);
             s.out = fixture_activation(s.be, MAX_OUT);
+            s.taken = fixture_take(s.be, &w);
             multiply(&s, order, ROWS, tier ? got : expected);
             if (tier)
                 fixture_assert_same(expected, got, ROWS * MAX_OUT, quant_traits(types[i])->name);
             s.be->ops->destroy(s.be);
         }
-        free((void *)w.data);
+        fixture_free(&w);
     }
 }
 

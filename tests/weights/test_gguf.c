@@ -254,7 +254,17 @@ static void tensors_point_at_their_data(void **state)
         assert_memory_equal(t->shape, expected[i].shape, sizeof t->shape);
         assert_int_equal(((const uint8_t *)t->data)[0], expected[i].byte);
         assert_int_equal(((const uint8_t *)t->data)[t->n_bytes - 1], expected[i].byte);
+        struct matrix m;
+        assert_true(weights_matrix(w, expected[i].name, &m));
+        assert_int_equal(m.type, t->type);
+        assert_ptr_equal(m.parts[MATRIX_BLOCKS].data, t->data);
+        assert_int_equal(m.parts[MATRIX_BLOCKS].expert_bytes, t->n_bytes);
+        assert_int_equal(m.n_cols, expected[i].shape[0]);
+        assert_int_equal(m.n_rows, expected[i].shape[1]);
+        assert_int_equal(m.n_experts, 1);
     }
+    struct matrix m;
+    assert_false(weights_matrix(w, "fourth", &m));
     assert_null(weights_tensor(w, "fourth"));
     assert_null(weights_tensor(w, "firs"));
     assert_null(weights_tensor_at(w, 3));
@@ -458,6 +468,32 @@ static void hostile_tensors_are_refused(void **state)
     buf_deinit(&b);
 }
 
+/* The third and the fourth dimension count experts; one dimension is one row. */
+static void tensors_are_matrices(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t n_dims;
+        uint64_t shape[4];
+        size_t n_rows, n_experts;
+    } cases[] = {{1, {4}, 1, 1}, {2, {4, 2}, 2, 1}, {3, {4, 1, 3}, 1, 3}, {4, {2, 2, 2, 2}, 2, 4}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct error err;
+        struct matrix m;
+        struct buf b = one_tensor(QUANT_F32, cases[i].n_dims, cases[i].shape, 0);
+        struct weights *w = open_buf(&b, &err);
+        assert_non_null(w);
+        assert_true(weights_matrix(w, "t", &m));
+        assert_int_equal(m.n_cols, cases[i].shape[0]);
+        assert_int_equal(m.n_rows, cases[i].n_rows);
+        assert_int_equal(m.n_experts, cases[i].n_experts);
+        assert_int_equal(m.parts[MATRIX_BLOCKS].row_bytes, 4 * m.n_cols);
+        assert_int_equal(m.parts[MATRIX_BLOCKS].expert_bytes, 4 * m.n_cols * m.n_rows);
+        weights_close(w);
+        buf_deinit(&b);
+    }
+}
+
 static void names_are_unique_and_sayable(void **state)
 {
     (void)state;
@@ -651,6 +687,7 @@ int main(void)
         cmocka_unit_test(files_of_another_format_are_refused_by_name),
         cmocka_unit_test(hostile_counts_are_refused),
         cmocka_unit_test(hostile_tensors_are_refused),
+        cmocka_unit_test(tensors_are_matrices),
         cmocka_unit_test(names_are_unique_and_sayable),
         cmocka_unit_test(values_are_what_their_types_say),
         cmocka_unit_test(the_alignment_is_the_files_own),

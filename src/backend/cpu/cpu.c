@@ -141,28 +141,26 @@ static uint32_t cpu_select(struct backend *be, const struct backend_activation *
 /* ---- one row after the other ---- */
 
 struct embed_job {
-    const struct weights_tensor *table;
+    const struct matrix *table;
     float *out;
 };
 
 static void embed_rows(const struct cpu_row_job *job, uint32_t first, uint32_t n)
 {
     const struct embed_job *e = job->context;
-    const size_t width = e->table->shape[0], row_bytes = quant_row_bytes(e->table->type, width);
     for (uint32_t i = first; i < first + n; i++) {
         uint32_t token = (uint32_t)job->cpu->batch->rows[i].token;
-        assert(token < e->table->shape[1]);
-        quant_traits(e->table->type)
-            ->decode((const char *)e->table->data + token * row_bytes, e->out + i * width, width);
+        assert(token < e->table->n_rows);
+        matrix_decode(e->table, token, e->out + i * e->table->n_cols);
     }
 }
 
-static void cpu_embed(struct backend *be, const struct weights_tensor *table,
+static void cpu_embed(struct backend *be, const struct backend_matrix *table,
                       struct backend_activation *out)
 {
     struct cpu *cpu = (struct cpu *)be;
-    assert(out->width == table->shape[0]);
-    const struct embed_job job = {table, out->data};
+    assert(out->width == table->m.n_cols);
+    const struct embed_job job = {&table->m, out->data};
     cpu_run_rows(cpu, cpu->n_rows, out->width, embed_rows, &job);
 }
 
@@ -182,11 +180,11 @@ static void rms_norm_rows(const struct cpu_row_job *job, uint32_t first, uint32_
 }
 
 static void cpu_rms_norm(struct backend *be, const struct backend_activation *x,
-                         const struct weights_tensor *w, float eps, struct backend_activation *out)
+                         const struct backend_matrix *w, float eps, struct backend_activation *out)
 {
     struct cpu *cpu = (struct cpu *)be;
-    assert(x->width == w->shape[0] && x->width == out->width && w->type == QUANT_F32);
-    const struct vector_job job = {out->data, x->data, w->data, eps, x->width};
+    assert(x->width == w->m.n_cols && x->width == out->width && w->vector);
+    const struct vector_job job = {out->data, x->data, w->vector, eps, x->width};
     cpu_run_rows(cpu, cpu->n_rows, x->width, rms_norm_rows, &job);
 }
 
@@ -261,6 +259,7 @@ static void cpu_destroy(struct backend *be)
     cpu_kv_deinit(cpu);
     cpu_rope_deinit(cpu);
     cpu_linear_deinit(cpu);
+    cpu_matrix_deinit(cpu);
     free(cpu->threads);
     pool_destroy(cpu->pool);
     free(cpu);
@@ -269,7 +268,7 @@ static void cpu_destroy(struct backend *be)
 static const struct backend_ops cpu_ops = {
     .destroy = cpu_destroy,
     .describe = cpu_describe,
-    .accepts = cpu_accepts,
+    .matrix = cpu_matrix,
     .activation = cpu_activation,
     .activation_within = cpu_activation_within,
     .kv_init = cpu_kv_init,

@@ -108,18 +108,6 @@ bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err)
     return true;
 }
 
-bool cpu_accepts(const struct backend *be, const struct weights_tensor *w, struct error *err)
-{
-    const struct cpu *cpu = (const struct cpu *)be;
-    const struct quant_traits *traits = quant_traits(w->type);
-    if (!traits || (int)w->type >= (int)KERNELS_N_TYPES || !cpu->kernels.types[w->type].form)
-        return error_set(err, ERROR_UNSUPPORTED, "type %u is not supported by the CPU backend",
-                         (unsigned)w->type);
-    if (w->n_dims > 2)
-        return error_set(err, ERROR_UNSUPPORTED, "a matrix with %u dimensions", w->n_dims);
-    return true;
-}
-
 /* ---- activations ---- */
 
 /* The place arrays from `first` on. */
@@ -323,15 +311,14 @@ void linear_run(struct linear_job *job)
         pool_run(job->cpu->pool, n_tasks, linear_task, job);
 }
 
-void linear_add_output(struct linear_job *job, const struct weights_tensor *w, const float *bias,
-                       float *y)
+void linear_add_output(struct linear_job *job, const struct matrix *w, const float *bias, float *y)
 {
-    assert(w->shape[0] == job->width && job->n_outputs < LINEAR_MAX_OUTPUTS);
+    assert(w->n_cols == job->width && job->n_outputs < LINEAR_MAX_OUTPUTS);
     job->outputs[job->n_outputs++] = (struct linear_output){
         .type = &job->cpu->kernels.types[w->type],
-        .w = w->data,
-        .row_bytes = quant_row_bytes(w->type, w->shape[0]),
-        .n_out = w->shape[1],
+        .w = w->parts[MATRIX_BLOCKS].data,
+        .row_bytes = w->parts[MATRIX_BLOCKS].row_bytes,
+        .n_out = w->n_rows,
         .bias = bias,
         .y = y,
     };
@@ -360,8 +347,8 @@ void cpu_linear(struct backend *be, const struct backend_activation *x,
         linear_job_init(&job, cpu, x->data, x->width, cpu->n_rows);
         for (; i < n && job.n_outputs < LINEAR_MAX_OUTPUTS; i++) {
             const struct backend_linear *out = &outputs[i];
-            assert(out->y->width == out->w->shape[1] && out->y != x);
-            linear_add_output(&job, out->w, out->bias ? out->bias->data : NULL, out->y->data);
+            assert(out->y->width == out->w->m.n_rows && out->y != x);
+            linear_add_output(&job, &out->w->m, out->bias ? out->bias->vector : NULL, out->y->data);
         }
         linear_run(&job);
     }

@@ -37,8 +37,7 @@ struct linear_job {
 void linear_job_init(struct linear_job *job, struct cpu *cpu, const float *x, uint32_t width,
                      uint32_t n_tokens);
 /* y [n_tokens][n_out] */
-void linear_add_output(struct linear_job *job, const struct weights_tensor *w, const float *bias,
-                       float *y);
+void linear_add_output(struct linear_job *job, const struct matrix *w, const float *bias, float *y);
 void linear_run(struct linear_job *job);
 /* Its first part alone: the activations. */
 void linear_quantize(struct linear_job *job);

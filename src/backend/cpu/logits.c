@@ -91,7 +91,7 @@ static void refine_task(void *context, uint32_t i, uint32_t thread)
     }
 }
 
-static void refine(struct linear_job *job, const struct weights_tensor *w)
+static void refine(struct linear_job *job, const struct matrix *w)
 {
     struct refine_job more;
     linear_job_init(&more.linear, job->cpu, leave(job), job->width, job->n_tokens);
@@ -104,13 +104,13 @@ static void refine(struct linear_job *job, const struct weights_tensor *w)
 }
 
 void cpu_logits(struct backend *be, const struct backend_activation *x,
-                const struct weights_tensor *w, float *logits)
+                const struct backend_matrix *w, float *logits)
 {
     struct cpu *cpu = (struct cpu *)be;
     struct linear_job job;
     linear_job_init(&job, cpu, x->data, x->width, cpu->n_rows);
-    linear_add_output(&job, w, NULL, logits);
+    linear_add_output(&job, &w->m, NULL, logits);
     linear_run(&job);
     if (job.outputs->type->form != KERNELS_FLOAT)
-        refine(&job, w);
+        refine(&job, &w->m);
 }

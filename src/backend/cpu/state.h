@@ -24,6 +24,12 @@ struct backend_activation {
     bool is_within; /* the memory is another's */
 };
 
+struct backend_matrix {
+    struct matrix m;     /* in place */
+    const float *vector; /* [n_cols] of a single row: in place, or in `memory` */
+    void *memory;
+};
+
 /* Rows of one sequence that are worked on together. */
 struct cpu_rows {
     uint32_t first, n, sequence;
@@ -84,6 +90,8 @@ struct cpu {
     struct cpu_thread *threads; /* [n_threads] */
     struct backend_activation **activations;
     size_t n_activations;
+    struct backend_matrix **matrices;
+    size_t n_matrices;
     struct cpu_quantized quantized;
     struct cpu_rope_table rope[CPU_ROPE_SLOTS];
     struct cpu_kv kv;
@@ -113,11 +121,14 @@ bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err);
 void cpu_linear_deinit(struct cpu *cpu);
 uint64_t cpu_linear_resident(const struct cpu *cpu); /* bytes of its buffers in physical memory */
 void cpu_linear_give_back(struct cpu *cpu);           /* what it needs in a step only */
-bool cpu_accepts(const struct backend *be, const struct weights_tensor *w, struct error *err);
 void cpu_linear(struct backend *be, const struct backend_activation *x,
                 const struct backend_linear *outputs, uint32_t n);
 void cpu_logits(struct backend *be, const struct backend_activation *x,
-                const struct weights_tensor *w, float *logits);
+                const struct backend_matrix *w, float *logits);
+
+/* matrix.c */
+struct backend_matrix *cpu_matrix(struct backend *be, const struct matrix *m, struct error *err);
+void cpu_matrix_deinit(struct cpu *cpu);
 
 /* kv.c */
 bool cpu_kv_init(struct backend *be, const struct backend_kv_shape *shape, struct error *err);

@@ -1,0 +1,64 @@
+/* A matrix of weights, whatever file it lies in: a type, the parts that it consists of, and how
+ * many rows, columns and experts it has. A `struct matrix` is a view: it owns nothing, is copied
+ * freely, and views of its rows or of one expert are made of it without copying any weights. Its
+ * parts must outlive it. Knows no files and no threads. */
+#ifndef PENSIEVE_QUANT_MATRIX_H
+#define PENSIEVE_QUANT_MATRIX_H
+
+#include "quant/quant.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a matrix consists of. Blocks and floats have one part; packed numbers, whose scales lie in
+ * arrays of their own, have two or three. */
+enum matrix_part_number {
+    MATRIX_BLOCKS = 0, /* [n_experts][n_rows] rows of blocks (or of floats) */
+    MATRIX_PACKED = 0, /* numbers of a few bits, the first in the lowest ones, row by row */
+    MATRIX_SCALES = 1, /* [n_experts][n_rows][n_cols / group] */
+    MATRIX_BIASES = 2, /* the same */
+    MATRIX_N_PARTS = 3,
+};
+
+/* What scales and biases are. */
+enum matrix_scale {
+    MATRIX_SCALE_F16,
+    MATRIX_SCALE_BF16,
+    MATRIX_SCALE_F32,
+    MATRIX_SCALE_E8M0, /* a byte that is an exponent */
+    MATRIX_SCALE_E4M3, /* a float of eight bits */
+};
+
+struct matrix_part {
+    const void *data; /* NULL: there is no such part */
+    size_t row_bytes, expert_bytes; /* from one row, from one expert to the next */
+};
+
+struct matrix {
+    enum quant_type type;
+    enum matrix_scale scale; /* of packed numbers */
+    uint32_t group;          /* elements of a row that share a scale; 0: blocks say */
+    size_t n_cols, n_rows, n_experts; /* of one expert: [n_rows][n_cols] */
+    struct matrix_part parts[MATRIX_N_PARTS];
+};
+
+/* [n_experts][n_rows][n_cols] weights of a block or float type that lie behind each other. */
+struct matrix matrix_of_blocks(enum quant_type type, size_t n_cols, size_t n_rows,
+                               size_t n_experts, const void *data);
+
+/* Rows first .. first + n (of every expert). */
+struct matrix matrix_rows(const struct matrix *m, size_t first, size_t n);
+/* Expert i alone. */
+struct matrix matrix_expert(const struct matrix *m, size_t i);
+
+/* Row `row` of the first expert as floats [n_cols], exactly as the format defines. */
+void matrix_decode(const struct matrix *m, size_t row, float *out);
+
+/* Where a row of the first expert begins in a part. */
+static inline const void *matrix_row(const struct matrix *m, enum matrix_part_number part,
+                                     size_t row)
+{
+    return (const char *)m->parts[part].data + row * m->parts[part].row_bytes;
+}
+
+#endif
