@@ -25,7 +25,6 @@ struct claude_call {
 
     /* the engine's thread alone, once submitted */
     struct answer answer;
-    uint64_t *mask; /* [n_mask_words] of the next masked token, or NULL: nothing is guarded */
     bool wants_restart, is_restarted;
     bool forgets;             /* what it said is not to be remembered */
     struct said said;         /* what the client was told */
@@ -58,7 +57,6 @@ static void call_free(struct claude_call *call)
     events_deinit(&call->events);
     buf_deinit(&call->out);
     request_deinit(&call->request);
-    free(call->mask);
     pthread_mutex_destroy(&call->wake_lock);
     pthread_mutex_destroy(&call->lock);
     free(call);
@@ -123,7 +121,7 @@ static void on_text(void *context, const char *bytes, size_t n)
 static void refuse_repeat(struct claude_call *call, const char *name)
 {
     call->forgets = true;
-    call->wants_restart = !call->is_restarted && !call->events.n_blocks && call->mask;
+    call->wants_restart = !call->is_restarted && !call->events.n_blocks;
     atomic_fetch_add(&call->claude->n_repeats_guarded, 1);
     log_info("%s: the model repeats its successful call of %s: %s", call->request_id, name,
              call->wants_restart ? "its answer begins anew" : "not handed on");
@@ -160,13 +158,11 @@ static const char *marker_of(const struct claude_call *call, int32_t id, size_t 
     return "";
 }
 
-/* The answer begins anew: no call may open it, nor may it be empty; later none may open a line. */
 static enum engine_verdict restart(struct claude_call *call)
 {
     call->wants_restart = false;
     call->is_restarted = true;
     call->usage.n_generated = 0;
-    memcpy(call->mask, call->claude->mask_start, call->claude->n_mask_words * sizeof *call->mask);
     answer_reset(&call->answer);
     said_reset(&call->said);
     call->tokens.n = 0;
@@ -180,10 +176,19 @@ static enum engine_verdict verdict(struct claude_call *call, bool goes_on)
         return restart(call);
     if (!goes_on || events_failed(&call->events))
         return ENGINE_STOP;
-    if (!call->is_restarted || !answer_may_open_call(&call->answer))
-        return ENGINE_CONTINUE;
-    memcpy(call->mask, call->claude->mask_line, call->claude->n_mask_words * sizeof *call->mask);
-    return ENGINE_CONTINUE_MASKED;
+    return ENGINE_CONTINUE;
+}
+
+/* When an answer has begun anew, no call may open it, nor may it be empty; later none may open a
+ * line. */
+static const uint64_t *on_mask(void *context)
+{
+    const struct claude_call *call = context;
+    if (!call->is_restarted)
+        return NULL;
+    if (!call->usage.n_generated)
+        return call->claude->mask_start;
+    return answer_may_open_call(&call->answer) ? call->claude->mask_line : NULL;
 }
 
 static enum engine_verdict on_token(void *context, int32_t id, const char *bytes, size_t n_bytes,
@@ -303,11 +308,8 @@ static bool prepare_guard(struct claude_call *call, struct error *err)
     const struct claude *c = call->claude;
     if (!request_n_offered(&call->request))
         return true;
-    if (!repeat_guard_init(&call->guard, &call->request, c->options.repeat_guard))
-        return no_memory(err);
-    if (call->guard.n_calls)
-        call->mask = calloc(c->n_mask_words, sizeof *call->mask);
-    return !call->guard.n_calls || call->mask || no_memory(err);
+    return repeat_guard_init(&call->guard, &call->request, c->options.repeat_guard) ||
+           no_memory(err);
 }
 
 static bool prepare_answer(struct claude_call *call, struct error *err)
@@ -338,8 +340,7 @@ static bool submit(struct claude_call *call, struct error *err)
         .n_tokens = tokens.n,
         .max_tokens = call->request.max_tokens,
         .sampling = sampling(c, &call->request),
-        .masked = call->mask,
-        .sink = {call, on_started, NULL, on_token, on_finished, on_failed},
+        .sink = {call, on_started, NULL, on_token, on_finished, on_failed, on_mask, NULL},
     };
     struct error refusal = {0};
     uint64_t ticket = engine_submit(c->engine, &ask, &refusal);

@@ -103,9 +103,19 @@ static void admit_queued(struct engine *e)
     }
 }
 
+/* Under the lock: goes on, before all others that are queued. */
+static void stop_waiting(struct engine *e, struct request *r)
+{
+    request_list_remove(&e->waiting, r);
+    request_list_prepend(&e->queued, r);
+    pthread_cond_signal(&e->work);
+}
+
 static void cancel_all(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);
+    while (e->waiting.first)
+        stop_waiting(e, e->waiting.first);
     for (struct request *r = e->queued.first; r; r = r->next)
         atomic_store(&r->cancelled, true);
     for (struct request *r = e->running.first; r; r = r->next)
@@ -245,7 +255,7 @@ static bool create_buffers(struct engine *e, struct error *err)
     if (!e->history || !e->rows || !e->sequences || !e->schedule ||
         !sampler_init(&e->sampler, e->n_vocab) || !penalties_init(&e->penalties, e->n_vocab))
         return error_set(err, ERROR_NO_MEMORY, "out of memory for the engine's buffers");
-    return true;
+    return masks_init(&e->masks, err);
 }
 
 static bool set_options(struct engine *e, const struct engine_options *options, struct error *err)
@@ -279,6 +289,7 @@ static void engine_free(struct engine *e)
     kv_pages_deinit(&e->pages);
     sampler_deinit(&e->sampler);
     penalties_deinit(&e->penalties);
+    masks_deinit(&e->masks);
     memory_unmap(e->logits, logits_bytes(e));
     free(e->rows);
     free(e->sequences);
@@ -304,6 +315,7 @@ struct engine *engine_create(struct model *m, struct backend *be, const struct t
     pthread_cond_init(&e->work, NULL);
     request_list_init(&e->queued);
     request_list_init(&e->running);
+    request_list_init(&e->waiting);
     bool ok = set_options(e, options, err) && create_pool(e, err) && create_buffers(e, err);
     if (ok && pthread_create(&e->thread, NULL, engine_thread, e))
         ok = error_set(err, ERROR_NO_MEMORY, "cannot start the engine's thread");
@@ -409,21 +421,33 @@ uint64_t engine_submit(struct engine *e, const struct engine_request *ask, struc
     return ticket;
 }
 
-static bool cancel_in(struct request_list *list, uint64_t ticket)
+static struct request *find_ticket(const struct request_list *list, uint64_t ticket)
 {
-    for (struct request *r = list->first; r; r = r->next)
-        if (r->ticket == ticket) {
-            atomic_store(&r->cancelled, true);
-            return true;
-        }
-    return false;
+    struct request *r = list->first;
+    while (r && r->ticket != ticket)
+        r = r->next;
+    return r;
 }
 
 void engine_cancel(struct engine *e, uint64_t ticket)
 {
+    struct request *r;
     pthread_mutex_lock(&e->lock);
-    if (!cancel_in(&e->queued, ticket))
-        cancel_in(&e->running, ticket);
+    if ((r = find_ticket(&e->waiting, ticket)))
+        stop_waiting(e, r);
+    if ((r = find_ticket(&e->queued, ticket)) || (r = find_ticket(&e->running, ticket)))
+        atomic_store(&r->cancelled, true);
+    pthread_mutex_unlock(&e->lock);
+}
+
+void engine_resume(struct engine *e, uint64_t ticket)
+{
+    struct request *r;
+    pthread_mutex_lock(&e->lock);
+    if ((r = find_ticket(&e->waiting, ticket)))
+        stop_waiting(e, r);
+    else if ((r = find_ticket(&e->running, ticket)))
+        r->is_resumed = true;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -449,6 +473,7 @@ void engine_stats(struct engine *e, struct engine_stats *out)
     *out = e->stats;
     out->n_running = e->running.n;
     out->n_queued = e->queued.n;
+    out->n_waiting = e->waiting.n;
     pthread_mutex_unlock(&e->lock);
 }
 

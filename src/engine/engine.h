@@ -67,15 +67,16 @@ enum engine_finish {
 /* What the sink says to each token. */
 enum engine_verdict {
     ENGINE_CONTINUE,
-    ENGINE_CONTINUE_MASKED, /* the next token must not be one of the request's masked ones */
     ENGINE_STOP,
-    ENGINE_RESTART, /* forget every token generated so far; sample again from the prompt's end,
-                       masked */
+    ENGINE_RESTART, /* forget every token generated so far; sample again from the prompt's end */
+    ENGINE_WAIT, /* the token is taken, but the reader is slow: no more until engine_resume. Others
+                    go on in its place; its pages are kept like those of a paused request. */
 };
 
-/* All calls come from the engine's thread, in this order: started, prefilling*, token*, and then
- * exactly one of finished or failed, after which the request is gone. They must not block, and of
- * the engine they may call engine_remember only. */
+/* The calls of one request come one at a time, on any thread: started, prefilling*, then mask,
+ * propose and token, and at last exactly one of finished or failed, after which the request is
+ * gone. They must not block, and of the engine they may call engine_remember and engine_resume
+ * only. */
 struct engine_sink {
     void *context;
     /* These two may be NULL. */
@@ -87,6 +88,18 @@ struct engine_sink {
                                  float logprob);
     void (*finished)(void *context, enum engine_finish reason, const struct engine_usage *usage);
     void (*failed)(void *context, const struct error *err); /* CANCELLED after engine_cancel */
+    /* These two may be NULL. Both depend on the tokens handed out so far, and on nothing else.
+     *
+     * What must not be drawn next, asked before each draw, the first included: a bitset
+     * [(n_vocab + 63) / 64] in which a set bit leaves its token out, or NULL: nothing is left out.
+     * It stays as it is until the next call of this request's sink. Where it leaves one token
+     * only, that is taken, whatever the model thinks of it; where it leaves none, the request
+     * fails. Asked beside the model's computation, for several requests one after the other. */
+    const uint64_t *(*mask)(void *context);
+    /* What must follow, as far as that is known: at most `most` tokens into out; returns how many.
+     * They are computed in one step and then drawn like all others: a sink whose mask allows
+     * nothing else gets them sooner, and a wrong proposal costs time and changes nothing. */
+    uint32_t (*propose)(void *context, int32_t *out, uint32_t most);
 };
 
 struct engine_request {
@@ -99,8 +112,6 @@ struct engine_request {
     uint32_t n_biases;
     bool wants_logprobs; /* otherwise the sink's logprob is NAN: it costs a pass over the vocabulary
                           */
-    const uint64_t *masked; /* bitset [(n_vocab + 63) / 64] of tokens for *_MASKED and RESTART, or
-                               NULL; must live until the request ends */
     struct engine_sink sink;
 };
 
@@ -119,6 +130,11 @@ uint64_t engine_submit(struct engine *e, const struct engine_request *request, s
  * Unknown tickets (already ended) are ignored. Any thread. */
 void engine_cancel(struct engine *e, uint64_t ticket);
 
+/* The reader has room again: a request whose sink has said ENGINE_WAIT goes on. It counts from the
+ * moment on at which the sink was called with the token that it answers so, and is ignored before
+ * that and for unknown tickets. Any thread. */
+void engine_resume(struct engine *e, uint64_t ticket);
+
 uint32_t engine_n_ctx(const struct engine *e);
 
 /* What the model said, by the content that became of it (a hash of that), so that a later prompt
@@ -130,9 +146,10 @@ int32_t *engine_recall(struct engine *e, uint64_t space, const uint64_t identity
 
 struct engine_stats {
     uint64_t n_requests, n_tokens_computed, n_tokens_cached, n_tokens_generated, n_restarts;
-    uint64_t n_pauses; /* requests that gave their pages back and waited */
+    uint64_t n_pauses; /* requests that gave their pages back, and waited for others to end */
+    uint64_t n_waits;  /* that waited for their readers */
     uint64_t n_guessed, n_guessed_right; /* tokens */
-    uint32_t n_running, n_queued;
+    uint32_t n_running, n_queued, n_waiting; /* the last: for their readers */
     /* Pages: those of running requests alone, those kept as prefixes (running ones may use them,
      * too), and all that there may be. */
     uint64_t kv_bytes_running, kv_bytes_kept, kv_bytes_budget;

@@ -99,11 +99,31 @@ static double total_probability(struct ranking *r, bool is_cut)
     return total;
 }
 
+/* The only token that is not masked; -1: there are none, or several. */
+static int32_t only_one(const uint64_t *masked, uint32_t n_vocab)
+{
+    int32_t one = -1;
+    for (uint32_t i = 0; i < n_vocab; i += 64) {
+        uint64_t open = ~masked[i / 64];
+        if (n_vocab - i < 64)
+            open &= (1ull << (n_vocab - i)) - 1;
+        if (!open)
+            continue;
+        if (one >= 0 || (open & (open - 1)))
+            return -1;
+        one = (int32_t)i + __builtin_ctzll(open);
+    }
+    return one;
+}
+
 int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *sampling,
                      uint64_t draw, const uint64_t *masked)
 {
     const struct kernels_ranked *c = s->candidates;
     struct ranking r = {s, logits, masked, (double)sampling->temperature, 0, 0, false};
+    const int32_t one = masked ? only_one(masked, s->n_vocab) : -1;
+    if (one >= 0)
+        return one;
     if (!(sampling->temperature > 0))
         return rank_largest(&s->kernels, logits, s->n_vocab, masked, 1, s->candidates) ? c[0].index
                                                                                        : -1;

@@ -15,10 +15,10 @@ struct sampler {
 bool sampler_init(struct sampler *s, uint32_t n_vocab);
 void sampler_deinit(struct sampler *s);
 
-/* Picks from logits[n_vocab], leaving out the tokens of the bitset `masked` (or NULL). Order:
- * temperature, top-k, top-p, min-p, as Hugging Face's generate applies them; draw i of a seed is
- * always the same number. Equal logits: the lower id first. Returns -1 when no token is finite and
- * unmasked. */
+/* Picks from logits[n_vocab], leaving out the tokens of the bitset `masked` (or NULL); if that
+ * leaves one, then this one, whatever its logit. Order: temperature, top-k, top-p, min-p, as
+ * Hugging Face's generate applies them; draw i of a seed is always the same number. Equal logits:
+ * the lower id first. Returns -1 when no token is finite and unmasked. */
 int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *sampling,
                      uint64_t draw, const uint64_t *masked);
 

@@ -46,18 +46,43 @@ static void add(struct schedule *b, struct engine *e, struct request *r, uint32_
 
 /* ---- requests that generate ---- */
 
-/* Guesses what comes after a request's last token, as far as its pages and limits have room. */
-static void guess(struct schedule *b, const struct engine *e, struct request *r)
+/* What the sink says must follow; nothing that is no token. */
+static uint32_t propose(const struct engine *e, const struct request *r, uint32_t most,
+                        int32_t *out)
 {
-    struct sequence *s = &r->sequence;
+    const struct engine_sink *sink = &r->ask.sink;
+    uint32_t n = sink->propose && most ? sink->propose(sink->context, out, most) : 0, i = 0;
+    while (i < n && i < most && out[i] >= 0 && (uint32_t)out[i] < e->n_vocab)
+        i++;
+    return i;
+}
+
+/* How many tokens may be guessed behind a request's last one: as far as its pages and limits have
+ * room. */
+static uint32_t room_for_guesses(const struct schedule *b, const struct engine *e,
+                                 const struct request *r)
+{
+    const struct sequence *s = &r->sequence;
     uint32_t most = ENGINE_MAX_GUESSES - b->n_guesses;
     const uint32_t n_left = r->ask.max_tokens - (s->n_tokens - r->n_prompt);
     const uint32_t room = s->n_pages * P - s->n_tokens, n_ctx = e->options.n_ctx - s->n_tokens;
     most = room < most ? room : most;
     most = n_left <= most ? n_left - 1 : most; /* the last needs no logits of its own */
-    most = n_ctx <= most ? n_ctx - 1 : most;
-    r->n_guessed =
-        draft_propose(&r->draft, s->tokens, s->n_tokens, most, s->tokens + s->n_tokens);
+    return n_ctx <= most ? n_ctx - 1 : most;
+}
+
+/* Guesses what comes after a request's last token: what its sink proposes, then, if `looks_up`,
+ * what followed when something like that was said before. */
+static void guess(struct schedule *b, const struct engine *e, struct request *r, bool looks_up)
+{
+    struct sequence *s = &r->sequence;
+    const uint32_t most = room_for_guesses(b, e, r);
+    r->n_guessed = r->n_proposed = propose(e, r, most, s->tokens + s->n_tokens);
+    if (looks_up) {
+        const uint32_t n = s->n_tokens + r->n_proposed;
+        r->n_guessed +=
+            draft_propose(&r->draft, s->tokens, n, most - r->n_proposed, s->tokens + n);
+    }
     b->n_guesses += r->n_guessed;
 }
 
@@ -69,13 +94,12 @@ static void add_streams(struct schedule *b, struct engine *e)
         n_prompts += !is_generating(r);
     }
     /* more streams, or a prompt, fill the batch without guesses */
-    const bool guesses = !e->options.never_guesses && n_streams <= MOST_GUESSING && !n_prompts;
+    const bool looks_up = !e->options.never_guesses && n_streams <= MOST_GUESSING && !n_prompts;
     for (struct request *r = e->running.first; r; r = r->next) {
         r->n_guessed = 0;
         if (!is_generating(r))
             continue;
-        if (guesses && r->n_draws)
-            guess(b, e, r);
+        guess(b, e, r, looks_up && r->n_draws);
         add(b, e, r, 1 + r->n_guessed);
     }
 }

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "engine/draft.h"
 #include "engine/history.h"
+#include "engine/masks.h"
 #include "engine/pace.h"
 #include "engine/penalties.h"
 #include "engine/prefix_tree.h"
@@ -17,7 +18,7 @@
 enum { ENGINE_MAX_GUESSES = 16 }; /* tokens guessed in one step, of all requests */
 
 struct request {
-    struct request *next; /* in the queue or among the running, oldest first */
+    struct request *next; /* in its list, oldest first */
     uint64_t ticket;
     struct engine_request ask; /* its tokens are gone: they are in `sequence`; biases are its own */
     struct sequence sequence;  /* prompt, then what was generated */
@@ -25,10 +26,13 @@ struct request {
     uint32_t n_cached, n_joined; /* tokens taken from others, when it started and since */
     struct draft draft;
     uint32_t n_guessed;        /* tokens guessed for this step: they stand behind the sequence's */
+    uint32_t n_proposed;       /* the first of them, which the sink proposed */
     uint64_t n_draws;          /* tokens sampled, also those taken back: the sampler's counter */
     bool started;              /* the sink has heard of it */
     bool is_restoring;         /* more of its prompt is on disk */
-    bool mask_next;            /* the sink's last verdict */
+    const uint64_t *mask;      /* the sink's, for the next draw */
+    bool has_mask;             /* that was asked for already */
+    bool is_resumed;           /* under the lock: since the sink was called with the last token */
     uint64_t waits_for_end_of; /* no room: not tried again before n_ended reaches this; 0: never
                                   waited */
     atomic_bool cancelled;
@@ -58,6 +62,7 @@ struct engine {
     struct schedule *schedule;
     struct sampler sampler;
     struct penalties penalties;
+    struct masks masks;
     uint64_t n_ended;                   /* requests that gave their pages back */
     float *logits;                      /* [n_running + ENGINE_MAX_GUESSES][n_vocab] */
     struct backend_row *rows;           /* [BACKEND_MAX_ROWS] */
@@ -65,10 +70,12 @@ struct engine {
 
     struct history *history; /* any thread's */
 
-    /* shared, under the lock; only the thread takes a request out of `running` */
+    /* shared, under the lock; only the thread takes a request out of `running`, and out of
+     * `queued`. Those that wait for their readers are `waiting`, without pages: from there any
+     * thread puts them back into the queue. */
     pthread_mutex_t lock;
     pthread_cond_t work;
-    struct request_list queued, running;
+    struct request_list queued, running, waiting;
     uint64_t last_ticket;
     bool stopping;
     struct engine_stats stats;

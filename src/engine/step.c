@@ -107,6 +107,13 @@ static void keep(struct engine *e, struct request *r, uint32_t n_tokens)
     prefix_tree_keep(&e->prefixes, r->ask.space, class, &r->sequence, n_tokens);
 }
 
+/* Its pages are kept as a prefix, for as long as nobody needs room. */
+static void give_pages_back(struct engine *e, struct request *r)
+{
+    keep(e, r, r->sequence.n_computed);
+    sequence_drop_pages(&r->sequence, &e->pages);
+}
+
 /* Gives the pages back that no row to come sees; as prefixes they are kept. */
 static void slide(struct engine *e, struct request *r)
 {
@@ -125,8 +132,7 @@ static void release(struct engine *e, struct request *r)
     pthread_mutex_lock(&e->lock);
     e->stats.n_tokens_cached += r->n_cached + r->n_joined;
     pthread_mutex_unlock(&e->lock);
-    keep(e, r, r->sequence.n_computed);
-    sequence_drop_pages(&r->sequence, &e->pages);
+    give_pages_back(e, r);
     e->n_ended++;
     request_free(r);
 }
@@ -159,8 +165,7 @@ static void pause_youngest(struct engine *e)
     struct request *r = e->running.first;
     while (r->next)
         r = r->next;
-    keep(e, r, r->sequence.n_computed);
-    sequence_drop_pages(&r->sequence, &e->pages);
+    give_pages_back(e, r);
     r->waits_for_end_of = e->n_ended + 1;
     pthread_mutex_lock(&e->lock);
     request_list_remove(&e->running, r);
@@ -205,16 +210,31 @@ static void restart(struct engine *e, struct request *r)
         sequence_drop_last_page(seq, &e->pages);
     if (seq->first_page > sequence_first_seen(seq->n_computed, e->prefixes.window))
         sequence_drop_pages(seq, &e->pages); /* it takes them from the prefixes, or begins anew */
-    r->mask_next = true;
     pthread_mutex_lock(&e->lock);
     e->stats.n_restarts++;
     pthread_mutex_unlock(&e->lock);
 }
 
-/* False when the request is gone, or begins anew. */
+/* Its reader is slow: others have its place until engine_resume, and its pages when they need
+ * them. False when the reader has caught up in the meantime. */
+static bool wait_for_reader(struct engine *e, struct request *r)
+{
+    pthread_mutex_lock(&e->lock);
+    const bool waits = !r->is_resumed;
+    if (waits) {
+        request_list_remove(&e->running, r);
+        request_list_append(&e->waiting, r);
+        e->stats.n_waits++;
+    }
+    pthread_mutex_unlock(&e->lock);
+    if (waits)
+        give_pages_back(e, r);
+    return waits;
+}
+
+/* False when the request is gone, begins anew, or waits. */
 static bool obey(struct engine *e, struct request *r, enum engine_verdict verdict)
 {
-    r->mask_next = verdict == ENGINE_CONTINUE_MASKED;
     if (verdict == ENGINE_STOP)
         finish(e, r, ENGINE_FINISH_STOPPED);
     else if (verdict == ENGINE_RESTART)
@@ -224,16 +244,26 @@ static bool obey(struct engine *e, struct request *r, enum engine_verdict verdic
     else if (r->sequence.n_tokens >= e->options.n_ctx)
         finish(e, r, ENGINE_FINISH_CONTEXT);
     else
-        return true;
+        return verdict != ENGINE_WAIT || !wait_for_reader(e, r);
     return false;
+}
+
+/* What the sink leaves out of the next draw; asked already for the first of a step. */
+static const uint64_t *take_mask(struct request *r)
+{
+    const struct engine_sink *sink = &r->ask.sink;
+    if (!r->has_mask)
+        r->mask = sink->mask ? sink->mask(sink->context) : NULL;
+    r->has_mask = false;
+    return r->mask;
 }
 
 /* One token from the logits of the sequence's last one. */
 static bool generate(struct engine *e, struct request *r, float *logits)
 {
     penalties_apply(&e->penalties, &r->ask, r->sequence.tokens, r->sequence.n_tokens, logits);
-    int32_t id = sampler_pick(&e->sampler, logits, &r->ask.sampling, r->n_draws++,
-                              r->mask_next ? r->ask.masked : NULL);
+    int32_t id =
+        sampler_pick(&e->sampler, logits, &r->ask.sampling, r->n_draws++, take_mask(r));
     penalties_undo(&e->penalties, logits);
     if (id < 0) {
         struct error err;
@@ -245,6 +275,7 @@ static bool generate(struct engine *e, struct request *r, float *logits)
     sequence_push(&r->sequence, id);
     pthread_mutex_lock(&e->lock);
     e->stats.n_tokens_generated++;
+    r->is_resumed = false;
     pthread_mutex_unlock(&e->lock);
     if (tokenizer_is_eog(e->tokenizer, id)) {
         finish(e, r, ENGINE_FINISH_EOG);
@@ -263,7 +294,7 @@ static bool generate(struct engine *e, struct request *r, float *logits)
 static void generate_all(struct engine *e, struct request *r, float *logits)
 {
     int32_t guesses[ENGINE_MAX_GUESSES];
-    const uint32_t n = r->n_guessed;
+    const uint32_t n = r->n_guessed, n_proposed = r->n_proposed;
     struct sequence *s = &r->sequence;
     uint32_t n_right = 0;
     memcpy(guesses, s->tokens + s->n_tokens, n * sizeof *guesses);
@@ -275,8 +306,8 @@ static void generate_all(struct engine *e, struct request *r, float *logits)
     }
     if (!n)
         return;
-    if (goes_on)
-        draft_learn(&r->draft, n, n_right);
+    if (goes_on && n > n_proposed && n_right >= n_proposed)
+        draft_learn(&r->draft, n - n_proposed, n_right - n_proposed);
     pthread_mutex_lock(&e->lock);
     e->stats.n_guessed += n;
     e->stats.n_guessed_right += n_right;
@@ -284,6 +315,25 @@ static void generate_all(struct engine *e, struct request *r, float *logits)
 }
 
 /* ---- the step ---- */
+
+/* Does this step end with the logits of its last token? */
+static bool draws(const struct schedule *b, uint32_t i)
+{
+    const struct request *r = b->requests[i];
+    return r->sequence.n_computed + b->n_rows_of[i] - r->n_guessed == r->sequence.n_tokens;
+}
+
+/* Asks what may not be drawn at the end of the step; until masks_end no sink is called. */
+static void begin_masks(struct engine *e, const struct schedule *b)
+{
+    for (uint32_t i = 0; i < b->n_sequences; i++) {
+        struct request *r = b->requests[i];
+        r->has_mask = r->ask.sink.mask && draws(b, i);
+        if (r->has_mask)
+            masks_add(&e->masks, &r->ask.sink, &r->mask);
+    }
+    masks_begin(&e->masks);
+}
 
 static void note_step(struct engine *e, const struct schedule *b, double ms)
 {
@@ -324,7 +374,9 @@ void step_run(struct engine *e)
     trim(e, b->n_rows);
     const struct backend_batch batch = {e->rows, b->n_rows, e->sequences, b->n_sequences};
     const int64_t started_ns = clock_now_ns();
+    begin_masks(e, b);
     model_compute(e->model, &batch, e->logits);
+    masks_end(&e->masks);
     note_step(e, b, (double)(clock_now_ns() - started_ns) / 1e6);
 
     float *logits = e->logits;

@@ -92,6 +92,14 @@ static void greedy_takes_the_largest_and_of_equals_the_first(void **state)
     assert_int_equal(sampler_pick(&s, logits, &greedy, 0, masked), 300);
     memset(masked, 0xff, sizeof masked);
     assert_int_equal(sampler_pick(&s, logits, &greedy, 0, masked), -1);
+    masked[(V - 1) / 64] &= ~(1ull << ((V - 1) % 64)); /* one is left: no matter how likely */
+    logits[V - 1] = -INFINITY;
+    assert_int_equal(sampler_pick(&s, logits, &greedy, 0, masked), V - 1);
+    masked[1] = ~1ull;
+    assert_int_equal(sampler_pick(&s, logits, &greedy, 0, masked), 64); /* of two the finite one */
+    masked[1] = ~0ull;
+    masked[(V - 1) / 64] = (1ull << (V % 64)) - 1; /* bits behind the last token mean nothing */
+    assert_int_equal(sampler_pick(&s, logits, &greedy, 0, masked), -1);
     greedy.temperature = 1;
     assert_int_equal(sampler_pick(&s, logits, &greedy, 0, masked), -1);
     sampler_deinit(&s);
