@@ -114,7 +114,9 @@ static void compute(struct model *m, const int32_t *tokens, uint32_t first_page,
     for (uint32_t i = 0; i < WINDOW; i++)
         rows[i] = (struct backend_row){tokens[i], (int32_t)i, 0, true};
     const struct backend_sequence sequence = {pages, N_PAGES};
-    model_compute(m, &(struct backend_batch){rows, WINDOW, &sequence, 1}, logits);
+    struct error err;
+    if (!model_compute(m, &(struct backend_batch){rows, WINDOW, &sequence, 1}, logits, &err))
+        fail("the step failed", &err);
 }
 
 /* log(sum(exp(logits))) */
@@ -173,9 +175,8 @@ static struct model *open_model(const struct weights *w, struct backend *be)
     struct model *m = be ? model_create(w, be, NULL, &err) : NULL;
     if (!m)
         fail("the model cannot be used", &err);
-    const struct model_info *info = model_info(m);
-    const struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim,
-                                           2 * N_PAGES};
+    struct backend_kv_shape shape = model_kv_shape(m);
+    shape.n_pages = 2 * N_PAGES;
     if (!be->ops->kv_init(be, &shape, &err))
         fail("no pages", &err);
     return m;

@@ -23,10 +23,47 @@ struct entry { /* docs/kv-store.md */
 
 static uint8_t memory[N_PAGES][PAGE_BYTES];
 
-static void *page_data(struct backend *be, uint32_t page)
+/* Pages are the host's memory. */
+static struct backend_save *page_save(struct backend *be, enum backend_kept kept, uint32_t page,
+                                      struct error *err)
 {
     (void)be;
+    (void)kept;
+    (void)err;
+    return (struct backend_save *)(void *)memory[page];
+}
+
+static const void *page_bytes(struct backend *be, struct backend_save *save, struct error *err)
+{
+    (void)be;
+    (void)err;
+    return save;
+}
+
+static void page_saved(struct backend *be, struct backend_save *save)
+{
+    (void)be;
+    (void)save;
+}
+
+static void *page_load(struct backend *be, enum backend_kept kept, uint32_t page,
+                       struct error *err)
+{
+    (void)be;
+    (void)kept;
+    (void)err;
     return memory[page];
+}
+
+static bool page_loaded(struct backend *be, enum backend_kept kept, uint32_t page, bool is_whole,
+                        struct error *err)
+{
+    (void)be;
+    (void)kept;
+    (void)page;
+    (void)is_whole;
+    (void)err;
+    return true;
 }
 
 static void page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens)
@@ -36,8 +73,15 @@ static void page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n
     memcpy(memory[dst], memory[src], PAGE_BYTES);
 }
 
-static const struct backend_ops ops = {.kv_page_copy = page_copy, .kv_page_data = page_data};
-static struct backend be = {&ops};
+static const struct backend_ops ops = {
+    .kv_page_copy = page_copy,
+    .save_begin = page_save,
+    .save_bytes = page_bytes,
+    .save_end = page_saved,
+    .load_begin = page_load,
+    .load_end = page_loaded,
+};
+static struct backend be = {.ops = &ops};
 
 static char folder[64], segment[256], log_path[256];
 

@@ -1,6 +1,6 @@
 /* Where a model computes: one table of operations over a batch of rows, and the KV pages they read
- * and write. A backend is used by one thread at a time (the engine's); it may have workers of its
- * own.
+ * and write. A backend is used by one thread at a time (the engine's), but for what says otherwise;
+ * it may have workers of its own.
  *
  * The nouns. A *batch* is n_rows rows, each one token at one absolute position of one sequence. A
  * *sequence* is a list of KV pages: page i holds the keys and values of positions [i * P, (i + 1)
@@ -8,10 +8,17 @@
  * floats that lives where the backend computes. A *matrix* of weights is taken once, and from then
  * on known by its handle: the backend may keep it in another place or layout. Rows of one sequence
  * stand in ascending order of position in a batch, without a gap, and a row attends to every
- * position of its sequence up to its own, also to rows of this very batch.
+ * position of its sequence up to its own, also to rows of this very batch. A layer may keep a
+ * recurrent *state* of fixed size for each sequence instead of keys and values, or beside them: it
+ * is that of one position, the last that was computed.
  *
- * The promise: a row's result depends on its token, position and sequence content alone, bit for
- * bit, whatever else is in the batch and for any number of threads. */
+ * A backend may compute at once or later: what a step gives to the host (logits, rows that are
+ * read) is there when end() has returned true. A *save* brings a page or a state to the host while
+ * steps go on; a load brings it back.
+ *
+ * The promise that most backends make (`same_bits`): a row's result depends on its token, position
+ * and sequence content alone, bit for bit, whatever else is in the batch and for any number of
+ * threads. tests/backend/conformance.h proves all that stands here for any backend. */
 #ifndef PENSIEVE_BACKEND_BACKEND_H
 #define PENSIEVE_BACKEND_BACKEND_H
 
@@ -25,11 +32,18 @@
 
 enum {
     BACKEND_PAGE_TOKENS = HOSTILE ? 4 : 64, /* P: tokens of one KV page; a power of two */
-    BACKEND_MAX_ROWS = 512, /* rows of one batch */
-    BACKEND_TILE_ROWS = 12, /* rows that are computed at once: more come in multiples of it */
+    BACKEND_MAX_ROWS = 512, /* rows of one batch, in any backend */
 };
 
 #define BACKEND_NO_PAGE UINT32_MAX
+
+/* What a backend says of itself. P is none of it: what is kept on disk and who shares what is cut
+ * by it, whoever computes. */
+struct backend_traits {
+    bool same_bits;     /* it makes the promise above */
+    uint32_t max_rows;  /* of one batch, at most BACKEND_MAX_ROWS */
+    uint32_t tile_rows; /* that it computes at once: more come best in multiples of it */
+};
 
 struct backend_row {
     int32_t token;
@@ -43,11 +57,12 @@ struct backend_sequence {
      * batch sees anything, in any layer, may be BACKEND_NO_PAGE. */
     const uint32_t *pages;
     uint32_t n_pages;
+    uint32_t state; /* the id of its state, where layers keep any */
 };
 
 struct backend_batch {
     const struct backend_row *rows; /* [n_rows], grouped by sequence */
-    uint32_t n_rows;                /* 1 .. BACKEND_MAX_ROWS */
+    uint32_t n_rows;                /* 1 .. the traits' max_rows */
     const struct backend_sequence *sequences;
     uint32_t n_sequences;
 };
@@ -58,11 +73,29 @@ enum backend_kv_type {
     BACKEND_KV_Q4_0, /* 4 bits and a scale for every 32 values */
 };
 
-/* The shape of the KV memory: every page holds n_layers * 2 * n_kv_heads * P * head_dim values. */
+/* What one layer keeps. Nothing at all is right, too: then it has neither heads nor a state. */
+struct backend_kv_layer {
+    uint32_t n_kv_heads, head_dim; /* keys and values of each position; 0: none */
+    uint32_t window;  /* a row sees so many positions, its own the last; 0: all */
+    uint32_t n_back;  /* it reads the keys and values of the layer so many before it, which has the
+                       * same heads and keeps them itself; 0: its own */
+    uint32_t n_state; /* floats of recurrent state of each sequence */
+};
+
+/* The shape of the KV memory: a page holds, for each layer that keeps its own, 2 * n_kv_heads * P *
+ * head_dim values. */
 struct backend_kv_shape {
-    uint32_t n_layers, n_kv_heads, head_dim;
-    uint32_t n_pages; /* the pool's hard budget; memory is touched when a page is first written */
+    const struct backend_kv_layer *layers; /* [n_layers], only looked at */
+    uint32_t n_layers;
+    uint32_t n_pages;  /* the pool's hard budget; memory is touched when a page is first written */
+    uint32_t n_states; /* as many sequences can have a state at a time */
     enum backend_kv_type type;
+};
+
+/* What has an id and bytes, and can be saved and loaded. */
+enum backend_kept {
+    BACKEND_PAGE,  /* kv_page_bytes of it; ids are 0 .. n_pages - 1 */
+    BACKEND_STATE, /* kv_state_bytes; ids are 0 .. n_states - 1 */
 };
 
 enum backend_rope {
@@ -71,9 +104,8 @@ enum backend_rope {
 };
 
 struct backend_attend_params {
-    uint32_t n_heads; /* a multiple of n_kv_heads */
+    uint32_t n_heads; /* a multiple of the layer's n_kv_heads */
     float scale;      /* of the scores, before softmax; above 0 */
-    uint32_t window;  /* a row sees so many positions, its own the last; 0: all */
 };
 
 /* The first position that a row at `position` sees. */
@@ -119,6 +151,7 @@ struct backend_memory {
 struct backend;
 struct backend_activation;
 struct backend_matrix;
+struct backend_save; /* one that was begun */
 
 struct backend_ops {
     void (*destroy)(struct backend *be);
@@ -140,16 +173,37 @@ struct backend_ops {
                                                     struct backend_activation *other,
                                                     uint32_t first, uint32_t width,
                                                     struct error *err);
+    /* UNSUPPORTED for a shape that it cannot keep. Again: the old memory goes, whatever of it was
+     * being saved must have ended. */
     bool (*kv_init)(struct backend *be, const struct backend_kv_shape *shape, struct error *err);
-    /* What one page of that shape takes; the shape's n_pages does not count. */
+    /* What one page, or one state, of that shape takes; its numbers of them do not count. */
     uint64_t (*kv_page_bytes)(const struct backend *be, const struct backend_kv_shape *shape);
+    uint64_t (*kv_state_bytes)(const struct backend *be, const struct backend_kv_shape *shape);
     /* All that a page's content depends on, beside model, shape and tokens: the arithmetic and the
      * layout, with a number that rises when either changes. Pages may be kept under that name. */
     const char *(*kv_identity)(const struct backend *be);
-    /* The page's memory, kv_page_bytes of it, to save or load it whole. */
-    void *(*kv_page_data)(struct backend *be, uint32_t page);
-    /* Copies the first n_tokens positions of a page, all layers. Page ids are 0 .. n_pages-1. */
+    /* Copies the first n_tokens positions of a page, all layers. */
     void (*kv_page_copy)(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
+    /* A sequence begins with a cleared state; a copy is how it goes back to where it was. */
+    void (*kv_state_clear)(struct backend *be, uint32_t state);
+    void (*kv_state_copy)(struct backend *be, uint32_t dst, uint32_t src);
+
+    /* Begins to bring a page's or a state's bytes to the host, between steps; NULL: failed. Until
+     * it ends, nothing may write there, but steps may read it. */
+    struct backend_save *(*save_begin)(struct backend *be, enum backend_kept kept, uint32_t id,
+                                       struct error *err);
+    /* The bytes, until save_end; waits until they are there. Any thread, one for each save, also
+     * while steps are computed: so no step waits for it. NULL: failed. */
+    const void *(*save_bytes)(struct backend *be, struct backend_save *save, struct error *err);
+    void (*save_end)(struct backend *be, struct backend_save *save);
+    /* Host memory for what was saved, which any thread may fill, or NULL. Between load_begin and
+     * load_end nothing else uses that page or state, of which the content is lost. */
+    void *(*load_begin)(struct backend *be, enum backend_kept kept, uint32_t id,
+                        struct error *err);
+    /* Makes it the content that every later step sees. Not `is_whole`: it could not be filled, and
+     * the content is anything. */
+    bool (*load_end)(struct backend *be, enum backend_kept kept, uint32_t id, bool is_whole,
+                     struct error *err);
 
     /* What it has taken. Any thread, once all memory was asked for. */
     void (*memory)(const struct backend *be, struct backend_memory *out);
@@ -157,9 +211,15 @@ struct backend_ops {
      * their content. */
     void (*trim)(struct backend *be);
 
-    /* The step. begin() names the batch; the operations until end() work on its rows. */
+    /* The step. begin() names the batch, which stays as it is until end(); the operations between
+     * them work on its rows. end() waits for what they give to the host. False: the step failed
+     * (a device was lost, or its memory is full), and what it would have written is anything. */
     void (*begin)(struct backend *be, const struct backend_batch *batch);
-    void (*end)(struct backend *be);
+    bool (*end)(struct backend *be, struct error *err);
+
+    /* The rows of x [n_rows][width] to the host, there after end(); and from it, at once. */
+    void (*read)(struct backend *be, const struct backend_activation *x, float *out);
+    void (*write)(struct backend *be, struct backend_activation *x, const float *values);
 
     /* out[row] = table[rows[row].token]; table [n_vocab][width] of any type. */
     void (*embed)(struct backend *be, const struct backend_matrix *table,
@@ -173,10 +233,12 @@ struct backend_ops {
     /* Rotates in place: x[row] is n_heads heads of head_dim, by the row's position. */
     void (*rope)(struct backend *be, struct backend_activation *x, uint32_t n_heads,
                  uint32_t head_dim, const struct backend_rope_params *params);
-    /* Writes k and v [n_rows][n_kv_heads * head_dim] to the rows' pages in this layer. */
+    /* Writes k and v [n_rows][n_kv_heads * head_dim] to the rows' pages in this layer, which keeps
+     * its own. */
     void (*kv_store)(struct backend *be, uint32_t layer, const struct backend_activation *k,
                      const struct backend_activation *v);
-    /* Causal attention over the sequence's pages: out, q [n_rows][n_heads * head_dim]. */
+    /* Causal attention over the sequence's pages, as far as the layer's window reaches: out, q
+     * [n_rows][n_heads * head_dim]. */
     void (*attend)(struct backend *be, uint32_t layer, const struct backend_activation *q,
                    const struct backend_attend_params *params, struct backend_activation *out);
     /* x += y */
@@ -192,13 +254,14 @@ struct backend_ops {
      * operations work on those rows. Returns how many there are. */
     uint32_t (*select)(struct backend *be, const struct backend_activation *x,
                        struct backend_activation *out);
-    /* logits[row][n_vocab] = w x[row], to the caller's memory. */
+    /* logits[row][n_vocab] = w x[row], in the caller's memory after end(). */
     void (*logits)(struct backend *be, const struct backend_activation *x,
                    const struct backend_matrix *w, float *logits);
 };
 
 struct backend {
     const struct backend_ops *ops;
+    struct backend_traits traits;
 };
 
 #endif

@@ -32,6 +32,8 @@ struct bench {
     const struct bench_options *options;
     struct loaded loaded;
     struct backend_row *rows;           /* [BACKEND_MAX_ROWS] */
+    bool failed;                        /* a step, and why is in *err */
+    struct error *err;
     struct backend_sequence *sequences; /* [n_sequences] */
     uint32_t *pages;                    /* [n_sequences * n_pages]: each owns its own */
     uint32_t n_sequences, n_pages;
@@ -80,7 +82,8 @@ static uint32_t add_rows(struct bench *b, uint32_t n_rows, uint32_t sequence, ui
 static void step(struct bench *b, uint32_t n_rows)
 {
     const struct backend_batch batch = {b->rows, n_rows, b->sequences, b->n_sequences};
-    model_compute(b->loaded.model, &batch, b->logits);
+    if (!b->failed) /* the first error stays */
+        b->failed = !model_compute(b->loaded.model, &batch, b->logits, b->err);
 }
 
 /* n tokens of one sequence from `position` on; logits of the last one only. */
@@ -155,6 +158,8 @@ static void report(struct bench *b, const struct test *t)
     static const char *const names[] = {"prompt", "generate", "mixed"};
     const char *name = names[t->kind];
     const struct figure f = measure(b, t);
+    if (b->failed)
+        return;
     json_array_append_new(b->results,
                           json_pack("{s:s, s:I, s:I, s:I, s:f, s:f}", "test", name, "tokens",
                                     (json_int_t)t->n_tokens, "depth", (json_int_t)t->depth,
@@ -221,8 +226,9 @@ static bool set_up(struct bench *b, struct error *err)
     b->n_sequences = largest(&o->sequences);
     if (o->mixed.n && b->n_sequences < 2)
         b->n_sequences = 2;
-    const struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim,
-                                           b->n_pages * b->n_sequences, o->kv_type};
+    struct backend_kv_shape shape = model_kv_shape(b->loaded.model);
+    shape.n_pages = b->n_pages * b->n_sequences;
+    shape.type = o->kv_type;
     struct backend *be = b->loaded.backend;
     if (!be->ops->kv_init(be, &shape, err))
         return false;
@@ -278,7 +284,7 @@ static void print_json(const struct bench *b)
 
 static bool bench(const struct bench_options *o, struct error *err)
 {
-    struct bench b = {.options = o};
+    struct bench b = {.options = o, .err = err};
     struct loaded_options load = o->load;
     load.n_ctx = n_tokens_of(o);
     if (!loaded_open_model(&b.loaded, &load, err))
@@ -288,7 +294,8 @@ static bool bench(const struct bench_options *o, struct error *err)
         if (!o->is_json)
             print_head(&b);
         run_all(&b);
-        if (o->is_json)
+        ok = !b.failed;
+        if (ok && o->is_json)
             print_json(&b);
     }
     tear_down(&b);

@@ -90,7 +90,7 @@ struct slot {
 struct job {
     struct disk_done done;
     struct entry entry;
-    const void *page;
+    const void *(*bytes)(void *owner);
 };
 
 struct disk_tier {
@@ -175,14 +175,26 @@ static size_t read_up_to(int fd, void *data, size_t n, off_t at)
 
 /* The page before its entry, and the old entry away before the page: at no moment does an entry
  * stand for a page that is not there. */
-static bool write_slot(const struct disk_tier *d, const struct job *job)
+static bool write_slot(const struct disk_tier *d, const struct job *job, const void *page)
 {
     static const struct entry nothing;
     const uint32_t slot = job->done.slot;
     const int fd = segment_of(d, slot)->fd;
     return write_all(fd, &nothing, sizeof nothing, entry_offset(d, slot)) &&
-           write_all(fd, job->page, d->header.page_bytes, page_offset(d, slot)) &&
+           write_all(fd, page, d->header.page_bytes, page_offset(d, slot)) &&
            write_all(fd, &job->entry, sizeof job->entry, entry_offset(d, slot));
+}
+
+/* False, and *is_disk, when it is the disk that failed. */
+static bool write_page(const struct disk_tier *d, struct job *job, bool *is_disk)
+{
+    const void *page = job->bytes(job->done.owner);
+    *is_disk = page;
+    if (!page)
+        return false;
+    job->entry.payload = XXH3_64bits(page, d->header.page_bytes);
+    job->entry.checksum = entry_checksum(&job->entry);
+    return write_slot(d, job, page);
 }
 
 static void *writer_thread(void *arg)
@@ -197,10 +209,9 @@ static void *writer_thread(void *arg)
             break;
         struct job *job = &d->jobs[d->n_done % QUEUE];
         pthread_mutex_unlock(&d->lock);
-        job->entry.payload = XXH3_64bits(job->page, d->header.page_bytes);
-        job->entry.checksum = entry_checksum(&job->entry);
-        job->done.ok = write_slot(d, job);
-        if (!job->done.ok && !has_complained) {
+        bool is_disk;
+        job->done.ok = write_page(d, job, &is_disk);
+        if (!job->done.ok && is_disk && !has_complained) {
             log_info("the KV store %s cannot be written: %s", d->folder, strerror(errno));
             has_complained = true;
         }
@@ -222,7 +233,7 @@ void disk_tier_wait(struct disk_tier *d)
 }
 
 bool disk_tier_write(struct disk_tier *d, uint32_t slot, const struct disk_label *label,
-                     const void *page, void *owner)
+                     const void *(*bytes)(void *owner), void *owner)
 {
     pthread_mutex_lock(&d->lock);
     bool has_room = d->n_asked - d->n_given < QUEUE;
@@ -230,7 +241,7 @@ bool disk_tier_write(struct disk_tier *d, uint32_t slot, const struct disk_label
         d->jobs[d->n_asked % QUEUE] = (struct job){
             .done = {owner, slot, false},
             .entry = {.used = time(NULL), .label = *label},
-            .page = page,
+            .bytes = bytes,
         };
         d->n_asked++;
         pthread_cond_signal(&d->work);

@@ -57,10 +57,11 @@ void disk_tier_forget_found(struct disk_tier *d); /* frees that list */
 uint32_t disk_tier_take(struct disk_tier *d);
 void disk_tier_free(struct disk_tier *d, uint32_t slot); /* not one that is being written */
 
-/* Begins to write a page to a slot that was taken; `page` must not change or go until it is done,
- * and `owner` comes back then. False: too much is being written already. */
+/* Begins to write a page to a slot that was taken. The writing thread asks bytes(owner) for it,
+ * which may wait; they must not change or go until it is done, and `owner` comes back then. NULL:
+ * there are none, and it is done without success. False: too much is being written already. */
 bool disk_tier_write(struct disk_tier *d, uint32_t slot, const struct disk_label *label,
-                     const void *page, void *owner);
+                     const void *(*bytes)(void *owner), void *owner);
 
 /* The next page whose writing ended. */
 struct disk_done {

@@ -204,8 +204,8 @@ static struct disk_tier *open_disk(const struct engine *e, uint64_t page_bytes)
 static bool create_pool(struct engine *e, struct error *err)
 {
     const struct model_info *info = model_info(e->model);
-    struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim, 0,
-                                     e->options.kv_type};
+    struct backend_kv_shape shape = model_kv_shape(e->model);
+    shape.type = e->options.kv_type;
     uint64_t page_bytes = e->be->ops->kv_page_bytes(e->be, &shape);
     uint64_t n_context = sequence_pages_for(e->options.n_ctx);
     if (info->window) { /* what a row sees and what one step computes, from within a page on */
@@ -274,10 +274,11 @@ static bool set_options(struct engine *e, const struct engine_options *options, 
                       : o->prefill_rows ? o->prefill_rows
                                         : DEFAULT_PREFILL_ROWS;
     o->gap_ms = o->gap_ms ? o->gap_ms : DEFAULT_GAP_MS;
-    if (o->n_running > BACKEND_MAX_ROWS / 2)
-        o->n_running = BACKEND_MAX_ROWS / 2;
-    if (o->prefill_rows > BACKEND_MAX_ROWS)
-        o->prefill_rows = BACKEND_MAX_ROWS;
+    const uint32_t max_rows = e->be->traits.max_rows;
+    if (o->n_running > max_rows / 2)
+        o->n_running = max_rows / 2;
+    if (o->prefill_rows > max_rows)
+        o->prefill_rows = max_rows;
     return true;
 }
 
@@ -311,6 +312,7 @@ struct engine *engine_create(struct model *m, struct backend *be, const struct t
     e->be = be;
     e->tokenizer = t;
     e->n_vocab = model_info(m)->n_vocab;
+    e->pace.tile = be->traits.tile_rows;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->work, NULL);
     request_list_init(&e->queued);

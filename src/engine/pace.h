@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct pace {
+    uint32_t tile;    /* rows that the backend computes at once (its traits) */
     double stream_ms; /* a step in which requests generate and nothing else; 0: none yet */
     double ms;        /* a step with prompts of the size at hand; 0: none yet */
     uint32_t size;    /* rows of such a step; 0: none yet */

@@ -21,6 +21,7 @@ struct prefix_node {
     uint64_t key;   /* disk_key, of a whole one */
     uint64_t n_use; /* the tree's n_uses when it was last used */
     bool is_writing;
+    struct backend_save *save; /* of its page, while it is written */
     int32_t tokens[P];
 };
 
@@ -99,7 +100,7 @@ static struct prefix_root *root_make(struct prefix_tree *t, uint64_t space)
         return root;
     root = malloc(sizeof *root);
     if (root) {
-        *root = (struct prefix_root){space, NULL, t->roots};
+        *root = (struct prefix_root){t, space, NULL, t->roots};
         t->roots = root;
     }
     return root;
@@ -131,8 +132,17 @@ static void enter_memory(struct prefix_tree *t, struct prefix_node *node, uint32
     t->n_in_memory++;
 }
 
+/* Its page is on disk, or will not be. */
+static void end_save(struct prefix_tree *t, struct prefix_node *node)
+{
+    if (node->save)
+        t->be->ops->save_end(t->be, node->save);
+    node->save = NULL;
+}
+
 static void node_free(struct prefix_tree *t, struct prefix_node *node)
 {
+    end_save(t, node);
     leave_memory(t, node);
     if (t->disk && node->slot != DISK_NO_SLOT)
         disk_tier_free(t->disk, node->slot);
@@ -341,6 +351,19 @@ static bool make_room(struct prefix_tree *t, struct sequence *s, uint32_t i,
     return ok && kv_pages_acquire(t->pool, &s->pages[s->n_pages++]);
 }
 
+/* From a slot to a page. False: what is there is not what was written, or could not be loaded. */
+static bool read_page(struct prefix_tree *t, uint32_t slot, uint32_t page)
+{
+    const struct backend_ops *op = t->be->ops;
+    struct error err = {.message = ""};
+    void *bytes = op->load_begin(t->be, BACKEND_PAGE, page, &err);
+    bool is_whole = bytes && disk_tier_read(t->disk, slot, bytes);
+    bool is_loaded = bytes && op->load_end(t->be, BACKEND_PAGE, page, is_whole, &err);
+    if (!bytes || !is_loaded)
+        log_info("a page of the KV store cannot be loaded: %s", err.message);
+    return is_whole && is_loaded;
+}
+
 /* Node i of s, all before it are s's already: from memory, or from disk to the page that s has or
  * gets there. False when it cannot be had; a damaged one's slot is given up. */
 static bool take_node(struct prefix_tree *t, struct sequence *s, uint32_t i,
@@ -354,7 +377,7 @@ static bool take_node(struct prefix_tree *t, struct sequence *s, uint32_t i,
     if (!make_room(t, s, i, node))
         return false;
     *n_bytes = *n_bytes > page_bytes ? *n_bytes - page_bytes : 0;
-    if (!disk_tier_read(t->disk, node->slot, t->be->ops->kv_page_data(t->be, s->pages[i]))) {
+    if (!read_page(t, node->slot, s->pages[i])) {
         log_info("a page of the KV store is damaged; it is computed again");
         disk_tier_free(t->disk, node->slot);
         node->slot = DISK_NO_SLOT;
@@ -373,7 +396,7 @@ static void take_part(struct prefix_tree *t, struct sequence *s, const struct pr
         return;
     if (node->page != BACKEND_NO_PAGE)
         t->be->ops->kv_page_copy(t->be, s->pages[i], node->page, n);
-    else if (!disk_tier_read(t->disk, node->slot, t->be->ops->kv_page_data(t->be, s->pages[i])))
+    else if (!read_page(t, node->slot, s->pages[i]))
         return;
     s->n_computed += n;
 }
@@ -482,6 +505,18 @@ static bool evict_from_disk(struct prefix_tree *t, const struct prefix_node *spa
     return true;
 }
 
+/* On the disk's thread: the bytes of a node's page. */
+static const void *saved_bytes(void *owner)
+{
+    const struct prefix_node *node = owner;
+    struct backend *be = node->root->tree->be;
+    struct error err = {.message = ""};
+    const void *bytes = be->ops->save_bytes(be, node->save, &err);
+    if (!bytes)
+        log_info("a page cannot be kept on disk: %s", err.message);
+    return bytes;
+}
+
 /* Begins to write a whole node to disk, if it is not there and its parent is. */
 static void save(struct prefix_tree *t, struct prefix_node *node)
 {
@@ -501,8 +536,10 @@ static void save(struct prefix_tree *t, struct prefix_node *node)
         .depth = node->depth,
     };
     memcpy(label.tokens, node->tokens, sizeof label.tokens);
-    const void *page = t->be->ops->kv_page_data(t->be, node->page);
-    if (!disk_tier_write(t->disk, slot, &label, page, node)) {
+    struct error err;
+    node->save = t->be->ops->save_begin(t->be, BACKEND_PAGE, node->page, &err);
+    if (!node->save || !disk_tier_write(t->disk, slot, &label, saved_bytes, node)) {
+        end_save(t, node);
         disk_tier_free(t->disk, slot);
         return;
     }
@@ -518,6 +555,7 @@ void prefix_tree_poll(struct prefix_tree *t)
     while (t->n_writing && disk_tier_done(t->disk, &done)) {
         struct prefix_node *node = done.owner;
         node->is_writing = false;
+        end_save(t, node);
         kv_pages_release(t->pool, node->page);
         t->n_writing--;
         if (!done.ok) {

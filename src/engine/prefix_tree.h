@@ -34,6 +34,7 @@ struct prefix_order { /* by last use */
 };
 
 struct prefix_root { /* of one namespace: whose the prefixes are */
+    struct prefix_tree *tree;
     uint64_t space;
     struct prefix_node *children;
     struct prefix_root *next;

@@ -181,8 +181,8 @@ void schedule_step(struct engine *e, struct schedule *b)
     b->n_sequences = b->n_rows = b->n_prompt_rows = b->n_guesses = 0;
     add_streams(b, e);
     uint32_t budget = e->options.prefill_rows;
-    if (budget > BACKEND_MAX_ROWS - b->n_rows)
-        budget = BACKEND_MAX_ROWS - b->n_rows;
+    if (budget > e->be->traits.max_rows - b->n_rows)
+        budget = e->be->traits.max_rows - b->n_rows;
     if (b->n_rows)
         budget = pace_rows(&e->pace, e->options.gap_ms, b->n_rows, budget);
     add_prompts(b, e, budget);

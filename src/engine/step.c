@@ -362,6 +362,16 @@ static void trim(struct engine *e, uint32_t n_rows)
     e->had_long_step = n_rows > SHORT_STEP;
 }
 
+/* The backend could not compute the step: its requests end with that, the others go on. */
+static void fail_batch(struct engine *e, const struct schedule *b, const struct error *err)
+{
+    log_info("a step failed: %s", err->message);
+    for (uint32_t i = 0; i < b->n_sequences; i++) {
+        remove_running(e, b->requests[i]);
+        request_fail(e, b->requests[i], err);
+    }
+}
+
 void step_run(struct engine *e)
 {
     struct schedule *b = e->schedule;
@@ -374,9 +384,14 @@ void step_run(struct engine *e)
     trim(e, b->n_rows);
     const struct backend_batch batch = {e->rows, b->n_rows, e->sequences, b->n_sequences};
     const int64_t started_ns = clock_now_ns();
+    struct error err;
     begin_masks(e, b);
-    model_compute(e->model, &batch, e->logits);
+    const bool is_computed = model_compute(e->model, &batch, e->logits, &err);
     masks_end(&e->masks);
+    if (!is_computed) {
+        fail_batch(e, b, &err);
+        return;
+    }
     note_step(e, b, (double)(clock_now_ns() - started_ns) / 1e6);
 
     float *logits = e->logits;

@@ -115,6 +115,8 @@ static bool load(struct decoder *d, const struct network_loader *loader,
     load_activations(d, loader);
     d->model.info.rope = d->rope;
     d->model.info.window = d->window;
+    for (uint32_t i = 0; i < info->n_layers; i++)
+        d->model.kv[i] = (struct backend_kv_layer){info->n_kv_heads, info->head_dim, d->window};
     return !*loader->failed;
 }
 
@@ -132,9 +134,11 @@ struct model *decoder_create(const struct weights *w, struct backend *be,
     d->model.info = *info;
     d->model.be = be;
     d->layers = calloc(info->n_layers, sizeof *d->layers);
-    if (!d->layers)
+    d->model.kv = calloc(info->n_layers, sizeof *d->model.kv);
+    const bool has_room = d->layers && d->model.kv;
+    if (!has_room)
         error_set(err, ERROR_NO_MEMORY, "out of memory for the model's tables");
-    if (d->layers && load(d, &loader, options, wiring))
+    if (has_room && load(d, &loader, options, wiring))
         return &d->model;
     decoder_destroy(&d->model);
     return NULL;
@@ -144,6 +148,7 @@ void decoder_destroy(struct model *m)
 {
     struct decoder *d = (struct decoder *)m;
     free(d->layers);
+    free(m->kv);
     free(d);
 }
 
@@ -157,7 +162,6 @@ static void attention(struct decoder *d, uint32_t i)
     const struct backend_attend_params params = {
         .n_heads = info->n_heads,
         .scale = 1.0f / sqrtf((float)info->head_dim),
-        .window = d->window,
     };
 
     op->rms_norm(be, d->x, layer->attn_norm, d->norm_eps, d->h);
@@ -199,17 +203,15 @@ static void output(struct decoder *d, float *logits)
     op->logits(be, d->h, d->output, logits);
 }
 
-void decoder_compute(struct model *m, const struct backend_batch *batch, float *logits)
+void decoder_compute(struct model *m, float *logits)
 {
     struct decoder *d = (struct decoder *)m;
     struct backend *be = m->be;
 
-    be->ops->begin(be, batch);
     be->ops->embed(be, d->embedding, d->x);
     for (uint32_t i = 0; i < m->info.n_layers; i++) {
         attention(d, i);
         feed_forward(d, i);
     }
     output(d, logits);
-    be->ops->end(be);
 }

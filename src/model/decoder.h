@@ -50,6 +50,6 @@ struct model *decoder_create(const struct weights *w, struct backend *be,
 void decoder_destroy(struct model *m);
 
 /* The forward pass: the embedding, every layer's attention and feed-forward, the output. */
-void decoder_compute(struct model *m, const struct backend_batch *batch, float *logits);
+void decoder_compute(struct model *m, float *logits);
 
 #endif

@@ -132,9 +132,17 @@ const struct weights *model_weights(const struct model *m)
     return m->weights;
 }
 
-void model_compute(struct model *m, const struct backend_batch *batch, float *logits)
+struct backend_kv_shape model_kv_shape(const struct model *m)
 {
-    m->network->compute(m, batch, logits);
+    return (struct backend_kv_shape){.layers = m->kv, .n_layers = m->info.n_layers};
+}
+
+bool model_compute(struct model *m, const struct backend_batch *batch, float *logits,
+                   struct error *err)
+{
+    m->be->ops->begin(m->be, batch);
+    m->network->compute(m, logits);
+    return m->be->ops->end(m->be, err);
 }
 
 /* ---- what networks fetch their parts with ---- */

@@ -37,7 +37,13 @@ bool model_read_info(const struct weights *w, struct model_info *out, struct err
 const struct model_info *model_info(const struct model *m);
 const struct weights *model_weights(const struct model *m); /* what it was made from */
 
-/* Computes the batch; logits [number of rows that want them][n_vocab], in row order. */
-void model_compute(struct model *m, const struct backend_batch *batch, float *logits);
+/* What its layers keep for each sequence, while it lives; the numbers of pages and states and the
+ * type are the caller's to fill in. */
+struct backend_kv_shape model_kv_shape(const struct model *m);
+
+/* Computes the batch; logits [number of rows that want them][n_vocab], in row order. False: the
+ * backend's step failed, and neither they nor the rows' keys and values are there. */
+bool model_compute(struct model *m, const struct backend_batch *batch, float *logits,
+                   struct error *err);
 
 #endif

@@ -11,7 +11,7 @@ struct network {
                             const struct model_info *info, const struct model_options *options,
                             struct error *err);
     void (*destroy)(struct model *m);
-    void (*compute)(struct model *m, const struct backend_batch *batch, float *logits);
+    void (*compute)(struct model *m, float *logits); /* within a step that has begun */
 };
 
 /* The head of every network's own struct. */
@@ -20,6 +20,7 @@ struct model {
     struct model_info info;
     const struct weights *weights;
     struct backend *be;
+    struct backend_kv_layer *kv; /* [n_layers] what each keeps; its own */
 };
 
 extern const struct network network_llama;

@@ -38,11 +38,12 @@ struct machine {
     struct backend_sequence sequences[4];
     uint32_t pages[4][N_PAGES], n_rows;
     struct backend_attend_params params;
+    uint32_t window;
     bool slides; /* pages are given up as the window leaves them */
 };
 
 static void machine_init_type(struct machine *m, const struct input *in, uint32_t n_threads,
-                              const char *tier, enum backend_kv_type type)
+                              const char *tier, enum backend_kv_type type, uint32_t window)
 {
     struct error err;
     memset(m, 0, sizeof *m);
@@ -51,9 +52,12 @@ static void machine_init_type(struct machine *m, const struct input *in, uint32_
     m->out = fixture_activation(m->be, in->n_heads * in->head_dim);
     m->k = fixture_activation(m->be, in->n_kv_heads * in->head_dim);
     m->v = fixture_activation(m->be, in->n_kv_heads * in->head_dim);
-    const struct backend_kv_shape shape = {LAYERS, in->n_kv_heads, in->head_dim, N_PAGES,
-                                           type};
+    const struct backend_kv_layer layer = {in->n_kv_heads, in->head_dim, window};
+    const struct backend_kv_layer layers[LAYERS] = {layer, layer};
+    const struct backend_kv_shape shape = {
+        .layers = layers, .n_layers = LAYERS, .n_pages = N_PAGES, .type = type};
     assert_true(m->be->ops->kv_init(m->be, &shape, &err));
+    m->window = window;
     for (uint32_t s = 0; s < 4; s++) {
         for (uint32_t i = 0; i < N_PAGES / 4; i++) /* scattered */
             m->pages[s][i] = (i * 4 + s) * 13 % N_PAGES;
@@ -66,7 +70,7 @@ static void machine_init_type(struct machine *m, const struct input *in, uint32_
 static void machine_init(struct machine *m, const struct input *in, uint32_t n_threads,
                          const char *tier)
 {
-    machine_init_type(m, in, n_threads, tier, BACKEND_KV_F16);
+    machine_init_type(m, in, n_threads, tier, BACKEND_KV_F16, 0);
 }
 
 /* Adds positions [first, first + n) of `in` as sequence s to the batch. */
@@ -90,7 +94,7 @@ static void machine_run(struct machine *m, const struct input *in)
     op->begin(m->be, &batch);
     op->kv_store(m->be, LAYER, m->k, m->v);
     op->attend(m->be, LAYER, m->q, &m->params, m->out);
-    op->end(m->be);
+    assert_true(op->end(m->be, NULL));
     m->n_rows = 0;
 }
 
@@ -104,7 +108,7 @@ static void machine_run_chunks(struct machine *m, const struct input *in, uint32
         machine_add(m, in, s, i, n);
         machine_run(m, in);
         memcpy(out + i * width, m->out->data, n * width * sizeof *out);
-        const uint32_t first_seen = backend_first_seen(i + n, m->params.window);
+        const uint32_t first_seen = backend_first_seen(i + n, m->window);
         for (uint32_t k = 0; m->slides && k < first_seen / P; k++)
             m->pages[s][k] = BACKEND_NO_PAGE;
     }
@@ -154,8 +158,7 @@ static void check_formula(const struct input *in, uint32_t window, enum backend_
     float *out = malloc(in->n * width * sizeof *out);
     double expected[256];
     struct machine m;
-    machine_init_type(&m, in, 2, NULL, type);
-    m.params.window = window;
+    machine_init_type(&m, in, 2, NULL, type, window);
     machine_run_chunks(&m, in, 0, 100, out);
     for (uint32_t row = 0; row < in->n; row += 1 + row / 7) {
         for (uint32_t h = 0; h < in->n_heads; h++) {
@@ -214,13 +217,11 @@ static void chunks_and_threads_change_nothing(void **state)
             struct machine m;
             if (!tier && i)
                 break; /* the reference takes its time */
-            machine_init_type(&m, &in, 1, kernels_tier_name(tier), kv_types[i]);
-            m.params.window = windows[i];
+            machine_init_type(&m, &in, 1, kernels_tier_name(tier), kv_types[i], windows[i]);
             machine_run_chunks(&m, &in, 0, 512, whole);
             machine_deinit(&m);
             machine_init_type(&m, &in, 1 + (i + 1) % 4, kernels_tier_name(tier),
-                              kv_types[i]);
-            m.params.window = windows[i];
+                              kv_types[i], windows[i]);
             m.slides = windows[i] > 0;
             machine_run_chunks(&m, &in, i % 4, chunks[i], out);
             machine_deinit(&m);
@@ -338,15 +339,22 @@ static void pools_beyond_reason_are_refused(void **state)
     (void)state;
     struct error err;
     struct backend *be = fixture_backend(1, NULL);
-    const struct backend_kv_shape huge = {1000, 1000, 1024, UINT32_MAX};
+    struct backend_kv_layer layers[1000];
+    for (int i = 0; i < 1000; i++)
+        layers[i] = (struct backend_kv_layer){1000, 1024};
+    const struct backend_kv_shape huge = {
+        .layers = layers, .n_layers = 1000, .n_pages = UINT32_MAX};
     assert_false(be->ops->kv_init(be, &huge, &err));
-    const struct backend_kv_shape none = {0, 1, 64, 1};
+    const struct backend_kv_shape none = {.n_pages = 1};
     assert_false(be->ops->kv_init(be, &none, &err));
-    const struct backend_kv_shape good = {24, 2, 64, 4};
+    for (int i = 0; i < 24; i++)
+        layers[i] = (struct backend_kv_layer){2, 64};
+    const struct backend_kv_shape good = {.layers = layers, .n_layers = 24, .n_pages = 4};
     assert_true(be->ops->kv_init(be, &good, &err));
     const uint64_t n_bytes = be->ops->kv_page_bytes(be, &good), values = 24 * 2 * 2 * 64 * P;
     assert_true(n_bytes >= values * 2 && n_bytes < values * 2.1);
-    const struct backend_kv_shape small = {24, 2, 64, 4, BACKEND_KV_Q4_0};
+    const struct backend_kv_shape small = {
+        .layers = layers, .n_layers = 24, .n_pages = 4, .type = BACKEND_KV_Q4_0};
     if (!HOSTILE) /* small pages are mostly what each has once */
         assert_true(be->ops->kv_page_bytes(be, &small) < values * 0.6);
     assert_true(be->ops->kv_init(be, &good, &err)); /* again: the old pool goes */

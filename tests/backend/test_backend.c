@@ -43,7 +43,7 @@ static void product(const struct matrix *w, const float *x, uint32_t n_rows,
     memcpy(in->data, x, (size_t)n_rows * n_in * sizeof *x);
     be->ops->begin(be, &batch.batch);
     be->ops->linear(be, in, &output, 1);
-    be->ops->end(be);
+    be->ops->end(be, NULL);
     memcpy(y, out->data, (size_t)n_rows * n_out * sizeof *y);
     be->ops->destroy(be);
 }
@@ -151,7 +151,7 @@ static void several_outputs_are_one_pass(void **state)
         memcpy(in->data, x, n_rows * N_IN * sizeof *x);
         be->ops->begin(be, &batch.batch);
         be->ops->linear(be, in, outputs, N);
-        be->ops->end(be);
+        be->ops->end(be, NULL);
         for (uint32_t i = 0; i < N; i++) {
             product(&w[i], x, n_rows, NULL, 1, NULL, expected);
             fixture_assert_same(expected, outputs[i].y->data, n_rows * (11 + i), "several outputs");
@@ -178,13 +178,13 @@ static void select_keeps_the_rows_that_want_logits(void **state)
     assert_int_equal(be->ops->select(be, x, h), WANTED);
     for (size_t i = 0; i < WANTED; i++)
         fixture_assert_same(x->data + 3 * i * WIDTH, h->data + i * WIDTH, WIDTH, "selected rows");
-    be->ops->end(be);
+    be->ops->end(be, NULL);
 
     for (int i = 0; i < ROWS; i++)
         batch.rows[i].wants_logits = false;
     be->ops->begin(be, &batch.batch);
     assert_int_equal(be->ops->select(be, x, h), 0);
-    be->ops->end(be);
+    be->ops->end(be, NULL);
     be->ops->destroy(be);
 }
 
@@ -198,7 +198,7 @@ static void compute_logits(struct backend *be, struct backend_activation *in,
     memcpy(in->data, x, (size_t)n_rows * w->n_cols * sizeof *x);
     be->ops->begin(be, &batch.batch);
     be->ops->logits(be, in, fixture_take(be, w), logits);
-    be->ops->end(be);
+    be->ops->end(be, NULL);
 }
 
 /* A hundred times as exact as int8, and the same bits for each row alone. */
@@ -248,7 +248,7 @@ static void the_largest_logits_are_more_exact(void **state)
     memcpy(in->data, x, sizeof x);
     be->ops->begin(be, &batch.batch);
     be->ops->linear(be, in, &(struct backend_linear){fixture_take(be, &w), NULL, plain}, 1);
-    be->ops->end(be);
+    be->ops->end(be, NULL);
     for (size_t t = 0; t < ROWS; t++) {
         const float *p = plain->data + t * N_VOCAB, *l = alone + t * N_VOCAB;
         float least = INFINITY;
@@ -279,7 +279,7 @@ static void embed_decodes_the_rows_of_the_table(void **state)
         struct backend_activation *x = fixture_activation(be, WIDTH);
         be->ops->begin(be, &batch.batch);
         be->ops->embed(be, fixture_take(be, &table), x);
-        be->ops->end(be);
+        be->ops->end(be, NULL);
         for (size_t t = 0; t < ROWS; t++) {
             const size_t token = (size_t)batch.rows[t].token;
             quant_traits(types[i])->decode(matrix_row(&table, MATRIX_BLOCKS, token), row, WIDTH);
@@ -320,7 +320,7 @@ static void vectors_may_be_of_any_type(void **state)
         memcpy(expected, y->data, sizeof expected);
         be->ops->linear(be, in, &(struct backend_linear){taken, vectors[1], y}, 1);
         fixture_assert_same(expected, y->data, ROWS * WIDTH, quant_traits(types[i])->name);
-        be->ops->end(be);
+        be->ops->end(be, NULL);
         be->ops->destroy(be);
         fixture_free(&w);
         fixture_free(&product);
@@ -374,7 +374,7 @@ static void row_operations_are_their_formulas(void **state)
         double v = 0.5 * g * (1 + tanh(z)) * (double)b[i];
         assert_true(fabs(v - (double)x->data[i]) <= 1e-6 * (1 + fabs(v)));
     }
-    be->ops->end(be);
+    be->ops->end(be, NULL);
     fixture_free(&w);
     be->ops->destroy(be);
 }
@@ -400,7 +400,7 @@ static void check_rope(enum backend_rope kind, uint32_t n_dims, const float *fac
     memcpy(x->data, before, sizeof before);
     be->ops->begin(be, &batch.batch);
     be->ops->rope(be, x, HEADS, DIM, &params);
-    be->ops->end(be);
+    be->ops->end(be, NULL);
     for (size_t i = 0; i < ROWS * HEADS; i++) {
         const float *in = before + i * DIM, *out = x->data + i * DIM;
         for (uint32_t p = 0; p < n_dims / 2; p++) {
@@ -456,7 +456,7 @@ static void rope_tables_are_not_mixed_up(void **state)
             be->ops->rope(be, x, 1, 2, &p);
             assert_true(fabs((double)x->data[0] - cos((double)scale * (1 + step))) < 1e-6);
         }
-        be->ops->end(be);
+        be->ops->end(be, NULL);
     }
     be->ops->destroy(be);
 }

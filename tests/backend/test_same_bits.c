@@ -45,7 +45,7 @@ static void multiply(const struct subject *s, const uint32_t *order, uint32_t n,
         s->be->ops->linear(s->be, s->in, outputs + first, 2 - first);
         memcpy(y, s->out->data, n * n_out * sizeof *y);
     }
-    s->be->ops->end(s->be);
+    s->be->ops->end(s->be, NULL);
 }
 
 /* All rows in chunks of `chunk`, forwards or backwards, against `alone`. */

@@ -118,7 +118,8 @@ static void the_logits_are_finite(void **state)
     struct model *m = model_create(w, be, NULL, &err);
     if (!m)
         fail_msg("%s", err.message);
-    const struct backend_kv_shape kv = {s.n_layers, s.n_kv_heads, s.head_dim, 2};
+    struct backend_kv_shape kv = model_kv_shape(m);
+    kv.n_pages = 2;
     assert_true(be->ops->kv_init(be, &kv, &err));
     struct backend_row rows[8];
     for (int i = 0; i < 8; i++)
@@ -126,7 +127,8 @@ static void the_logits_are_finite(void **state)
     const struct backend_sequence sequence = {(uint32_t[]){0, 1}, 2};
     float *logits = calloc(s.n_vocab, sizeof *logits);
     assert_non_null(logits);
-    model_compute(m, &(struct backend_batch){rows, 8, &sequence, 1}, logits);
+    assert_true(
+        model_compute(m, &(struct backend_batch){rows, 8, &sequence, 1}, logits, &err));
     double squares = 0;
     for (uint32_t i = 0; i < s.n_vocab; i++)
         squares += (double)logits[i] * (double)logits[i];

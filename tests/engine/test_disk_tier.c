@@ -20,6 +20,12 @@
 enum { P = BACKEND_PAGE_TOKENS, PAGE_BYTES = 5000, CHAIN = 12 };
 enum { ENTRY_BYTES = 64 + P * 4 };
 
+/* What is written is its own owner. */
+static const void *bytes_of(void *owner)
+{
+    return owner;
+}
+
 static struct disk_tier *open_tier(const char *identity, uint64_t max_bytes)
 {
     struct error err = {0};
@@ -74,7 +80,7 @@ static void write_chain(struct disk_tier *d, uint32_t c, uint32_t n)
         content_of(&label, pages[i]);
         uint32_t slot = disk_tier_take(d);
         assert_int_not_equal(slot, DISK_NO_SLOT);
-        assert_true(disk_tier_write(d, slot, &label, pages[i], NULL));
+        assert_true(disk_tier_write(d, slot, &label, bytes_of, pages[i]));
     }
     wait_until_done(d, n);
 }
@@ -304,7 +310,7 @@ static void write_forever(void)
                 disk_tier_free(d, slot);
             continue;
         }
-        disk_tier_write(d, slot, &label, page, NULL);
+        disk_tier_write(d, slot, &label, bytes_of, page);
         while (!disk_tier_done(d, &done))
             ;
     }

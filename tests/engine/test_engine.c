@@ -1008,9 +1008,8 @@ static void window(struct gguf_builder *g)
 static void say(struct world *w, const int32_t *prompt, uint32_t n, int32_t *out)
 {
     enum { N_PAGES = TINY_CONTEXT / BACKEND_PAGE_TOKENS };
-    const struct model_info *info = model_info(w->model);
-    const struct backend_kv_shape shape = {info->n_layers, info->n_kv_heads, info->head_dim,
-                                           N_PAGES, BACKEND_KV_F16};
+    struct backend_kv_shape shape = model_kv_shape(w->model);
+    shape.n_pages = N_PAGES;
     static float logits[TINY_VOCAB];
     uint32_t pages[N_PAGES];
     struct error err = {0};
@@ -1020,7 +1019,8 @@ static void say(struct world *w, const int32_t *prompt, uint32_t n, int32_t *out
     const struct backend_sequence sequence = {pages, N_PAGES};
     for (uint32_t i = 0; i + 1 < n + N_MORE; i++) {
         const struct backend_row row = {i < n ? prompt[i] : out[i - n], (int32_t)i, 0, true};
-        model_compute(w->model, &(struct backend_batch){&row, 1, &sequence, 1}, logits);
+        assert_true(model_compute(w->model, &(struct backend_batch){&row, 1, &sequence, 1}, logits,
+                                  &err));
         if (i + 1 < n)
             continue;
         int32_t best = 0;

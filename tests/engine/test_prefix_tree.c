@@ -34,14 +34,58 @@ static void note_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n
 enum { PAGE_BYTES = 3000 };
 static uint8_t memory[N_PAGES][PAGE_BYTES];
 
-static void *page_data(struct backend *be, uint32_t page)
+/* Pages are the host's memory. */
+static struct backend_save *page_save(struct backend *be, enum backend_kept kept, uint32_t page,
+                                      struct error *err)
 {
     (void)be;
+    (void)kept;
+    (void)err;
+    return (struct backend_save *)(void *)memory[page];
+}
+
+static const void *page_bytes(struct backend *be, struct backend_save *save, struct error *err)
+{
+    (void)be;
+    (void)err;
+    return save;
+}
+
+static void page_saved(struct backend *be, struct backend_save *save)
+{
+    (void)be;
+    (void)save;
+}
+
+static void *page_load(struct backend *be, enum backend_kept kept, uint32_t page,
+                       struct error *err)
+{
+    (void)be;
+    (void)kept;
+    (void)err;
     return memory[page];
 }
 
-static const struct backend_ops note_ops = {.kv_page_copy = note_copy, .kv_page_data = page_data};
-static struct backend note_backend = {&note_ops};
+static bool page_loaded(struct backend *be, enum backend_kept kept, uint32_t page, bool is_whole,
+                        struct error *err)
+{
+    (void)be;
+    (void)kept;
+    (void)page;
+    (void)is_whole;
+    (void)err;
+    return true;
+}
+
+static const struct backend_ops note_ops = {
+    .kv_page_copy = note_copy,
+    .save_begin = page_save,
+    .save_bytes = page_bytes,
+    .save_end = page_saved,
+    .load_begin = page_load,
+    .load_end = page_loaded,
+};
+static struct backend note_backend = {.ops = &note_ops};
 
 struct world {
     struct kv_pages pool;

@@ -54,12 +54,8 @@ void stack_open(struct stack *s, const char *path, uint32_t n_threads, const cha
     assert_non_null(s->pages);
     for (uint32_t i = 0; i < s->n_pages; i++)
         s->pages[i] = i;
-    struct backend_kv_shape shape = {
-        .n_layers = info->n_layers,
-        .n_kv_heads = info->n_kv_heads,
-        .head_dim = info->head_dim,
-        .n_pages = s->n_pages,
-    };
+    struct backend_kv_shape shape = model_kv_shape(s->model);
+    shape.n_pages = s->n_pages;
     if (!s->backend->ops->kv_init(s->backend, &shape, &err))
         fail_msg("%s", err.message);
 }
@@ -90,7 +86,10 @@ void stack_compute(struct stack *s, const int32_t *tokens, uint32_t first, uint3
             };
         struct backend_batch batch = {
             .rows = rows, .n_rows = n_rows, .sequences = &sequence, .n_sequences = 1};
-        model_compute(s->model, &batch, logits ? logits + (size_t)done * s->n_vocab : NULL);
+        struct error err;
+        float *out = logits ? logits + (size_t)done * s->n_vocab : NULL;
+        if (!model_compute(s->model, &batch, out, &err))
+            fail_msg("%s", err.message);
         done += n_rows;
     }
 }

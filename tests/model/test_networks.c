@@ -56,7 +56,8 @@ static float *compute(struct world *w)
     uint32_t pages[N_PAGES];
     for (uint32_t i = 0; i < N_PAGES; i++)
         pages[i] = i;
-    const struct backend_kv_shape shape = {TINY_LAYERS, TINY_KV_HEADS, TINY_HEAD_DIM, N_PAGES};
+    struct backend_kv_shape shape = model_kv_shape(w->model);
+    shape.n_pages = N_PAGES;
     assert_true(w->be->ops->kv_init(w->be, &shape, &err));
     struct backend_row rows[N_TOKENS];
     for (int i = 0; i < N_TOKENS; i++)
@@ -65,7 +66,8 @@ static float *compute(struct world *w)
     const struct backend_sequence sequence = {pages, N_PAGES};
     float *logits = malloc(N_TOKENS * TINY_VOCAB * sizeof *logits);
     assert_non_null(logits);
-    model_compute(w->model, &(struct backend_batch){rows, N_TOKENS, &sequence, 1}, logits);
+    assert_true(model_compute(w->model, &(struct backend_batch){rows, N_TOKENS, &sequence, 1},
+                              logits, &err));
     return logits;
 }
 

@@ -24,6 +24,7 @@ struct unit {
 struct attend_job {
     struct cpu *cpu;
     uint32_t layer, heads_per_kv, heads_per_group, groups_per_kv;
+    const struct cpu_kv_layer *kv;
     size_t head_dim;
     struct backend_attend_params params;
     const float *q; /* [n_rows][n_heads * head_dim] */
@@ -52,7 +53,7 @@ static uint32_t position_of(const struct attend_job *job, const struct unit *uni
 /* The first position that a row sees. */
 static uint32_t start_of(const struct attend_job *job, const struct unit *unit, uint32_t row)
 {
-    return backend_first_seen(position_of(job, unit, row), job->params.window);
+    return backend_first_seen(position_of(job, unit, row), job->kv->window);
 }
 
 static void task_init(struct attend_task *task, const struct attend_job *job,
@@ -231,7 +232,7 @@ static void merge_task(void *context, uint32_t i, uint32_t thread)
 {
     const struct attend_job *job = context;
     const struct unit *unit = job->units;
-    const uint32_t n_kv_heads = job->cpu->kv.shape.n_kv_heads;
+    const uint32_t n_kv_heads = job->kv->n_kv_heads;
     const uint32_t first = i % n_kv_heads * job->heads_per_kv;
     i /= n_kv_heads;
     while (i >= unit->rows.first + unit->rows.n)
@@ -286,7 +287,7 @@ static void make_units(struct attend_job *job)
 static uint32_t make_tasks(struct attend_job *job, bool *any_split)
 {
     const struct cpu *cpu = job->cpu;
-    const uint32_t n_groups = cpu->kv.shape.n_kv_heads * job->groups_per_kv;
+    const uint32_t n_groups = job->kv->n_kv_heads * job->groups_per_kv;
     const uint32_t n_threads = pool_n_threads(cpu->pool);
     const uint32_t most = TASKS_PER_THREAD * n_threads;
     const bool few = n_threads > 1 && job->n_units * n_groups < most;
@@ -314,19 +315,21 @@ void cpu_attend(struct backend *be, uint32_t layer, const struct backend_activat
                 const struct backend_attend_params *params, struct backend_activation *out)
 {
     struct cpu *cpu = (struct cpu *)be;
-    const struct backend_kv_shape *shape = &cpu->kv.shape;
     const uint32_t n_heads = params->n_heads;
-    assert(n_heads % shape->n_kv_heads == 0 && q->width == n_heads * shape->head_dim);
+    assert(layer < cpu->kv.n_layers);
+    const struct cpu_kv_layer *kv = &cpu->kv.layers[layer];
+    assert(kv->n_kv_heads && n_heads % kv->n_kv_heads == 0 && q->width == n_heads * kv->head_dim);
     assert(out->width == q->width && out != q && cpu->n_rows == cpu->batch->n_rows);
     struct attend_job job;
     job.cpu = cpu;
     job.layer = layer;
+    job.kv = kv;
     job.params = *params;
-    job.heads_per_kv = n_heads / shape->n_kv_heads;
+    job.heads_per_kv = n_heads / kv->n_kv_heads;
     job.heads_per_group =
         job.heads_per_kv < CPU_MAX_QUERIES ? job.heads_per_kv : CPU_MAX_QUERIES;
     job.groups_per_kv = (job.heads_per_kv + job.heads_per_group - 1) / job.heads_per_group;
-    job.head_dim = shape->head_dim;
+    job.head_dim = kv->head_dim;
     job.q = q->data;
     job.out = out->data;
     job.n_units = 0;
@@ -335,5 +338,5 @@ void cpu_attend(struct backend *be, uint32_t layer, const struct backend_activat
     uint32_t n_tasks = make_tasks(&job, &any_split);
     pool_run(cpu->pool, n_tasks, attend_task, &job);
     if (any_split)
-        pool_run(cpu->pool, cpu->n_rows * shape->n_kv_heads, merge_task, &job);
+        pool_run(cpu->pool, cpu->n_rows * kv->n_kv_heads, merge_task, &job);
 }

@@ -118,9 +118,21 @@ static void cpu_begin(struct backend *be, const struct backend_batch *batch)
     }
 }
 
-static void cpu_end(struct backend *be)
+static bool cpu_end(struct backend *be, struct error *err)
 {
+    (void)err;
     ((struct cpu *)be)->batch = NULL;
+    return true;
+}
+
+static void cpu_read(struct backend *be, const struct backend_activation *x, float *out)
+{
+    memcpy(out, x->data, (size_t)((struct cpu *)be)->n_rows * x->width * sizeof *out);
+}
+
+static void cpu_write(struct backend *be, struct backend_activation *x, const float *values)
+{
+    memcpy(x->data, values, (size_t)((struct cpu *)be)->n_rows * x->width * sizeof *values);
 }
 
 static uint32_t cpu_select(struct backend *be, const struct backend_activation *x,
@@ -273,13 +285,22 @@ static const struct backend_ops cpu_ops = {
     .activation_within = cpu_activation_within,
     .kv_init = cpu_kv_init,
     .kv_page_bytes = cpu_kv_page_bytes,
+    .kv_state_bytes = cpu_kv_state_bytes,
     .kv_identity = cpu_kv_identity,
-    .kv_page_data = cpu_kv_page_data,
     .kv_page_copy = cpu_kv_page_copy,
+    .kv_state_clear = cpu_kv_state_clear,
+    .kv_state_copy = cpu_kv_state_copy,
+    .save_begin = cpu_save_begin,
+    .save_bytes = cpu_save_bytes,
+    .save_end = cpu_save_end,
+    .load_begin = cpu_load_begin,
+    .load_end = cpu_load_end,
     .memory = cpu_memory,
     .trim = cpu_trim,
     .begin = cpu_begin,
     .end = cpu_end,
+    .read = cpu_read,
+    .write = cpu_write,
     .embed = cpu_embed,
     .rms_norm = cpu_rms_norm,
     .linear = cpu_linear,
@@ -317,7 +338,7 @@ struct backend *backend_cpu_create(const struct backend_cpu_options *options, st
         error_set(err, ERROR_NO_MEMORY, "out of memory for the CPU backend");
         return NULL;
     }
-    cpu->base.ops = &cpu_ops;
+    cpu->base = (struct backend){&cpu_ops, {true, BACKEND_MAX_ROWS, KERNELS_TILE_TOKENS}};
     kernels_init(&cpu->kernels, tier);
     cpu->pool = pool_create(options->n_threads, options->pin, err);
     if (!cpu->pool) {

@@ -66,19 +66,30 @@ struct cpu_rope_table {
     bool has_frequencies;
 };
 
+/* One layer's part of a page: that of the layer whose keys and values it reads. */
+struct cpu_kv_layer {
+    uint32_t n_kv_heads, head_dim, window;
+    bool is_own;              /* it keeps them */
+    size_t first, head_bytes; /* of a page: the first byte, and those of one head */
+};
+
 struct cpu_kv {
-    struct backend_kv_shape shape;
+    uint32_t n_layers, n_pages, n_states;
+    struct cpu_kv_layer *layers; /* [n_layers] */
     const struct kernels_kv *kernels;
-    char *pages; /* [n_pages][n_layers][n_kv_heads][head_bytes] */
-    size_t page_bytes, head_bytes;
-    float *partials; /* room for partial results of attention, [n_partials][head_dim + 2] */
+    char *pages; /* [n_pages][page_bytes]; a layer's part is [n_kv_heads][head_bytes] */
+    size_t page_bytes;
+    float *states; /* [n_states][state_bytes] */
+    size_t state_bytes;
+    uint32_t max_head_dim;
+    float *partials; /* room for partial results of attention, [n_partials][max_head_dim + 2] */
     size_t n_partials;
 };
 
 struct cpu_thread {
     void *panels; /* unpacked weights */
     size_t n_panel_bytes;
-    float *attention; /* [CPU_MAX_QUERIES][4 + 2 * head_dim], then the kernel's scratch */
+    float *attention; /* [CPU_MAX_QUERIES][4 + 2 * max_head_dim], then the kernel's scratch */
     size_t n_attention_bytes;
 };
 
@@ -136,12 +147,25 @@ void cpu_kv_deinit(struct cpu *cpu);
 uint64_t cpu_kv_resident(const struct cpu *cpu); /* bytes of the pages in physical memory */
 uint64_t cpu_kv_buffers_resident(const struct cpu *cpu); /* of the buffers of attention */
 uint64_t cpu_kv_page_bytes(const struct backend *be, const struct backend_kv_shape *shape);
-void *cpu_kv_page_data(struct backend *be, uint32_t page);
+uint64_t cpu_kv_state_bytes(const struct backend *be, const struct backend_kv_shape *shape);
 void cpu_kv_page_copy(struct backend *be, uint32_t dst, uint32_t src, uint32_t n_tokens);
 void cpu_kv_store(struct backend *be, uint32_t layer, const struct backend_activation *k,
                   const struct backend_activation *v);
 /* The keys and values of one head in one page, for the kernels. */
 void *cpu_kv_head(const struct cpu *cpu, uint32_t page, uint32_t layer, uint32_t kv_head);
+/* A page, or a state, whole. */
+void *cpu_kv_bytes(const struct cpu *cpu, enum backend_kept kept, uint32_t id, size_t *n_bytes);
+
+/* kept.c */
+void cpu_kv_state_clear(struct backend *be, uint32_t state);
+void cpu_kv_state_copy(struct backend *be, uint32_t dst, uint32_t src);
+struct backend_save *cpu_save_begin(struct backend *be, enum backend_kept kept, uint32_t id,
+                                    struct error *err);
+const void *cpu_save_bytes(struct backend *be, struct backend_save *save, struct error *err);
+void cpu_save_end(struct backend *be, struct backend_save *save);
+void *cpu_load_begin(struct backend *be, enum backend_kept kept, uint32_t id, struct error *err);
+bool cpu_load_end(struct backend *be, enum backend_kept kept, uint32_t id, bool is_whole,
+                  struct error *err);
 
 /* attend.c */
 void cpu_attend(struct backend *be, uint32_t layer, const struct backend_activation *q,
