@@ -12,19 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SIZES = 16, MAX_REPEATS = 100 };
-
-struct sizes {
-    uint32_t at[MAX_SIZES];
-    uint32_t n;
-};
+enum { MAX_REPEATS = 100, MAX_SEQUENCES = 64, MAX_MIXED = BACKEND_MAX_ROWS - 1 };
+enum { MAX_TOKENS = 1 << 24 };
 
 struct bench_options {
     struct loaded_options load;
-    const char *prompts_text, *generations_text, *depths_text, *sequences_text, *mixed_text;
-    struct sizes prompts, generations, depths, sequences, mixed;
+    struct setting_numbers prompts, generations, depths, sequences, mixed;
     uint32_t batch, repeats;
-    uint32_t kv_type;
     bool is_json;
 };
 
@@ -193,7 +187,7 @@ static void run_all(struct bench *b)
 
 /* ---- setting up ---- */
 
-static uint32_t largest(const struct sizes *s)
+static uint32_t largest(const struct setting_numbers *s)
 {
     uint32_t max = 0;
     for (uint32_t i = 0; i < s->n; i++)
@@ -228,7 +222,7 @@ static bool set_up(struct bench *b, struct error *err)
         b->n_sequences = 2;
     struct backend_kv_shape shape = model_kv_shape(b->loaded.model);
     shape.n_pages = b->n_pages * b->n_sequences;
-    shape.type = o->kv_type;
+    shape.type = o->load.kv_type;
     struct backend *be = b->loaded.backend;
     if (!be->ops->kv_init(be, &shape, err))
         return false;
@@ -304,103 +298,104 @@ static bool bench(const struct bench_options *o, struct error *err)
 
 /* ---- the command line ---- */
 
-/* "512,4096" */
-static bool parse_sizes(const char *text, struct sizes *out, uint32_t min, uint32_t max)
-{
-    *out = (struct sizes){0};
-    if (!*text)
-        return true;
-    for (;;) {
-        char *end;
-        unsigned long value = strtoul(text, &end, 10);
-        if (*text < '0' || *text > '9' || value < min || value > max || out->n == MAX_SIZES)
-            return false;
-        out->at[out->n++] = (uint32_t)value;
-        if (!*end)
-            return true;
-        if (*end != ',')
-            return false;
-        text = end + 1;
-    }
-}
+#define BENCH_VALUE(kind, member) SETTING_VALUE(kind, struct bench_options, member)
 
-static bool parse_all_sizes(struct bench_options *o)
-{
-    enum { MAX_TOKENS = 1 << 24, MAX_SEQUENCES = 64, MAX_MIXED = BACKEND_MAX_ROWS - 1 };
-    const struct {
-        const char *option, *text;
-        struct sizes *out;
-        uint32_t min, max;
-        bool is_needed;
-    } lists[] = {
-        {"prompt", o->prompts_text, &o->prompts, 1, MAX_TOKENS, false},
-        {"generate", o->generations_text, &o->generations, 1, MAX_TOKENS, false},
-        {"depth", o->depths_text, &o->depths, 0, MAX_TOKENS, true},
-        {"sequences", o->sequences_text, &o->sequences, 1, MAX_SEQUENCES, true},
-        {"mixed", o->mixed_text, &o->mixed, 1, MAX_MIXED, false},
-    };
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-        if (parse_sizes(lists[i].text, lists[i].out, lists[i].min, lists[i].max) &&
-            (lists[i].out->n || !lists[i].is_needed))
-            continue;
-        cli_usage_error("bench", "--%s wants numbers from %u to %u and commas, not '%s'",
-                        lists[i].option, lists[i].min, lists[i].max, lists[i].text);
-        return false;
-    }
-    return true;
-}
+static const struct setting test_rows[] = {
+    {.name = "prompt",
+     .letter = 'p',
+     BENCH_VALUE(NUMBERS, prompts),
+     .min = 1,
+     .max = MAX_TOKENS,
+     .fallback = "512",
+     .metavar = "N,N",
+     .help = "prompt lengths in tokens (default: {default}; '': none)"},
+    {.name = "generate",
+     .letter = 'n',
+     BENCH_VALUE(NUMBERS, generations),
+     .min = 1,
+     .max = MAX_TOKENS,
+     .fallback = "64",
+     .metavar = "N,N",
+     .help = "tokens to generate (default: {default}; '': none)"},
+    {.name = "depth",
+     .letter = 'd',
+     BENCH_VALUE(NUMBERS, depths),
+     .needs_one = true,
+     .max = MAX_TOKENS,
+     .fallback = "0",
+     .metavar = "N,N",
+     .help = "tokens that stand before (default: {default})"},
+    {.name = "sequences",
+     .letter = 's',
+     BENCH_VALUE(NUMBERS, sequences),
+     .needs_one = true,
+     .min = 1,
+     .max = MAX_SEQUENCES,
+     .fallback = "1",
+     .metavar = "N,N",
+     .help = "sequences that generate together (default: {default}); their tokens\nare added up"},
+    {.name = "mixed",
+     .letter = 'm',
+     BENCH_VALUE(NUMBERS, mixed),
+     .min = 1,
+     .max = MAX_MIXED,
+     .metavar = "N,N",
+     .help = "steps of one generated token and N tokens of another\nsequence's prompt (default: "
+             "none)"},
+    {.name = "batch",
+     .letter = 'b',
+     BENCH_VALUE(UINT, batch),
+     .min = 1,
+     .max = BACKEND_MAX_ROWS,
+     .fallback = "512",
+     .metavar = "N",
+     .help = "prompt tokens in one step (default: {default}, as serve)"},
+    {.name = "repeats",
+     .letter = 'r',
+     BENCH_VALUE(UINT, repeats),
+     .min = 1,
+     .max = MAX_REPEATS,
+     .fallback = "3",
+     .metavar = "N",
+     .help = "runs of each test (default: {default})"},
+};
+static const struct setting_table test_settings = SETTING_TABLE(test_rows);
+
+static const struct setting output_rows[] = {
+    {.name = "json", BENCH_VALUE(FLAG, is_json), .help = "machine-readable output"},
+};
+static const struct setting_table output_settings = SETTING_TABLE(output_rows);
 
 static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code)
 {
-    struct loaded_options load = {0};
-    const struct option_row rows[] = {
-        {"prompt", 'p', OPTION_TEXT, &o->prompts_text, NULL, 0, 0, "N,N",
-         "prompt lengths in tokens (default: 512; '': none)"},
-        {"generate", 'n', OPTION_TEXT, &o->generations_text, NULL, 0, 0, "N,N",
-         "tokens to generate (default: 64; '': none)"},
-        {"depth", 'd', OPTION_TEXT, &o->depths_text, NULL, 0, 0, "N,N",
-         "tokens that stand before (default: 0)"},
-        {"sequences", 's', OPTION_TEXT, &o->sequences_text, NULL, 0, 0, "N,N",
-         "sequences that generate together (default: 1); their tokens\nare added up"},
-        {"mixed", 'm', OPTION_TEXT, &o->mixed_text, NULL, 0, 0, "N,N",
-         "steps of one generated token and N tokens of another\nsequence's prompt (default: none)"},
-        {"batch", 'b', OPTION_UINT, &o->batch, NULL, 1, BACKEND_MAX_ROWS, "N",
-         "prompt tokens in one step (default: 512, as serve)"},
-        {"repeats", 'r', OPTION_UINT, &o->repeats, NULL, 1, MAX_REPEATS, "N",
-         "runs of each test (default: 3)"},
-        LOADED_KV_TYPE_ROW(o->kv_type),
-        {"json", 0, OPTION_FLAG, &o->is_json, NULL, 0, 0, NULL, "machine-readable output"},
-        LOADED_OPTION_ROWS,
+    const struct settings_part parts[] = {
+        {&test_settings, o},
+        {&loaded_kv_type_settings, &o->load},
+        {&output_settings, o},
+        {&loaded_compute_settings, &o->load},
     };
     const struct command command = {
         .name = "bench",
         .synopsis = "[options] MODEL",
         .about =
             "Measures tokens per second of prompt reading and of generation, without sampling.",
-        .options = rows,
-        .n_options = sizeof rows / sizeof *rows,
+        .parts = parts,
+        .n_parts = sizeof parts / sizeof *parts,
+        .max_args = 1,
     };
+    struct settings settings;
     int n_args;
-    if (!options_parse(&command, argc, argv, 1, &n_args, exit_code))
+    if (!options_parse(&command, argc, argv, &settings, &n_args, exit_code))
         return false;
-    o->load = load;
     o->load.model = n_args ? argv[1] : NULL;
-    *exit_code = CLI_USAGE;
-    if (n_args)
-        return parse_all_sizes(o);
-    cli_usage_error("bench", "which MODEL?");
-    return false;
+    if (!n_args)
+        *exit_code = cli_usage_error("bench", "which MODEL?");
+    return n_args;
 }
 
 int cli_bench(int argc, char **argv)
 {
-    struct bench_options o = {.prompts_text = "512",
-                              .generations_text = "64",
-                              .depths_text = "0",
-                              .sequences_text = "1",
-                              .mixed_text = "",
-                              .batch = 512,
-                              .repeats = 3};
+    struct bench_options o = {0};
     struct error err = {0};
     int exit_code;
     if (!parse(argc, argv, &o, &exit_code))

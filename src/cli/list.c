@@ -72,10 +72,11 @@ int cli_list(int argc, char **argv)
             "The models of the catalogue with their size, licence and whether they are in the\n"
             "store, then the other model files there.",
     };
+    struct settings settings;
     int n_args, exit_code;
     struct error err;
     struct buf dir;
-    if (!options_parse(&command, argc, argv, 0, &n_args, &exit_code))
+    if (!options_parse(&command, argc, argv, &settings, &n_args, &exit_code))
         return exit_code;
     printf("%-22s %11s  %-9s  %-11s  %s\n", "NAME", "SIZE", "IN STORE", "LICENCE", "TITLE");
     for (size_t i = 0; i < store_n_models(); i++) {

@@ -21,9 +21,6 @@ static const struct engine_sampling fallback_sampling = {.temperature = 0.2f, .t
 /* Models below this tend to repeat a tool call that has just succeeded. */
 static const uint64_t small_model_params = 4000000000;
 
-const char *const loaded_kv_types[] = {
-    [BACKEND_KV_F16] = "f16", [BACKEND_KV_Q8_0] = "q8_0", [BACKEND_KV_Q4_0] = "q4_0", NULL};
-
 static bool find_file(struct loaded *l, const char *name, struct error *err)
 {
     struct buf path;
@@ -68,15 +65,15 @@ static void describe(struct loaded *l)
 static void take_options(struct engine_sampling *s, const struct loaded_options *o)
 {
     const struct engine_sampling *said = &o->sampling;
-    s->temperature = o->has_temperature ? said->temperature : s->temperature;
-    s->top_p = o->has_top_p ? said->top_p : s->top_p;
-    s->top_k = o->has_top_k ? said->top_k : s->top_k;
-    s->min_p = o->has_min_p ? said->min_p : s->min_p;
-    s->repeat_penalty = o->has_repeat_penalty ? said->repeat_penalty : s->repeat_penalty;
+    s->temperature = o->from.temperature ? said->temperature : s->temperature;
+    s->top_p = o->from.top_p ? said->top_p : s->top_p;
+    s->top_k = o->from.top_k ? said->top_k : s->top_k;
+    s->min_p = o->from.min_p ? said->min_p : s->min_p;
+    s->repeat_penalty = o->from.repeat_penalty ? said->repeat_penalty : s->repeat_penalty;
     s->frequency_penalty =
-        o->has_frequency_penalty ? said->frequency_penalty : s->frequency_penalty;
-    s->presence_penalty = o->has_presence_penalty ? said->presence_penalty : s->presence_penalty;
-    s->seed = o->has_seed ? said->seed : s->seed;
+        o->from.frequency_penalty ? said->frequency_penalty : s->frequency_penalty;
+    s->presence_penalty = o->from.presence_penalty ? said->presence_penalty : s->presence_penalty;
+    s->seed = o->from.seed ? said->seed : s->seed;
 }
 
 /* In rising order of say: the fallback, the file's metadata, the catalogue, the command line. */
@@ -99,18 +96,16 @@ static void choose_sampling(struct loaded *l, const struct loaded_options *o)
         l->repeat_guard = l->known->advice.repeat_guard;
     }
     take_options(s, o);
-    if (!o->has_seed && getentropy(&s->seed, sizeof s->seed))
+    if (!o->from.seed && getentropy(&s->seed, sizeof s->seed))
         s->seed = (uint64_t)time(NULL);
 }
 
 static bool open_backend(struct loaded *l, const struct loaded_options *o, struct error *err)
 {
-    const char *tier = getenv("PENSIEVE_CPU");
-    bool from_environment = !o->cpu && tier && *tier;
     const struct backend_cpu_options cpu = {
-        .n_threads = o->n_threads, .tier = from_environment ? tier : o->cpu, .pin = o->pin};
+        .n_threads = o->n_threads, .tier = o->cpu, .pin = o->pin};
     l->backend = backend_cpu_create(&cpu, err);
-    if (!l->backend && from_environment)
+    if (!l->backend && o->from.cpu == SETTING_BY_ENVIRONMENT)
         return error_prefix(err, "PENSIEVE_CPU");
     return l->backend;
 }

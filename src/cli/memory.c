@@ -54,9 +54,8 @@ static bool ask(const char *url, struct buf *answer, struct error *err)
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
     CURLcode code = curl_easy_perform(curl);
     curl_easy_cleanup(curl);
-    return code == CURLE_OK ||
-           error_set(err, ERROR_NETWORK, "no server tells at %s: %s", address,
-                     *detail ? detail : curl_easy_strerror(code));
+    return code == CURLE_OK || error_set(err, ERROR_NETWORK, "no server tells at %s: %s", address,
+                                         *detail ? detail : curl_easy_strerror(code));
 }
 
 /* The value of a metric, "name value" on a line of its own. */
@@ -83,28 +82,39 @@ static bool print(const char *text, struct error *err)
     return true;
 }
 
+struct memory_options {
+    const char *url;
+};
+
+static const struct setting memory_rows[] = {
+    {.name = "url",
+     SETTING_VALUE(TEXT, struct memory_options, url),
+     .fallback = "http://127.0.0.1:8000",
+     .metavar = "URL",
+     .help = "where it listens (default: {default})"},
+};
+static const struct setting_table memory_settings = SETTING_TABLE(memory_rows);
+
 int cli_memory(int argc, char **argv)
 {
-    const char *url = "http://127.0.0.1:8000";
-    const struct option_row rows[] = {
-        {"url", 0, OPTION_TEXT, &url, NULL, 0, 0, "URL",
-         "where it listens (default: http://127.0.0.1:8000)"},
-    };
+    struct memory_options o = {0};
+    const struct settings_part part = {&memory_settings, &o};
     const struct command command = {
         .name = "memory",
         .synopsis = "[options]",
         .about = "Asks a running server what its memory holds. GET /metrics has the same numbers, "
                  "and more,\nfor Prometheus.",
-        .options = rows,
-        .n_options = sizeof rows / sizeof *rows,
+        .parts = &part,
+        .n_parts = 1,
     };
+    struct settings settings;
     int n_args, exit_code;
     struct error err = {0};
     struct buf answer;
-    if (!options_parse(&command, argc, argv, 0, &n_args, &exit_code))
+    if (!options_parse(&command, argc, argv, &settings, &n_args, &exit_code))
         return exit_code;
     buf_init(&answer, MAX_ANSWER);
-    bool ok = ask(url, &answer, &err) && print(answer.data ? answer.data : "", &err);
+    bool ok = ask(o.url, &answer, &err) && print(answer.data ? answer.data : "", &err);
     buf_deinit(&answer);
     return ok ? CLI_OK : cli_report("memory", &err);
 }

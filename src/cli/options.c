@@ -1,227 +1,203 @@
 /* See options.h. */
 #include "cli/options.h"
 
-#include <errno.h>
-#include <math.h>
+#include "base/printable.h"
+
 #include <stdarg.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
-#include <strings.h>
+
+enum { HELP_COLUMN = 24, MAX_HELP = 4096, MAX_CALLED = 64, MAX_LINE = 2048 };
 
 int cli_usage_error(const char *command, const char *format, ...)
 {
+    char message[MAX_LINE], line[MAX_LINE];
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "pensieve%s%s: ", *command ? " " : "", command);
-    vfprintf(stderr, format, args);
-    fprintf(stderr, " (see pensieve %s%s--help)\n", command, *command ? " " : "");
+    vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    printable_copy(line, sizeof line, message, strlen(message));
+    const char *space = *command ? " " : "";
+    fprintf(stderr, "pensieve%s%s: %s (see pensieve %s%s--help)\n", space, command, line, command,
+            space);
     return CLI_USAGE;
 }
 
 int cli_report(const char *command, const struct error *err)
 {
-    fprintf(stderr, "pensieve %s: %s\n", command, err->message);
+    char line[MAX_LINE];
+    printable_copy(line, sizeof line, err->message, strlen(err->message));
+    fprintf(stderr, "pensieve %s: %s\n", command, line);
     return err->code == ERROR_USAGE ? CLI_USAGE : CLI_FAILED;
 }
 
 /* ---- help ---- */
 
-enum { HELP_COLUMN = 24 };
-
-static void print_option(FILE *to, const struct option_row *row)
+static void print_indented(FILE *to, const char *text)
 {
-    char left[64];
-    int n = snprintf(left, sizeof left, "  %c%c%s--%s%s%s", row->letter ? '-' : ' ',
-                     row->letter ? row->letter : ' ', row->letter ? ", " : "  ", row->name,
-                     row->metavar ? " " : "", row->metavar ? row->metavar : "");
-    fprintf(to, "%-*s", HELP_COLUMN, left);
-    if (n >= HELP_COLUMN)
-        fprintf(to, "\n%*s", HELP_COLUMN, "");
-    for (const char *c = row->help; *c; c++)
-        if (*c == '\n')
+    for (; *text; text++)
+        if (*text == '\n')
             fprintf(to, "\n%*s", HELP_COLUMN, "");
         else
-            fputc(*c, to);
+            fputc(*text, to);
     fputc('\n', to);
 }
 
-static void print_help(FILE *to, const struct command *command)
+static void print_setting(FILE *to, const struct setting *row)
 {
-    static const struct option_row help = {.name = "help", .letter = 'h', .help = "show this"};
+    char left[64];
+    struct buf help;
+    int n = row->has_no_flag
+                ? snprintf(left, sizeof left, "%s", row->environment)
+                : snprintf(left, sizeof left, "  %c%c%s--%s%s%s", row->letter ? '-' : ' ',
+                           row->letter ? row->letter : ' ', row->letter ? ", " : "  ", row->name,
+                           row->metavar ? " " : "", row->metavar ? row->metavar : "");
+    fprintf(to, "%-*s", HELP_COLUMN, left);
+    if (n >= HELP_COLUMN)
+        fprintf(to, "\n%*s", HELP_COLUMN, "");
+    buf_init(&help, MAX_HELP);
+    setting_help(row, &help);
+    print_indented(to, help.data ? help.data : "");
+    buf_deinit(&help);
+}
+
+/* The flags, or what only the environment says. */
+static size_t print_settings(FILE *to, const struct settings *s, bool has_no_flag)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < settings_n(s); i++) {
+        const struct setting *row = settings_at(s, i, NULL);
+        if (row->has_no_flag != has_no_flag)
+            continue;
+        if (has_no_flag && !n++)
+            fputc('\n', to);
+        print_setting(to, row);
+    }
+    return n;
+}
+
+static void print_help(FILE *to, const struct command *command, const struct settings *s)
+{
+    static const struct setting help = {.name = "help", .letter = 'h', .help = "show this"};
     fprintf(to, "usage: pensieve %s %s\n\n%s\n\n", command->name, command->synopsis,
             command->about);
-    for (size_t i = 0; i < command->n_options; i++)
-        print_option(to, &command->options[i]);
-    print_option(to, &help);
-    if (command->more)
-        fprintf(to, "\n%s\n", command->more);
-}
-
-/* ---- values ---- */
-
-static bool parse_uint(const struct command *command, const struct option_row *row,
-                       const char *text)
-{
-    char *end = NULL;
-    bool is_wide = row->kind == OPTION_UINT64;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno) {
-        cli_usage_error(command->name, "--%s wants a whole number, not '%s'", row->name, text);
-        return false;
-    }
-    if (!is_wide && ((double)value < row->min || (double)value > row->max)) {
-        cli_usage_error(command->name, "--%s must be between %.0f and %.0f", row->name, row->min,
-                        row->max);
-        return false;
-    }
-    if (is_wide)
-        *(uint64_t *)row->value = value;
-    else
-        *(uint32_t *)row->value = (uint32_t)value;
-    return true;
-}
-
-static bool parse_float(const struct command *command, const struct option_row *row,
-                        const char *text)
-{
-    char *end = NULL;
-    double value = strtod(text, &end);
-    if (end == text || *end || !isfinite(value) || value < row->min || value > row->max) {
-        cli_usage_error(command->name, "--%s must be a number between %g and %g, not '%s'",
-                        row->name, row->min, row->max, text);
-        return false;
-    }
-    *(float *)row->value = (float)value;
-    return true;
-}
-
-/* A whole number of bytes, or of KiB, MiB, GiB or TiB with their first letter behind it. */
-static bool parse_size(const struct command *command, const struct option_row *row,
-                       const char *text)
-{
-    static const char units[] = "KMGT";
-    char *end = NULL;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
-    const unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
-    if (unit)
-        end += 1 + (!strcasecmp(end + 1, "iB") ? 2 : !strcasecmp(end + 1, "B") ? 1 : 0);
-    if (*text < '0' || *text > '9' || *end || errno || value > UINT64_MAX >> shift) {
-        cli_usage_error(command->name, "--%s wants a size like 512M or 8G, not '%s'", row->name,
-                        text);
-        return false;
-    }
-    *(uint64_t *)row->value = (uint64_t)value << shift;
-    return true;
-}
-
-static bool parse_choice(const struct command *command, const struct option_row *row,
-                         const char *text)
-{
-    char names[128] = "";
-    for (uint32_t i = 0; row->choices[i]; i++) {
-        if (!strcmp(text, row->choices[i])) {
-            *(uint32_t *)row->value = i;
-            return true;
-        }
-        size_t n = strlen(names);
-        snprintf(names + n, sizeof names - n, "%s%s",
-                 !i ? "" : row->choices[i + 1] ? ", " : " or ", row->choices[i]);
-    }
-    cli_usage_error(command->name, "--%s is %s, not '%s'", row->name, names, text);
-    return false;
-}
-
-static bool set_value(const struct command *command, const struct option_row *row, const char *text)
-{
-    if (row->given)
-        *row->given = true;
-    switch (row->kind) {
-    case OPTION_FLAG:
-        *(bool *)row->value = true;
-        return true;
-    case OPTION_TEXT:
-        *(const char **)row->value = text;
-        return true;
-    case OPTION_UINT:
-    case OPTION_UINT64:
-        return parse_uint(command, row, text);
-    case OPTION_FLOAT:
-        return parse_float(command, row, text);
-    case OPTION_SIZE:
-        return parse_size(command, row, text);
-    case OPTION_CHOICE:
-        return parse_choice(command, row, text);
-    }
-    return false;
+    print_settings(to, s, false);
+    print_setting(to, &help);
+    print_settings(to, s, true);
 }
 
 /* ---- the line ---- */
 
-/* The option that `arg` names ("--name", "--name=value", "-n"), or NULL. */
-static const struct option_row *find_option(const struct command *command, const char *arg)
+/* A command line on its way. */
+struct line {
+    const struct command *command;
+    struct settings *settings;
+    int argc, at;
+    char **argv;
+};
+
+/* The number of the flag that `arg` names ("--name", "--name=value", "-n"), or settings_n. */
+static size_t find_flag(const struct settings *s, const char *arg)
 {
-    bool is_long = arg[1] == '-';
-    size_t n = is_long ? strcspn(arg + 2, "=") : 0;
-    for (size_t i = 0; i < command->n_options; i++) {
-        const struct option_row *row = &command->options[i];
-        if (is_long ? strlen(row->name) == n && !strncmp(row->name, arg + 2, n)
-                    : row->letter && arg[1] == row->letter && !arg[2])
-            return row;
+    const size_t n = settings_n(s);
+    size_t i = 0;
+    if (arg[1] == '-') {
+        i = settings_find(s, arg + 2, strcspn(arg + 2, "="));
+        return i < n && settings_at(s, i, NULL)->has_no_flag ? n : i;
     }
+    while (i < n && (settings_at(s, i, NULL)->letter != arg[1] || arg[2]))
+        i++;
+    return i;
+}
+
+static bool refuse_flag(const struct line *l, const char *arg)
+{
+    const char *meant =
+        arg[1] != '-' ? NULL : settings_nearest_flag(l->settings, arg + 2, strcspn(arg + 2, "="));
+    if (meant)
+        cli_usage_error(l->command->name, "unknown option '%s'; did you mean --%s?", arg, meant);
+    else
+        cli_usage_error(l->command->name, "unknown option '%s'", arg);
+    return false;
+}
+
+/* What stands for a value: behind '=' or in the next word; a flag's is its name alone. */
+static const char *value_of(struct line *l, const struct setting *row)
+{
+    const char *arg = l->argv[l->at], *equals = arg[1] == '-' ? strchr(arg, '=') : NULL;
+    if (row->kind == SETTING_FLAG) {
+        if (equals)
+            cli_usage_error(l->command->name, "--%s takes no value", row->name);
+        return equals ? NULL : "true";
+    }
+    if (equals)
+        return equals + 1;
+    if (l->at + 1 < l->argc)
+        return l->argv[++l->at];
+    cli_usage_error(l->command->name, "--%s wants a value (%s)", row->name, row->metavar);
     return NULL;
 }
 
-/* Handles the option at argv[*i], moving *i over its value. */
-static bool take_option(const struct command *command, int argc, char **argv, int *i)
+/* Handles the option at argv[at], moving `at` over its value. */
+static bool take_option(struct line *l)
 {
-    const char *arg = argv[*i], *inline_value = arg[1] == '-' ? strchr(arg, '=') : NULL;
-    const struct option_row *row = find_option(command, arg);
-    if (!row) {
-        cli_usage_error(command->name, "unknown option '%s'", arg);
+    char called[MAX_CALLED];
+    struct error err = {0};
+    const size_t i = find_flag(l->settings, l->argv[l->at]);
+    if (i == settings_n(l->settings))
+        return refuse_flag(l, l->argv[l->at]);
+    const struct setting *row = settings_at(l->settings, i, NULL);
+    const char *value = value_of(l, row);
+    if (!value)
         return false;
-    }
-    if (row->kind == OPTION_FLAG) {
-        if (inline_value)
-            cli_usage_error(command->name, "--%s takes no value", row->name);
-        return !inline_value && set_value(command, row, NULL);
-    }
-    if (inline_value)
-        return set_value(command, row, inline_value + 1);
-    if (*i + 1 >= argc) {
-        cli_usage_error(command->name, "--%s wants a value (%s)", row->name, row->metavar);
-        return false;
-    }
-    return set_value(command, row, argv[++*i]);
+    snprintf(called, sizeof called, "--%s", row->name);
+    if (settings_set(l->settings, i, SETTING_BY_FLAG, called, value, &err))
+        return true;
+    cli_usage_error(l->command->name, "%s", err.message);
+    return false;
 }
 
-bool options_parse(const struct command *command, int argc, char **argv, int max_args, int *n_args,
-                   int *exit_code)
+/* All words; false when the parsing has ended with `exit_code`. */
+static bool take_words(struct line *l, int *n_args, int *exit_code)
 {
     bool only_args = false;
-    *n_args = 0;
-    *exit_code = CLI_USAGE;
-    for (int i = 1; i < argc; i++) {
-        char *arg = argv[i];
-        bool is_option = !only_args && arg[0] == '-' && arg[1];
+    for (l->at = 1; l->at < l->argc; l->at++) {
+        char *arg = l->argv[l->at];
+        const bool is_option = !only_args && arg[0] == '-' && arg[1];
         if (is_option && !strcmp(arg, "--")) {
             only_args = true;
         } else if (is_option && (!strcmp(arg, "--help") || !strcmp(arg, "-h"))) {
-            print_help(stdout, command);
+            print_help(stdout, l->command, l->settings);
             *exit_code = CLI_OK;
             return false;
         } else if (is_option) {
-            if (!take_option(command, argc, argv, &i))
+            if (!take_option(l))
                 return false;
-        } else if (*n_args == max_args) {
-            cli_usage_error(command->name, "unexpected argument '%s'", arg);
+        } else if (*n_args == l->command->max_args) {
+            cli_usage_error(l->command->name, "unexpected argument '%s'", arg);
             return false;
         } else {
-            argv[1 + (*n_args)++] = arg;
+            l->argv[1 + (*n_args)++] = arg;
         }
     }
     return true;
+}
+
+bool options_parse(const struct command *command, int argc, char **argv, struct settings *settings,
+                   int *n_args, int *exit_code)
+{
+    struct line l = {command, settings, argc, 1, argv};
+    struct error err = {0};
+    *n_args = 0;
+    *exit_code = CLI_USAGE;
+    if (!settings_init(settings, command->parts, command->n_parts, &err)) {
+        *exit_code = cli_report(command->name, &err);
+        return false;
+    }
+    if (!take_words(&l, n_args, exit_code))
+        return false;
+    if (settings_take_environment(settings, &err))
+        return true;
+    cli_usage_error(command->name, "%s", err.message);
+    return false;
 }

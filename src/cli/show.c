@@ -1,6 +1,8 @@
 /* `pensieve show`: what is in a model file, in words or as JSON: architecture, sizes, quantization,
  * context, vocabulary, template, and what the catalogue advises. Opens the file only; computes
  * nothing. */
+#include "cli/commands.h"
+#include "cli/options.h"
 #include "model/model.h"
 #include "quant/quant.h"
 #include "store/store.h"
@@ -13,9 +15,6 @@
 
 #include <jansson.h>
 
-int cli_show(int argc, char **argv);
-
-enum { SHOW_OK = 0, SHOW_FAILED = 1, SHOW_USAGE = 2 };
 enum { SHOW_MAX_PATH = 8192, SHOW_MAX_KEY = 65536, SHOW_TEMPLATE_LINES = 4, SHOW_MAX_TEXT = 200 };
 
 struct show_options {
@@ -42,18 +41,6 @@ struct show_facts {
     size_t n_types;                  /* most bytes first */
     const struct store_model *known; /* the catalogue's entry, or NULL */
 };
-
-static void show_help(FILE *to)
-{
-    fprintf(to,
-            "usage: pensieve show MODEL [--json] [--all] [--template]\n"
-            "\n"
-            "Tells what is in a model file. MODEL is a path or the name of a model in the store.\n"
-            "\n"
-            "  --json       as one JSON object\n"
-            "  --all        with all metadata of the file\n"
-            "  --template   only the chat template, whole\n");
-}
 
 /* ---- the facts ---- */
 
@@ -489,12 +476,10 @@ static bool show_json(const struct show_facts *f, bool all)
 
 /* ---- the command ---- */
 
-static bool show_template(const struct show_facts *f)
+static bool show_template(const struct show_facts *f, struct error *err)
 {
-    if (!f->template.len) {
-        fprintf(stderr, "pensieve show: %s has no chat template\n", f->path);
-        return false;
-    }
+    if (!f->template.len)
+        return error_set(err, ERROR_NOT_FOUND, "%s has no chat template", f->path);
     fwrite(f->template.data, 1, f->template.len, stdout);
     if (f->template.data[f->template.len - 1] != '\n')
         putchar('\n');
@@ -511,7 +496,7 @@ static bool show_file(const char *path, const struct show_options *options, stru
     bool ok = true;
     *err = (struct error){.position = -1};
     if (options->template)
-        ok = show_template(&facts);
+        ok = show_template(&facts, err);
     else if (options->json)
         ok = show_json(&facts, options->all) || error_set(err, ERROR_NO_MEMORY, "out of memory");
     else
@@ -522,45 +507,47 @@ static bool show_file(const char *path, const struct show_options *options, stru
     return ok;
 }
 
-/* SHOW_OK to go on, or -1 when the help was asked for and given. */
-static int show_parse(int argc, char **argv, struct show_options *options)
+#define SHOW_VALUE(kind, member) SETTING_VALUE(kind, struct show_options, member)
+
+static const struct setting show_rows[] = {
+    {.name = "json", SHOW_VALUE(FLAG, json), .help = "as one JSON object"},
+    {.name = "all", SHOW_VALUE(FLAG, all), .help = "with all metadata of the file"},
+    {.name = "template", SHOW_VALUE(FLAG, template), .help = "only the chat template, whole"},
+};
+static const struct setting_table show_settings = SETTING_TABLE(show_rows);
+
+static bool show_parse(int argc, char **argv, struct show_options *o, int *exit_code)
 {
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-            show_help(stdout);
-            return -1;
-        }
-        if (!strcmp(argv[i], "--json"))
-            options->json = true;
-        else if (!strcmp(argv[i], "--all"))
-            options->all = true;
-        else if (!strcmp(argv[i], "--template"))
-            options->template = true;
-        else if (argv[i][0] != '-' && !options->model)
-            options->model = argv[i];
-        else {
-            fprintf(stderr, "pensieve show: what is %s? See: pensieve show --help\n", argv[i]);
-            return SHOW_USAGE;
-        }
-    }
-    if (options->model)
-        return SHOW_OK;
-    fprintf(stderr, "pensieve show: which model? See: pensieve show --help\n");
-    return SHOW_USAGE;
+    const struct settings_part part = {&show_settings, o};
+    const struct command command = {
+        .name = "show",
+        .synopsis = "[options] MODEL",
+        .about = "Tells what is in a model file. MODEL is a path or the name of a model in the "
+                 "store.",
+        .parts = &part,
+        .n_parts = 1,
+        .max_args = 1,
+    };
+    struct settings settings;
+    int n_args;
+    if (!options_parse(&command, argc, argv, &settings, &n_args, exit_code))
+        return false;
+    o->model = n_args ? argv[1] : NULL;
+    if (!n_args)
+        *exit_code = cli_usage_error("show", "which MODEL?");
+    return n_args;
 }
 
 int cli_show(int argc, char **argv)
 {
     struct show_options options = {0};
-    int parsed = show_parse(argc, argv, &options);
-    if (parsed)
-        return parsed < 0 ? SHOW_OK : parsed;
+    int exit_code;
+    if (!show_parse(argc, argv, &options, &exit_code))
+        return exit_code;
     struct error err = {.position = -1};
     struct buf path;
     buf_init(&path, SHOW_MAX_PATH);
     bool ok = store_resolve(options.model, &path, &err) && show_file(path.data, &options, &err);
-    if (!ok && err.message[0])
-        fprintf(stderr, "pensieve show: %s\n", err.message);
     buf_deinit(&path);
-    return ok ? SHOW_OK : SHOW_FAILED;
+    return ok ? CLI_OK : cli_report("show", &err);
 }

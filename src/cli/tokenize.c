@@ -2,6 +2,7 @@
  */
 #include "base/buf.h"
 #include "cli/commands.h"
+#include "cli/options.h"
 #include "store/store.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENIZE_OK = 0, TOKENIZE_FAILED = 1, TOKENIZE_USAGE = 2, TOKENIZE_MAX_PATH = 8192 };
+enum { TOKENIZE_MAX_PATH = 8192 };
 #define TOKENIZE_MAX_INPUT ((size_t)1 << 30)
 
 struct tokenize_options {
@@ -19,60 +20,46 @@ struct tokenize_options {
     bool ids, special, decode;
 };
 
-static void tokenize_help(FILE *to)
-{
-    fprintf(
-        to,
-        "usage: pensieve tokenize [--ids] [--special] [--decode] MODEL [TEXT | -]\n"
-        "\n"
-        "Shows the tokens of TEXT, or of standard input, one a line: its id, a tab, its text\n"
-        "with \\n, \\t, \\\\ and \\xNN for what cannot be printed. MODEL is a file or the name of\n"
-        "a model in the store.\n"
-        "\n"
-        "  --ids      print the ids alone, one a line\n"
-        "  --special  control tokens written out in the text (<|im_end|>) become their ids\n"
-        "  --decode   the other way: TEXT is token ids, the output is their text, byte for byte\n");
-}
+#define TOKENIZE_VALUE(kind, member) SETTING_VALUE(kind, struct tokenize_options, member)
 
-static int tokenize_usage(const char *what, const char *argument)
-{
-    fprintf(stderr, "pensieve tokenize: %s%s. See: pensieve tokenize --help\n", what, argument);
-    return TOKENIZE_USAGE;
-}
+static const struct setting tokenize_rows[] = {
+    {.name = "ids", TOKENIZE_VALUE(FLAG, ids), .help = "print the ids alone, one a line"},
+    {.name = "special",
+     TOKENIZE_VALUE(FLAG, special),
+     .help = "control tokens written out in the text (<|im_end|>) become\ntheir ids"},
+    {.name = "decode",
+     TOKENIZE_VALUE(FLAG, decode),
+     .help = "the other way: TEXT is token ids, the output is their text,\nbyte for byte"},
+};
+static const struct setting_table tokenize_settings = SETTING_TABLE(tokenize_rows);
 
-/* Returns TOKENIZE_OK to go on, -1 after --help. After "--" everything is an operand. */
-static int tokenize_parse(struct tokenize_options *o, int argc, char **argv)
+static bool tokenize_parse(struct tokenize_options *o, int argc, char **argv, int *exit_code)
 {
-    bool operands = false;
-    int n = 0;
-    for (int i = 1; i < argc; i++) {
-        const char *a = argv[i];
-        if (operands || a[0] != '-' || !a[1]) {
-            if (n == 2)
-                return tokenize_usage("one text at a time; what is ", a);
-            *(n++ ? &o->text : &o->model) = a;
-        } else if (!strcmp(a, "--")) {
-            operands = true;
-        } else if (!strcmp(a, "--ids")) {
-            o->ids = true;
-        } else if (!strcmp(a, "--special")) {
-            o->special = true;
-        } else if (!strcmp(a, "--decode")) {
-            o->decode = true;
-        } else if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
-            tokenize_help(stdout);
-            return -1;
-        } else {
-            return tokenize_usage("unknown option ", a);
-        }
-    }
+    const struct settings_part part = {&tokenize_settings, o};
+    const struct command command = {
+        .name = "tokenize",
+        .synopsis = "[options] MODEL [TEXT | -]",
+        .about =
+            "Shows the tokens of TEXT, or of standard input, one a line: its id, a tab, its "
+            "text\nwith \\n, \\t, \\\\ and \\xNN for what cannot be printed. MODEL is a file or "
+            "the name of\na model in the store.",
+        .parts = &part,
+        .n_parts = 1,
+        .max_args = 2,
+    };
+    struct settings settings;
+    int n_args;
+    if (!options_parse(&command, argc, argv, &settings, &n_args, exit_code))
+        return false;
+    o->model = n_args > 0 ? argv[1] : NULL;
+    o->text = n_args > 1 && strcmp(argv[2], "-") ? argv[2] : NULL;
     if (!o->model)
-        return tokenize_usage("no model is named", "");
-    if (o->decode && (o->ids || o->special))
-        return tokenize_usage("--decode goes with no other option", "");
-    if (o->text && !strcmp(o->text, "-") && !operands)
-        o->text = NULL;
-    return TOKENIZE_OK;
+        *exit_code = cli_usage_error("tokenize", "which MODEL?");
+    else if (o->decode && (o->ids || o->special))
+        *exit_code = cli_usage_error("tokenize", "--decode goes with no other option");
+    else
+        return true;
+    return false;
 }
 
 static bool tokenize_read(FILE *from, struct buf *text, struct error *err)
@@ -163,9 +150,9 @@ static bool tokenize_run(const struct tokenizer *t, const struct tokenize_option
 int cli_tokenize(int argc, char **argv)
 {
     struct tokenize_options options = {0};
-    int code = tokenize_parse(&options, argc, argv);
-    if (code)
-        return code < 0 ? TOKENIZE_OK : code;
+    int exit_code;
+    if (!tokenize_parse(&options, argc, argv, &exit_code))
+        return exit_code;
     struct error err = {0};
     struct buf path;
     buf_init(&path, TOKENIZE_MAX_PATH);
@@ -173,10 +160,8 @@ int cli_tokenize(int argc, char **argv)
     struct weights *w = ok ? weights_open(path.data, &err) : NULL;
     struct tokenizer *t = w ? tokenizer_create(w, &err) : NULL;
     ok = t && tokenize_run(t, &options, &err);
-    if (!ok)
-        fprintf(stderr, "pensieve tokenize: %s\n", err.message);
     tokenizer_destroy(t);
     weights_close(w);
     buf_deinit(&path);
-    return ok ? TOKENIZE_OK : TOKENIZE_FAILED;
+    return ok ? CLI_OK : cli_report("tokenize", &err);
 }

@@ -42,8 +42,6 @@ static const char *fetch_word_of(const char *kind)
 static bool fetch_order_read(struct fetch_order *order, const char *list, struct error *err)
 {
     order->n = 0;
-    if (!list)
-        list = getenv("PENSIEVE_SOURCES");
     if (!list || !*list)
         return true;
     while (order->n < FETCH_MAX_ORDER) {
@@ -51,14 +49,14 @@ static bool fetch_order_read(struct fetch_order *order, const char *list, struct
         const char *kind = fetch_kind_of(list, n);
         if (!kind)
             return error_set(err, ERROR_USAGE,
-                             "PENSIEVE_SOURCES knows home and registry, not \"%.*s\"",
+                             "a model comes from home or registry, not from \"%.*s\"",
                              n < 60 ? (int)n : 60, list);
         order->kinds[order->n++] = kind;
         if (!list[n])
             return true;
         list += n + 1;
     }
-    return error_set(err, ERROR_USAGE, "PENSIEVE_SOURCES names too many sources");
+    return error_set(err, ERROR_USAGE, "too many sources are named");
 }
 
 /* ---- the folder, the lock, the room ---- */

@@ -21,7 +21,7 @@ struct fetch_sink {
 
 struct fetch_options {
     const char *dir;     /* folder; NULL: the store's */
-    const char *sources; /* "home,registry" in the wanted order; NULL: $PENSIEVE_SOURCES, else the
+    const char *sources; /* "home,registry" in the wanted order; NULL or empty: the
                             catalogue's order */
     const char *python;  /* NULL: "python3" */
     bool rehash;         /* a file that was checked before is hashed again */

@@ -86,9 +86,9 @@ static bool store_path_done(struct buf *out, struct error *err)
 static bool own_folder(const char *name, struct buf *out, struct error *err)
 {
     buf_clear(out);
-    const char *own = getenv("PENSIEVE_HOME");
+    const char *own = setting_environment(&store_rows[STORE_SETTING_HOME]);
     const char *home = getenv("HOME");
-    if (own && *own) {
+    if (own) {
         buf_printf(out, "%s/%s", own, name);
         return store_path_done(out, err);
     }

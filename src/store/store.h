@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/settings.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,6 +48,16 @@ const struct store_model *store_model_at(size_t i);
 const struct store_model *store_model_find(const char *name); /* or NULL */
 /* The entry whose file this is (by size, and by file name or the general.name inside), or NULL. */
 const struct store_model *store_model_of_file(const char *path, uint64_t n_bytes);
+
+/* What a user sets about the store. `home` is for help and for showing: the store itself asks the
+ * environment, since everything that names a model needs it. */
+struct store_options {
+    const char *sources; /* see fetch_options */
+    const char *home;
+};
+enum { STORE_SETTING_SOURCES, STORE_SETTING_HOME, STORE_N_SETTINGS };
+extern const struct setting store_rows[STORE_N_SETTINGS];
+extern const struct setting_table store_settings;
 
 /* The store's folder: $PENSIEVE_HOME/models, else the user's data folder + "/pensieve/models". */
 bool store_dir(struct buf *out, struct error *err);

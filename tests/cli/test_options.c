@@ -10,36 +10,52 @@
 #include <cmocka.h>
 
 struct values {
-    bool flag, given;
+    bool flag;
     const char *text;
     uint32_t number;
+    enum setting_source number_from;
     uint64_t wide;
     float real;
     int n_args, exit_code;
     char *argv[16];
 };
 
+#define VALUE(kind, member) SETTING_VALUE(kind, struct values, member)
+
+static const struct setting rows[] = {
+    {.name = "flag", .letter = 'f', VALUE(FLAG, flag), .help = "a flag"},
+    {.name = "text", .letter = 't', VALUE(TEXT, text), .metavar = "TEXT", .help = "a text"},
+    {.name = "number",
+     .letter = 'n',
+     VALUE(UINT, number),
+     SETTING_SOURCE(struct values, number_from),
+     .min = 2,
+     .max = 9,
+     .metavar = "N",
+     .environment = "PENSIEVE_TEST_NUMBER",
+     .help = "a number\nin two lines"},
+    {.name = "wide", VALUE(UINT64, wide), .metavar = "N", .help = "a wide number"},
+    {.name = "real", VALUE(FLOAT, real), .max = 1, .metavar = "X", .help = "a real number"},
+};
+static const struct setting_table table = SETTING_TABLE(rows);
+
 /* Parses "word word word" with at most two arguments. */
 static bool parse(struct values *v, char *line)
 {
-    const struct option_row rows[] = {
-        {"flag", 'f', OPTION_FLAG, &v->flag, NULL, 0, 0, NULL, "a flag"},
-        {"text", 't', OPTION_TEXT, &v->text, NULL, 0, 0, "TEXT", "a text"},
-        {"number", 'n', OPTION_UINT, &v->number, &v->given, 2, 9, "N", "a number\nin two lines"},
-        {"wide", 0, OPTION_UINT64, &v->wide, NULL, 0, 0, "N", "a wide number"},
-        {"real", 0, OPTION_FLOAT, &v->real, NULL, 0, 1, "X", "a real number"},
-    };
+    const struct settings_part part = {&table, v};
     const struct command command = {.name = "test",
                                     .synopsis = "[options]",
                                     .about = "About.",
-                                    .options = rows,
-                                    .n_options = sizeof rows / sizeof *rows};
+                                    .parts = &part,
+                                    .n_parts = 1,
+                                    .max_args = 2};
+    struct settings settings;
     int argc = 0;
     memset(v, 0, sizeof *v);
-    v->argv[argc++] = (char *)(uintptr_t) "test";
+    v->argv[argc++] = (char *)(uintptr_t)"test";
     for (char *word = strtok(line, " "); word; word = strtok(NULL, " "))
         v->argv[argc++] = word;
-    return options_parse(&command, argc, v->argv, 2, &v->n_args, &v->exit_code);
+    return options_parse(&command, argc, v->argv, &settings, &v->n_args, &v->exit_code);
 }
 
 #define assert_parses(v, words)                                                                    \
@@ -61,7 +77,7 @@ static void every_form_is_understood(void **state)
     struct values v;
     (void)state;
     assert_parses(&v, "-f --text=a=b first -n 9 second --wide 18446744073709551615 --real .5");
-    assert_true(v.flag && v.given);
+    assert_true(v.flag && v.number_from == SETTING_BY_FLAG);
     assert_string_equal(v.text, "a=b");
     assert_int_equal(v.number, 9);
     assert_true(v.wide == UINT64_MAX);
@@ -106,6 +122,26 @@ static void what_is_wrong_is_refused(void **state)
     assert_refuses("one two three", CLI_USAGE);
 }
 
+static void a_flag_outweighs_the_environment(void **state)
+{
+    struct values v;
+    (void)state;
+    setenv("PENSIEVE_TEST_NUMBER", "5", 1);
+    assert_parses(&v, "first");
+    assert_int_equal(v.number, 5);
+    assert_int_equal(v.number_from, SETTING_BY_ENVIRONMENT);
+    assert_parses(&v, "-n 3");
+    assert_int_equal(v.number, 3);
+    setenv("PENSIEVE_TEST_NUMBER", "55", 1);
+    assert_refuses("first", CLI_USAGE);
+    assert_parses(&v, "-n 3"); /* hinders nobody who says another */
+    assert_int_equal(v.number, 3);
+    setenv("PENSIEVE_TEST_NUMBER", "", 1);
+    assert_parses(&v, "first");
+    assert_int_equal(v.number_from, SETTING_BY_DEFAULT);
+    unsetenv("PENSIEVE_TEST_NUMBER");
+}
+
 static void help_ends_the_parsing(void **state)
 {
     (void)state;
@@ -118,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_form_is_understood),
         cmocka_unit_test(what_is_wrong_is_refused),
+        cmocka_unit_test(a_flag_outweighs_the_environment),
         cmocka_unit_test(help_ends_the_parsing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -257,13 +257,13 @@ static void what_is_wrong_is_said_on_standard_error(void **state)
     char odd[] = "--frobnicate", help[] = "--help", missing[] = "/nonexistent/x.gguf";
     struct result *r = show(NULL, NULL, NULL);
     assert_int_equal(r->code, 2);
-    assert_says(r->err, "which model");
+    assert_says(r->err, "which MODEL");
     r = show(odd, NULL, NULL);
     assert_int_equal(r->code, 2);
     assert_says(r->err, "--frobnicate");
     r = show(help, NULL, NULL);
     assert_int_equal(r->code, 0);
-    assert_says(r->out, "usage: pensieve show MODEL");
+    assert_says(r->out, "usage: pensieve show [options] MODEL");
     r = show(missing, NULL, NULL);
     assert_int_equal(r->code, 1);
     assert_says(r->err, "/nonexistent/x.gguf");

@@ -73,7 +73,6 @@ static int begin(void **state)
 {
     (void)state;
     fixture_begin();
-    unsetenv("PENSIEVE_SOURCES");
     unsigned x = 1;
     for (size_t i = 0; i < BODY_BYTES; i++)
         body[i] = (char)((x = x * 1103515245 + 12345) >> 16);
@@ -471,12 +470,11 @@ static void sources_are_taken_in_the_wanted_order(void **state)
     assert_fetched();
     assert_int_equal(stub.n_requests, 1);
     unlink(fixture_path("tiny.gguf"));
-    options.sources = NULL;
-    setenv("PENSIEVE_SOURCES", "registry", 1);
+    options.sources = "registry";
     assert_fetched();
     assert_int_equal(stub.n_requests, 1);
     unlink(fixture_path("tiny.gguf"));
-    unsetenv("PENSIEVE_SOURCES"); /* the catalogue's order: home first, and it fails */
+    options.sources = NULL; /* the catalogue's order: home first, and it fails */
     assert_fetched();
     assert_int_equal(stub.n_requests, 2);
 }
@@ -486,9 +484,9 @@ static void an_unknown_word_among_the_sources_is_a_usage_error(void **state)
     (void)state;
     static const char *const wrong[] = {"ftp", "home,ftp", "home,", ",", "homes", "home registry"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        setenv("PENSIEVE_SOURCES", wrong[i], 1);
+        options.sources = wrong[i];
         assert_false(fetch());
-        assert_said(ERROR_USAGE, "home and registry");
+        assert_said(ERROR_USAGE, "home or registry");
     }
     assert_int_equal(stub.n_requests, 0);
 }

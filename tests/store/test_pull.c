@@ -88,7 +88,7 @@ static void a_wrong_command_line_exits_with_2(void **state)
     assert_int_equal(pull("smollm2-135m", "qwen2.5-coder-0.5b"), 2);
     setenv("PENSIEVE_SOURCES", "nowhere", 1);
     assert_int_equal(pull("smollm2-135m", NULL), 2);
-    assert_non_null(strstr(said, "home and registry"));
+    assert_non_null(strstr(said, "PENSIEVE_SOURCES is a list of home or registry"));
     assert_string_equal(out, "");
 }
 
