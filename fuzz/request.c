@@ -1,9 +1,9 @@
 /* Any bytes as the body of a request, and any bytes as a model's answer to it: refused or taken,
  * within bounds, and the answer means the same however it is cut. The body ends at the first zero.
  */
-#include "claude/answer.h"
-#include "claude/dialog.h"
-#include "claude/repeat_guard.h"
+#include "chat/answer.h"
+#include "chat/dialog.h"
+#include "chat/repeat_guard.h"
 #include "claude/request.h"
 
 #include <stdint.h>
@@ -38,10 +38,10 @@ static void answer(const struct request *r, const char *bytes, size_t n, size_t 
                    struct buf *told)
 {
     const struct answer_options options = {
-        .tools = {r->tools, request_n_offered(r)},
+        .tools = {r->conversation.tools, conversation_n_offered(&r->conversation)},
         .stops = r->stops,
         .n_stops = r->n_stops,
-        .one_call = r->one_call,
+        .one_call = r->conversation.one_call,
         .own_syntaxes = 1,
     };
     const struct answer_sink sink = {told, on_text, on_call};
@@ -71,10 +71,11 @@ static void use(struct request *r)
 {
     static const struct dialog_format formats[] = {{true, true, true}, {false, false, false}};
     struct repeat_guard guard;
-    repeat_guard_init(&guard, r, 2);
+    repeat_guard_init(&guard, &r->conversation, 2);
     for (size_t i = 0; i < 2; i++) {
-        json_decref(dialog_messages(r, &formats[i], NULL, request_is_continued(r) ? "tail" : NULL));
-        json_decref(dialog_tools(r, &formats[i]));
+        json_decref(dialog_messages(&r->conversation, &formats[i], NULL,
+                                    conversation_is_continued(&r->conversation) ? "tail" : NULL));
+        json_decref(dialog_tools(&r->conversation, &formats[i]));
     }
 }
 

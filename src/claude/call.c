@@ -2,11 +2,12 @@
  * takes them out. It is freed when both are done with it. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "claude/answer.h"
+#include "chat/answer.h"
+#include "chat/repeat_guard.h"
+#include "chat/said.h"
 #include "claude/events.h"
 #include "claude/message_id.h"
-#include "claude/repeat_guard.h"
-#include "claude/said.h"
+#include "claude/request.h"
 #include "claude/state.h"
 
 #include <stdio.h>
@@ -306,9 +307,9 @@ static bool no_memory(struct error *err)
 static bool prepare_guard(struct claude_call *call, struct error *err)
 {
     const struct claude *c = call->claude;
-    if (!request_n_offered(&call->request))
+    if (!conversation_n_offered(&call->request.conversation))
         return true;
-    return repeat_guard_init(&call->guard, &call->request, c->options.repeat_guard) ||
+    return repeat_guard_init(&call->guard, &call->request.conversation, c->options.repeat_guard) ||
            no_memory(err);
 }
 
@@ -316,10 +317,10 @@ static bool prepare_answer(struct claude_call *call, struct error *err)
 {
     const struct request *r = &call->request;
     const struct answer_options options = {
-        .tools = {r->tools, request_n_offered(r)},
+        .tools = {r->conversation.tools, conversation_n_offered(&r->conversation)},
         .stops = r->stops,
         .n_stops = r->n_stops,
-        .one_call = r->one_call,
+        .one_call = r->conversation.one_call,
         .own_syntaxes = call->claude->prompt.own_syntaxes,
     };
     const struct answer_sink sink = {call, on_text, on_call};
@@ -331,7 +332,7 @@ static bool submit(struct claude_call *call, struct error *err)
     struct claude *c = call->claude;
     struct token_list tokens = {0};
     const struct prompt_memory memory = {claude_recall, c};
-    if (!prompt_tokens(&c->prompt, &call->request, &memory, &tokens, err)) {
+    if (!prompt_tokens(&c->prompt, &call->request.conversation, &memory, &tokens, err)) {
         token_list_deinit(&tokens);
         return false;
     }

@@ -1,8 +1,8 @@
 #include "claude/claude.h"
 
 #include "claude/events.h"
-#include "claude/json_text.h"
-#include "claude/repeat_guard.h"
+#include "chat/json_text.h"
+#include "chat/repeat_guard.h"
 #include "claude/request.h"
 #include "claude/state.h"
 
@@ -121,7 +121,7 @@ bool claude_count_tokens(struct claude *c, const char *body, size_t n_bytes, str
     if (!request_parse(&r, body, n_bytes, true, err))
         return false;
     const struct prompt_memory memory = {claude_recall, c};
-    bool ok = prompt_tokens(&c->prompt, &r, &memory, &tokens, err);
+    bool ok = prompt_tokens(&c->prompt, &r.conversation, &memory, &tokens, err);
     if (ok)
         ok = buf_printf(out, "{\"input_tokens\":%zu}", tokens.n) || no_memory(err);
     token_list_deinit(&tokens);

@@ -1,6 +1,7 @@
 #include "claude/events.h"
 
-#include "claude/json_text.h"
+#include "chat/json_exact.h"
+#include "chat/json_text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -192,9 +193,8 @@ static size_t piece_of(const char *text, size_t n)
     return length;
 }
 
-static void stream_tool_use(struct events *e, const char *name, const char *input)
+static void stream_tool_use(struct events *e, const char *name, const char *input, size_t n)
 {
-    size_t n = strlen(input);
     put_block_start(e);
     put_tool_head(e->out, name);
     buf_puts(e->out, "{}}");
@@ -210,23 +210,22 @@ static void stream_tool_use(struct events *e, const char *name, const char *inpu
 
 void events_tool_use(struct events *e, const char *name, const json_t *input)
 {
-    /* 15 digits: what a person or a model writes as 0.1 stays 0.1 */
-    char *text = json_dumps(input, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    struct buf text;
+    buf_init(&text, EVENTS_MAX_BYTES);
+    json_exact_write(&text, input, 0);
     close_block(e);
-    if (!text) {
+    if (buf_failed(&text)) {
         e->out->failed = true;
-        return;
-    }
-    if (e->stream) {
-        stream_tool_use(e, name, text);
+    } else if (e->stream) {
+        stream_tool_use(e, name, text.data, text.len);
     } else {
         if (e->n_blocks++)
             buf_putc(&e->content, ',');
         put_tool_head(&e->content, name);
-        buf_puts(&e->content, text);
+        buf_append(&e->content, text.data, text.len);
         buf_putc(&e->content, '}');
     }
-    free(text);
+    buf_deinit(&text);
 }
 
 /* ---- beginning and end ---- */

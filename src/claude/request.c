@@ -1,5 +1,6 @@
 #include "claude/request.h"
 
+#include "chat/json_exact.h"
 #include "claude/request_parse.h"
 
 #include <math.h>
@@ -49,22 +50,22 @@ json_t *request_member(json_t *object, const char *name)
     return json_is_null(value) ? NULL : value;
 }
 
-bool request_text_of(json_t *object, const char *path, const char *name, struct request_text *out,
-                     struct error *err)
+bool request_text_of(json_t *object, const char *path, const char *name,
+                     struct conversation_text *out, struct error *err)
 {
     json_t *value = json_object_get(object, name);
     if (!value)
         return request_refuse(err, path, name, "Field required");
-    if (!json_is_string(value))
+    if (!json_exact_is_string(value))
         return request_refuse(err, path, name, "Input should be a valid string");
-    *out = (struct request_text){json_string_value(value), json_string_length(value)};
+    *out = (struct conversation_text){json_string_value(value), json_string_length(value)};
     return true;
 }
 
 bool request_string(json_t *object, const char *path, const char *name, const char **out,
                     struct error *err)
 {
-    struct request_text text;
+    struct conversation_text text;
     if (!request_text_of(object, path, name, &text, err))
         return false;
     if (!text.n)
@@ -91,9 +92,9 @@ static bool optional_number(json_t *object, const char *name, double most, bool 
     json_t *value = request_member(object, name);
     if (!value)
         return true;
-    if (!json_is_number(value))
+    if (!json_exact_is_number(value))
         return request_refuse(err, name, NULL, "Input should be a valid number");
-    *out = json_number_value(value);
+    *out = json_exact_number(value);
     if (!(*out >= 0))
         return request_refuse(err, name, NULL, "Input should be greater than or equal to 0");
     if (!(*out <= most))
@@ -102,11 +103,12 @@ static bool optional_number(json_t *object, const char *name, double most, bool 
     return true;
 }
 
-bool request_text_from(struct request *r, struct buf *b, struct request_text *out,
+bool request_text_from(struct request *r, struct buf *b, struct conversation_text *out,
                        struct error *err)
 {
-    char *copy = buf_failed(b) ? NULL : arena_copy(&r->arena, b->data ? b->data : "", b->len);
-    *out = (struct request_text){copy, b->len};
+    char *copy =
+        buf_failed(b) ? NULL : arena_copy(&r->conversation.arena, b->data ? b->data : "", b->len);
+    *out = (struct conversation_text){copy, b->len};
     buf_deinit(b);
     return copy || request_no_memory(err);
 }
@@ -155,7 +157,7 @@ static bool read_body(struct request *r, const char *body, size_t n, struct erro
                          REQUEST_MAX_BYTES);
     if (!check_shape(body, n, err))
         return false;
-    r->root = json_loadb(body, n, JSON_ALLOW_NUL, &at);
+    r->root = json_exact_load(body, n, &at);
     if (!r->root && json_error_code(&at) == json_error_out_of_memory)
         return request_no_memory(err);
     if (!r->root)
@@ -176,8 +178,8 @@ static bool parse_max_tokens(struct request *r, bool counts_only, struct error *
         return true;
     if (!value)
         return request_refuse(err, "max_tokens", NULL, "Field required");
-    double number = json_number_value(value);
-    if (!json_is_number(value) || number != floor(number))
+    double number = json_exact_number(value);
+    if (!json_exact_is_number(value) || number != floor(number))
         return request_refuse(err, "max_tokens", NULL, "Input should be a valid integer");
     if (number < 1)
         return request_refuse(err, "max_tokens", NULL,
@@ -195,13 +197,13 @@ static bool parse_sampling(struct request *r, struct error *err)
         return false;
     if (!top_k)
         return true;
-    if (!json_is_integer(top_k))
+    double k = json_exact_number(top_k);
+    if (!json_exact_is_number(top_k) || k != floor(k))
         return request_refuse(err, "top_k", NULL, "Input should be a valid integer");
-    json_int_t k = json_integer_value(top_k);
     if (k < -1)
         return request_refuse(err, "top_k", NULL, "Input should be greater than or equal to 0");
     r->has_top_k = true; /* -1 means off, as it always did */
-    r->top_k = k < 0 ? 0 : k > UINT32_MAX ? UINT32_MAX : (uint32_t)k;
+    r->top_k = k < 0 ? 0 : k < UINT32_MAX ? (uint32_t)k : UINT32_MAX;
     return true;
 }
 
@@ -214,13 +216,13 @@ static bool parse_stops(struct request *r, struct error *err)
     if (n > REQUEST_MAX_STOPS)
         return request_refuse(err, "stop_sequences", NULL, "List should have at most %d items",
                               REQUEST_MAX_STOPS);
-    r->stops = arena_array(&r->arena, n, sizeof *r->stops);
+    r->stops = arena_array(&r->conversation.arena, n, sizeof *r->stops);
     if (n && !r->stops)
         return request_no_memory(err);
     for (; r->n_stops < n; r->n_stops++) {
         json_t *stop = json_array_get(stops, r->n_stops);
         struct request_path path = request_path_index("", "stop_sequences", r->n_stops);
-        if (!json_is_string(stop))
+        if (!json_exact_is_string(stop))
             return request_refuse(err, path.text, NULL, "Input should be a valid string");
         if (!json_string_length(stop))
             return request_refuse(err, path.text, NULL, "String should have at least 1 character");
@@ -228,7 +230,7 @@ static bool parse_stops(struct request *r, struct error *err)
             return request_refuse(err, path.text, NULL, "String should have at most %d bytes",
                                   REQUEST_MAX_STOP_BYTES);
         r->stops[r->n_stops] =
-            (struct request_text){json_string_value(stop), json_string_length(stop)};
+            (struct conversation_text){json_string_value(stop), json_string_length(stop)};
     }
     return true;
 }
@@ -247,8 +249,8 @@ static bool parse_answer_schema(struct request *r, struct error *err)
         return true;
     if (!type || strcmp(type, "json_schema"))
         return request_refuse(err, path, "type", "Input should be 'json_schema'");
-    r->answer_schema = json_object_get(format, "schema");
-    return json_is_object(r->answer_schema) ||
+    r->conversation.answer_schema = json_object_get(format, "schema");
+    return json_is_object(r->conversation.answer_schema) ||
            request_refuse(err, path, "schema", "Input should be an object");
 }
 
@@ -281,7 +283,7 @@ bool request_parse(struct request *r, const char *body, size_t n_bytes, bool cou
                    struct error *err)
 {
     *r = (struct request){0};
-    arena_init(&r->arena, ARENA_MAX_BYTES);
+    conversation_init(&r->conversation, ARENA_MAX_BYTES);
     bool ok = read_body(r, body, n_bytes, err) && parse_members(r, counts_only, err);
     if (!ok)
         request_deinit(r);
@@ -290,29 +292,8 @@ bool request_parse(struct request *r, const char *body, size_t n_bytes, bool cou
 
 void request_deinit(struct request *r)
 {
-    for (size_t i = 0; i < r->n_tools; i++)
-        json_decref(r->tools[i].schema);
+    conversation_deinit(&r->conversation);
     json_decref(r->uses);
     json_decref(r->root);
-    arena_deinit(&r->arena);
     *r = (struct request){0};
-}
-
-size_t request_n_offered(const struct request *r)
-{
-    return r->choice == REQUEST_CHOICE_NONE ? 0 : r->n_tools;
-}
-
-const struct request_tool *request_find_tool(const struct request *r, const char *name)
-{
-    for (size_t i = 0; i < r->n_tools; i++)
-        if (!strcmp(r->tools[i].name, name))
-            return &r->tools[i];
-    return NULL;
-}
-
-bool request_is_continued(const struct request *r)
-{
-    return r->n_messages && r->messages[r->n_messages - 1].role == REQUEST_ASSISTANT &&
-           r->messages[r->n_messages - 1].n_blocks;
 }

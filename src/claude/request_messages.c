@@ -1,5 +1,6 @@
 /* Messages and their content blocks. Text is kept as it came, except for what must never reach a
  * prompt: the line that Claude Code changes with each session, and cache_control. */
+#include "chat/json_exact.h"
 #include "claude/request_parse.h"
 
 #include <stdlib.h>
@@ -11,7 +12,7 @@ static const char BILLING[] = "x-anthropic-billing-header";
 
 struct message_parse {
     struct request *r;
-    struct request_message *message;
+    struct conversation_message *message;
     const char *path; /* of the block */
     struct error *err;
 };
@@ -20,16 +21,16 @@ struct message_parse {
 
 /* The billing line holds a number of its own for each session, which would end every shared prefix.
  */
-static struct request_text without_billing(struct request_text text)
+static struct conversation_text without_billing(struct conversation_text text)
 {
     size_t n = sizeof BILLING - 1;
     if (text.n < n || memcmp(text.data, BILLING, n))
         return text;
     const char *end = memchr(text.data, '\n', text.n);
     if (!end)
-        return (struct request_text){"", 0};
+        return (struct conversation_text){"", 0};
     size_t n_line = (size_t)(end - text.data) + 1;
-    return (struct request_text){text.data + n_line, text.n - n_line};
+    return (struct conversation_text){text.data + n_line, text.n - n_line};
 }
 
 /* ---- text inside results and documents ---- */
@@ -39,7 +40,7 @@ static bool append_document(struct request *r, json_t *block, const char *path, 
 
 static void append_line(struct buf *out, const char *label, json_t *value)
 {
-    if (json_is_string(value) && json_string_length(value)) {
+    if (json_exact_is_string(value) && json_string_length(value)) {
         buf_puts(out, label);
         buf_append(out, json_string_value(value), json_string_length(value));
         buf_putc(out, '\n');
@@ -49,7 +50,7 @@ static void append_line(struct buf *out, const char *label, json_t *value)
 static bool append_search_result(struct request *r, json_t *block, const char *path,
                                  struct buf *out, struct error *err)
 {
-    struct request_text content;
+    struct conversation_text content;
     struct request_path at = request_path_at(path, "content");
     append_line(out, "Title: ", json_object_get(block, "title"));
     append_line(out, "Source: ", json_object_get(block, "source"));
@@ -64,7 +65,7 @@ static bool append_block_text(struct request *r, json_t *block, const char *path
                               struct buf *out, struct error *err)
 {
     const char *type;
-    struct request_text text;
+    struct conversation_text text;
     if (!json_is_object(block))
         return request_refuse(err, path, NULL, "Input should be an object");
     if (!request_string(block, path, "type", &type, err))
@@ -108,15 +109,15 @@ static bool append_content(struct request *r, json_t *content, const char *path,
 }
 
 bool request_content_text(struct request *r, json_t *content, const char *path, bool in_result,
-                          struct request_text *out, struct error *err)
+                          struct conversation_text *out, struct error *err)
 {
     struct buf text;
     if (!content || json_is_null(content)) {
-        *out = (struct request_text){"", 0};
+        *out = (struct conversation_text){"", 0};
         return true;
     }
-    if (json_is_string(content)) {
-        *out = (struct request_text){json_string_value(content), json_string_length(content)};
+    if (json_exact_is_string(content)) {
+        *out = (struct conversation_text){json_string_value(content), json_string_length(content)};
         return true;
     }
     if (!json_is_array(content))
@@ -135,7 +136,7 @@ static bool append_document(struct request *r, json_t *block, const char *path, 
 {
     json_t *source = json_object_get(block, "source");
     struct request_path at = request_path_at(path, "source");
-    struct request_text text;
+    struct conversation_text text;
     const char *type;
     if (!json_is_object(source))
         return request_refuse(err, path, "source",
@@ -164,32 +165,32 @@ static bool append_document(struct request *r, json_t *block, const char *path, 
 
 /* ---- blocks ---- */
 
-static struct request_block *add_block(struct message_parse *p, enum request_block_kind kind)
+static struct conversation_block *add_block(struct message_parse *p, enum conversation_kind kind)
 {
-    struct request_block *b = &p->message->blocks[p->message->n_blocks++];
+    struct conversation_block *b = &p->message->blocks[p->message->n_blocks++];
     b->kind = kind;
     return b;
 }
 
 static bool parse_text(struct message_parse *p, json_t *block)
 {
-    struct request_text text;
+    struct conversation_text text;
     if (!request_text_of(block, p->path, "text", &text, p->err))
         return false;
-    if (p->message->role == REQUEST_SYSTEM)
+    if (p->message->role == CONVERSATION_SYSTEM)
         text = without_billing(text);
     if (text.n)
-        add_block(p, REQUEST_BLOCK_TEXT)->text = text;
+        add_block(p, CONVERSATION_TEXT)->text = text;
     return true;
 }
 
 static bool parse_thinking(struct message_parse *p, json_t *block)
 {
-    struct request_text text;
+    struct conversation_text text;
     if (!request_text_of(block, p->path, "thinking", &text, p->err))
         return false;
     if (text.n)
-        add_block(p, REQUEST_BLOCK_THINKING)->text = text;
+        add_block(p, CONVERSATION_THINKING)->text = text;
     return true;
 }
 
@@ -207,7 +208,7 @@ static bool parse_as_text(struct message_parse *p, json_t *block)
         buf_deinit(&text);
         return false;
     }
-    return request_text_from(p->r, &text, &add_block(p, REQUEST_BLOCK_TEXT)->text, p->err);
+    return request_text_from(p->r, &text, &add_block(p, CONVERSATION_TEXT)->text, p->err);
 }
 
 static bool parse_image(struct message_parse *p, json_t *block)
@@ -219,14 +220,14 @@ static bool parse_image(struct message_parse *p, json_t *block)
 
 static bool parse_tool_use(struct message_parse *p, json_t *block)
 {
-    struct request_block *b = add_block(p, REQUEST_BLOCK_TOOL_USE);
+    struct conversation_block *b = add_block(p, CONVERSATION_CALL);
     if (!request_string(block, p->path, "id", &b->id, p->err) ||
         !request_string(block, p->path, "name", &b->name, p->err))
         return false;
-    b->input = json_object_get(block, "input");
-    if (!b->input)
+    b->arguments = json_object_get(block, "input");
+    if (!b->arguments)
         return request_refuse(p->err, p->path, "input", "Field required");
-    if (!json_is_object(b->input))
+    if (!json_is_object(b->arguments))
         return request_refuse(p->err, p->path, "input", "Input should be an object");
     return !json_object_set_new(p->r->uses, b->id, json_integer((json_int_t)(intptr_t)b)) ||
            request_no_memory(p->err);
@@ -234,7 +235,7 @@ static bool parse_tool_use(struct message_parse *p, json_t *block)
 
 static bool parse_tool_result(struct message_parse *p, json_t *block)
 {
-    struct request_block *b = add_block(p, REQUEST_BLOCK_TOOL_RESULT);
+    struct conversation_block *b = add_block(p, CONVERSATION_RESULT);
     struct request_path content = request_path_at(p->path, "content");
     if (!request_string(block, p->path, "tool_use_id", &b->id, p->err) ||
         !request_bool(block, p->path, "is_error", &b->is_error, p->err))
@@ -246,8 +247,9 @@ static bool parse_tool_result(struct message_parse *p, json_t *block)
                               "`tool_result` block must have a corresponding `tool_use` block in "
                               "the previous message.",
                               b->id);
-    struct request_block *call = (struct request_block *)(intptr_t)json_integer_value(use);
-    b->use = call;
+    struct conversation_block *call =
+        (struct conversation_block *)(intptr_t)json_integer_value(use);
+    b->call = call;
     if (!call->result)
         call->result = b;
     return request_content_text(p->r, json_object_get(block, "content"), content.text, true,
@@ -255,9 +257,9 @@ static bool parse_tool_result(struct message_parse *p, json_t *block)
 }
 
 enum {
-    BY_USER = 1 << REQUEST_USER,
-    BY_ASSISTANT = 1 << REQUEST_ASSISTANT,
-    BY_SYSTEM = 1 << REQUEST_SYSTEM
+    BY_USER = 1 << CONVERSATION_USER,
+    BY_ASSISTANT = 1 << CONVERSATION_ASSISTANT,
+    BY_SYSTEM = 1 << CONVERSATION_SYSTEM
 };
 
 static const struct {
@@ -275,9 +277,11 @@ static const struct {
     {"redacted_thinking", BY_ASSISTANT, parse_redacted_thinking},
 };
 
-static const char *role_name(enum request_role role)
+static const char *role_name(enum conversation_role role)
 {
-    return role == REQUEST_USER ? "user" : role == REQUEST_ASSISTANT ? "assistant" : "system";
+    return role == CONVERSATION_USER        ? "user"
+           : role == CONVERSATION_ASSISTANT ? "assistant"
+                                            : "system";
 }
 
 static bool parse_block(struct message_parse *p, json_t *block)
@@ -305,8 +309,8 @@ static bool parse_blocks(struct message_parse *p, json_t *content, const char *p
 {
     size_t i;
     json_t *block;
-    p->message->blocks =
-        arena_array(&p->r->arena, json_array_size(content), sizeof *p->message->blocks);
+    p->message->blocks = arena_array(&p->r->conversation.arena, json_array_size(content),
+                                     sizeof *p->message->blocks);
     if (!p->message->blocks)
         return request_no_memory(p->err);
     json_array_foreach(content, i, block)
@@ -319,41 +323,42 @@ static bool parse_blocks(struct message_parse *p, json_t *content, const char *p
     return true;
 }
 
-static bool parse_content(struct request *r, struct request_message *m, json_t *content,
+static bool parse_content(struct request *r, struct conversation_message *m, json_t *content,
                           const char *path, struct error *err)
 {
     struct message_parse p = {.r = r, .message = m, .err = err};
     if (json_is_array(content))
         return !json_array_size(content) || parse_blocks(&p, content, path);
-    if (!json_is_string(content))
+    if (!json_exact_is_string(content))
         return request_refuse(err, path, NULL,
                               "Input should be a valid string or a list of blocks");
-    struct request_text text = {json_string_value(content), json_string_length(content)};
-    if (m->role == REQUEST_SYSTEM)
+    struct conversation_text text = {json_string_value(content), json_string_length(content)};
+    if (m->role == CONVERSATION_SYSTEM)
         text = without_billing(text);
     if (!text.n)
         return true;
-    m->blocks = arena_alloc(&r->arena, sizeof *m->blocks);
+    m->blocks = arena_alloc(&r->conversation.arena, sizeof *m->blocks);
     if (!m->blocks)
         return request_no_memory(err);
-    add_block(&p, REQUEST_BLOCK_TEXT)->text = text;
+    add_block(&p, CONVERSATION_TEXT)->text = text;
     return true;
 }
 
 bool request_parse_system(struct request *r, json_t *value, struct error *err)
 {
-    r->system.role = REQUEST_SYSTEM;
-    return !value || parse_content(r, &r->system, value, "system", err);
+    r->conversation.system.role = CONVERSATION_SYSTEM;
+    return !value || parse_content(r, &r->conversation.system, value, "system", err);
 }
 
-static bool parse_role(json_t *message, const char *path, enum request_role *out, struct error *err)
+static bool parse_role(json_t *message, const char *path, enum conversation_role *out,
+                       struct error *err)
 {
     const char *role;
     if (!request_string(message, path, "role", &role, err))
         return false;
-    for (int i = REQUEST_USER; i <= REQUEST_SYSTEM; i++)
-        if (!strcmp(role, role_name((enum request_role)i))) {
-            *out = (enum request_role)i;
+    for (int i = CONVERSATION_USER; i <= CONVERSATION_SYSTEM; i++)
+        if (!strcmp(role, role_name((enum conversation_role)i))) {
+            *out = (enum conversation_role)i;
             return true;
         }
     return request_refuse(err, path, "role", "Input should be 'user', 'assistant' or 'system'");
@@ -361,7 +366,7 @@ static bool parse_role(json_t *message, const char *path, enum request_role *out
 
 static bool parse_message(struct request *r, json_t *value, const char *path, struct error *err)
 {
-    struct request_message *m = &r->messages[r->n_messages];
+    struct conversation_message *m = &r->conversation.messages[r->conversation.n_messages];
     struct request_path content = request_path_at(path, "content");
     if (!json_is_object(value))
         return request_refuse(err, path, NULL, "Input should be an object");
@@ -371,30 +376,31 @@ static bool parse_message(struct request *r, json_t *value, const char *path, st
         return request_refuse(err, content.text, NULL, "Field required");
     if (!parse_content(r, m, json_object_get(value, "content"), content.text, err))
         return false;
-    if (m->role == REQUEST_USER && !m->n_blocks)
+    if (m->role == CONVERSATION_USER && !m->n_blocks)
         return request_refuse(err, path, NULL, "user messages must have non-empty content");
-    r->n_messages++;
+    r->conversation.n_messages++;
     return true;
 }
 
 /* An answer that goes on from given text needs an end to go on from. */
 static bool check_continuation(const struct request *r, struct error *err)
 {
-    const struct request_message *m = &r->messages[r->n_messages - 1];
-    struct request_path path = request_path_index("", "messages", r->n_messages - 1);
-    if (!request_is_continued(r))
+    const struct conversation_message *m =
+        &r->conversation.messages[r->conversation.n_messages - 1];
+    struct request_path path = request_path_index("", "messages", r->conversation.n_messages - 1);
+    if (!conversation_is_continued(&r->conversation))
         return true;
     for (size_t i = 0; i < m->n_blocks; i++)
-        if (m->blocks[i].kind == REQUEST_BLOCK_TOOL_USE)
+        if (m->blocks[i].kind == CONVERSATION_CALL)
             return request_refuse(err, path.text, NULL,
                                   "`tool_use` ids were found without `tool_result` blocks "
                                   "immediately after: %.64s",
                                   m->blocks[i].id);
-    const struct request_block *last = &m->blocks[m->n_blocks - 1];
-    if (last->kind != REQUEST_BLOCK_TEXT)
+    const struct conversation_block *last = &m->blocks[m->n_blocks - 1];
+    if (last->kind != CONVERSATION_TEXT)
         return request_refuse(err, path.text, NULL,
                               "the final block of a final assistant message cannot be `thinking`");
-    if (strchr(" \t\r\n", last->text.data[last->text.n - 1]))
+    if (memchr(" \t\r\n", last->text.data[last->text.n - 1], 4))
         return request_refuse(err, "messages", NULL,
                               "final assistant content cannot end with trailing whitespace");
     return true;
@@ -411,8 +417,9 @@ bool request_parse_messages(struct request *r, json_t *value, struct error *err)
     if (!json_array_size(value))
         return request_refuse(err, "messages", NULL, "at least one message is required");
     r->uses = json_object();
-    r->messages = arena_array(&r->arena, json_array_size(value), sizeof *r->messages);
-    if (!r->messages || !r->uses)
+    r->conversation.messages = arena_array(&r->conversation.arena, json_array_size(value),
+                                           sizeof *r->conversation.messages);
+    if (!r->conversation.messages || !r->uses)
         return request_no_memory(err);
     json_array_foreach(value, i, message)
     {

@@ -26,20 +26,20 @@ json_t *request_member(json_t *object, const char *name);
 /* Required members; a required string is not empty. */
 bool request_string(json_t *object, const char *path, const char *name, const char **out,
                     struct error *err);
-bool request_text_of(json_t *object, const char *path, const char *name, struct request_text *out,
-                     struct error *err);
+bool request_text_of(json_t *object, const char *path, const char *name,
+                     struct conversation_text *out, struct error *err);
 /* Optional ones: out keeps its value when absent. */
 bool request_bool(json_t *object, const char *path, const char *name, bool *out, struct error *err);
 
 /* A copy of the buffer's bytes in the arena; the buffer is freed. */
-bool request_text_from(struct request *r, struct buf *b, struct request_text *out,
+bool request_text_from(struct request *r, struct buf *b, struct conversation_text *out,
                        struct error *err);
 
 bool request_parse_system(struct request *r, json_t *value, struct error *err);
 bool request_parse_messages(struct request *r, json_t *value, struct error *err);
 /* The text of a tool_result's or a document's content: string or blocks. */
 bool request_content_text(struct request *r, json_t *content, const char *path, bool in_result,
-                          struct request_text *out, struct error *err);
+                          struct conversation_text *out, struct error *err);
 bool request_parse_tools(struct request *r, json_t *value, struct error *err);
 bool request_parse_choice(struct request *r, json_t *value, struct error *err);
 

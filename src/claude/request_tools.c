@@ -52,13 +52,14 @@ static bool has_prefix(const char *text, const char *prefix)
     return !strncmp(text, prefix, strlen(prefix));
 }
 
-static bool parse_typed(struct request_tool *tool, const char *type, const char *path,
+static bool parse_typed(struct conversation_tool *tool, const char *type, const char *path,
                         struct error *err)
 {
     for (size_t i = 0; i < sizeof typed_tools / sizeof *typed_tools; i++) {
         if (!has_prefix(type, typed_tools[i].type))
             continue;
-        tool->description = typed_tools[i].description;
+        tool->description = (struct conversation_text){typed_tools[i].description,
+                                                       strlen(typed_tools[i].description)};
         tool->schema = json_loads(typed_tools[i].schema, 0, NULL);
         return tool->schema || request_no_memory(err);
     }
@@ -73,7 +74,7 @@ static bool parse_typed(struct request_tool *tool, const char *type, const char 
 }
 
 /* $schema says nothing to a model, and costs tokens in each tool. */
-static bool take_schema(struct request_tool *tool, json_t *schema, const char *path,
+static bool take_schema(struct conversation_tool *tool, json_t *schema, const char *path,
                         struct error *err)
 {
     json_t *type = json_object_get(schema, "type");
@@ -101,20 +102,17 @@ static bool check_name(const char *name, const char *path, struct error *err)
                           REQUEST_MAX_NAME_BYTES);
 }
 
-static bool parse_description(struct request_tool *tool, json_t *value, const char *path,
+static bool parse_description(struct conversation_tool *tool, json_t *value, const char *path,
                               struct error *err)
 {
-    struct request_text description = {"", 0};
-    if (request_member(value, "description") &&
-        !request_text_of(value, path, "description", &description, err))
-        return false;
-    tool->description = description.data;
-    return true;
+    tool->description = (struct conversation_text){"", 0};
+    return !request_member(value, "description") ||
+           request_text_of(value, path, "description", &tool->description, err);
 }
 
 static bool parse_tool(struct request *r, json_t *value, const char *path, struct error *err)
 {
-    struct request_tool *tool = &r->tools[r->n_tools];
+    struct conversation_tool *tool = &r->conversation.tools[r->conversation.n_tools];
     const char *type = "custom";
     if (!json_is_object(value))
         return request_refuse(err, path, NULL, "Input should be an object");
@@ -129,10 +127,10 @@ static bool parse_tool(struct request *r, json_t *value, const char *path, struc
     }
     bool ok =
         request_string(value, path, "name", &tool->name, err) && check_name(tool->name, path, err);
-    if (ok && request_find_tool(r, tool->name))
+    if (ok && conversation_find_tool(&r->conversation, tool->name))
         ok = request_refuse(err, "tools", NULL, "Tool names must be unique: %.64s", tool->name);
     if (ok)
-        r->n_tools++; /* its schema is released with the request */
+        r->conversation.n_tools++; /* its schema is released with the request */
     else
         json_decref(tool->schema);
     return ok;
@@ -149,8 +147,9 @@ bool request_parse_tools(struct request *r, json_t *value, struct error *err)
     if (json_array_size(value) > REQUEST_MAX_TOOLS)
         return request_refuse(err, "tools", NULL, "List should have at most %d items",
                               REQUEST_MAX_TOOLS);
-    r->tools = arena_array(&r->arena, json_array_size(value), sizeof *r->tools);
-    if (json_array_size(value) && !r->tools)
+    r->conversation.tools =
+        arena_array(&r->conversation.arena, json_array_size(value), sizeof *r->conversation.tools);
+    if (json_array_size(value) && !r->conversation.tools)
         return request_no_memory(err);
     json_array_foreach(value, i, tool)
     {
@@ -166,9 +165,10 @@ static bool choose_tool(struct request *r, json_t *value, struct error *err)
     const char *name;
     if (!request_string(value, "tool_choice", "name", &name, err))
         return false;
-    r->chosen = request_find_tool(r, name);
-    return r->chosen || request_refuse(err, "tool_choice", "name",
-                                       "Tool '%.64s' not found in provided tools", name);
+    r->conversation.chosen = conversation_find_tool(&r->conversation, name);
+    return r->conversation.chosen ||
+           request_refuse(err, "tool_choice", "name", "Tool '%.64s' not found in provided tools",
+                          name);
 }
 
 bool request_parse_choice(struct request *r, json_t *value, struct error *err)
@@ -181,16 +181,18 @@ bool request_parse_choice(struct request *r, json_t *value, struct error *err)
     if (!json_is_object(value))
         return request_refuse(err, "tool_choice", NULL, "Input should be an object");
     if (!request_string(value, "tool_choice", "type", &type, err) ||
-        !request_bool(value, "tool_choice", "disable_parallel_tool_use", &r->one_call, err))
+        !request_bool(value, "tool_choice", "disable_parallel_tool_use", &r->conversation.one_call,
+                      err))
         return false;
     while (choice < 4 && strcmp(types[choice], type))
         choice++;
     if (choice == 4)
         return request_refuse(err, "tool_choice", "type",
                               "Input should be 'auto', 'any', 'tool' or 'none'");
-    r->choice = (enum request_choice)choice;
-    if ((choice == REQUEST_CHOICE_ANY || choice == REQUEST_CHOICE_TOOL) && !r->n_tools)
+    r->conversation.choice = (enum conversation_choice)choice;
+    if ((choice == CONVERSATION_CHOICE_ANY || choice == CONVERSATION_CHOICE_TOOL) &&
+        !r->conversation.n_tools)
         return request_refuse(err, "tool_choice", NULL,
                               "tool_choice may only be specified while providing tools");
-    return choice != REQUEST_CHOICE_TOOL || choose_tool(r, value, err);
+    return choice != CONVERSATION_CHOICE_TOOL || choose_tool(r, value, err);
 }

@@ -4,7 +4,7 @@
 #define PENSIEVE_CLAUDE_STATE_H
 
 #include "claude/claude.h"
-#include "claude/prompt.h"
+#include "chat/prompt.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,19 +1,20 @@
-/* `pensieve run`: one prompt, its answer streamed to standard output. Straight on the engine,
- * through the model's own chat template. */
+/* `pensieve run`: one prompt, its answer streamed to standard output. Straight on the engine, by
+ * the road that every conversation takes. */
 #include "base/buf.h"
 #include "base/clock.h"
+#include "chat/json_text.h"
+#include "chat/prompt.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
 #include "cli/options.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_PROMPT_BYTES = 64 << 20 };
+enum { MAX_PROMPT_BYTES = 64 << 20, MAX_CONVERSATION_BYTES = 1 << 16 };
 
 struct run_options {
     struct loaded_options load;
@@ -105,67 +106,43 @@ static bool read_all(FILE *from, struct buf *out, struct error *err)
     return !buf_failed(out) || error_set(err, ERROR_TOO_LARGE, "the prompt is too large");
 }
 
-static json_t *token_text(const struct tokenizer *t, int32_t id)
+/* As the server does with the same question. */
+static bool chat_tokens(const struct loaded *l, const char *system, const struct buf *question,
+                        struct token_list *tokens, struct error *err)
 {
-    size_t n = 0;
-    const char *piece = id >= 0 ? tokenizer_piece(t, id, &n) : "";
-    return json_stringn_nocheck(piece, n);
-}
-
-static json_t *chat_context(const struct loaded *l, const char *system, const struct buf *prompt)
-{
-    json_t *messages = json_array();
-    if (system)
-        json_array_append_new(messages,
-                              json_pack("{s:s, s:s}", "role", "system", "content", system));
-    json_array_append_new(messages, json_pack("{s:s, s:s%}", "role", "user", "content",
-                                              prompt->data ? prompt->data : "", prompt->len));
-    return json_pack("{s:o, s:b, s:o, s:o}", "messages", messages, "add_generation_prompt", 1,
-                     "bos_token", token_text(l->tokenizer, tokenizer_bos(l->tokenizer)),
-                     "eos_token", token_text(l->tokenizer, tokenizer_eos(l->tokenizer)));
-}
-
-static bool render(const struct loaded *l, const char *system, const struct buf *prompt,
-                   struct buf *out, struct error *err)
-{
-    json_t *context = chat_context(l, system, prompt);
-    if (!context || json_array_size(json_object_get(context, "messages")) != (system ? 2u : 1u)) {
-        json_decref(context);
+    const struct conversation_text asked = {question->data ? question->data : "", question->len};
+    const struct conversation_text told = {system, system ? strlen(system) : 0};
+    struct conversation c;
+    struct prompt p;
+    if (!json_text_is_whole(asked.data, asked.n) ||
+        (system && !json_text_is_whole(told.data, told.n)))
         return error_set(err, ERROR_INPUT, "the prompt is not valid UTF-8");
-    }
-    bool ok = chat_template_render(l->chat_template, context, out, err);
-    json_decref(context);
-    return ok;
-}
-
-/* A template may write the beginning-of-sequence token itself: never two of them. */
-static bool tokenize(const struct loaded *l, const struct buf *text, struct token_list *tokens,
-                     struct error *err)
-{
-    if (!tokenizer_encode(l->tokenizer, text->data ? text->data : "", text->len,
-                          TOKENIZER_SPECIAL | TOKENIZER_BOS, tokens, err))
+    if (!prompt_init(&p, l->tokenizer, l->chat_template, err))
         return false;
-    int32_t bos = tokenizer_bos(l->tokenizer);
-    if (tokens->n > 1 && bos >= 0 && tokens->ids[0] == bos && tokens->ids[1] == bos)
-        memmove(tokens->ids, tokens->ids + 1, --tokens->n * sizeof *tokens->ids);
-    return true;
+    conversation_init(&c, MAX_CONVERSATION_BYTES);
+    bool ok = conversation_ask(&c, system ? &told : NULL, &asked) ||
+              error_set(err, ERROR_NO_MEMORY, "out of memory for the prompt");
+    ok = ok && prompt_tokens(&p, &c, NULL, tokens, err);
+    conversation_deinit(&c);
+    prompt_deinit(&p);
+    return ok;
 }
 
 static bool prepare(const struct loaded *l, const struct run_options *o, struct token_list *tokens,
                     struct error *err)
 {
-    struct buf prompt, text;
+    struct buf prompt;
     buf_init(&prompt, MAX_PROMPT_BYTES);
-    buf_init(&text, MAX_PROMPT_BYTES);
     bool ok = o->prompt && strcmp(o->prompt, "-")
                   ? buf_puts(&prompt, o->prompt) ||
                         error_set(err, ERROR_TOO_LARGE, "the prompt is too large")
                   : read_all(stdin, &prompt, err);
-    if (ok && !o->is_raw)
-        ok = render(l, o->system, &prompt, &text, err);
-    ok = ok && tokenize(l, o->is_raw ? &prompt : &text, tokens, err);
+    if (ok && o->is_raw)
+        ok = tokenizer_encode(l->tokenizer, prompt.data ? prompt.data : "", prompt.len,
+                              TOKENIZER_SPECIAL | TOKENIZER_BOS, tokens, err);
+    else if (ok)
+        ok = chat_tokens(l, o->system, &prompt, tokens, err);
     buf_deinit(&prompt);
-    buf_deinit(&text);
     return ok;
 }
 

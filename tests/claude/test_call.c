@@ -59,8 +59,7 @@ int32_t *engine_recall(struct engine *e, uint64_t space, const uint64_t identity
 {
     (void)e;
     (void)space;
-    if (!engine.memory.n ||
-        memcmp(engine.memory.identity, identity, sizeof engine.memory.identity))
+    if (!engine.memory.n || memcmp(engine.memory.identity, identity, sizeof engine.memory.identity))
         return NULL;
     *n = engine.memory.n;
     int32_t *copy = malloc(*n * sizeof *copy);
@@ -416,9 +415,9 @@ static void test_signs_of_life(void **state)
 /* ---- what the model said ---- */
 
 #define SHOWN(blocks)                                                                              \
-    "{\"model\":\"m\",\"max_tokens\":9," TOOLS                                                      \
-    "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":[" blocks \
-    "]},{\"role\":\"user\",\"content\":\"go on\"}]}"
+    "{\"model\":\"m\",\"max_tokens\":9," TOOLS                                                     \
+    "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":"     \
+    "[" blocks "]},{\"role\":\"user\",\"content\":\"go on\"}]}"
 #define SHOWN_TEXT "{\"type\":\"text\",\"text\":\"I write.\"}"
 #define SHOWN_CALL                                                                                 \
     "{\"type\":\"tool_use\",\"id\":\"toolu_9\",\"name\":\"Write\",\"input\":{\"path\":\"a\"}}"
@@ -445,8 +444,7 @@ static void ask_and_drop(struct world *w, const char *body)
 
 static void answer_with(struct world *w, const char *said, enum engine_finish reason)
 {
-    struct claude_call *call =
-        begin(w, "{\"model\":\"m\",\"max_tokens\":90," TOOLS ASK);
+    struct claude_call *call = begin(w, "{\"model\":\"m\",\"max_tokens\":90," TOOLS ASK);
     engine.memory.n = 0;
     start(0);
     say(said);
@@ -457,8 +455,9 @@ static void answer_with(struct world *w, const char *said, enum engine_finish re
 static void test_answers_are_shown_as_they_were_said(void **state)
 {
     /* not as the template would write it */
-    static const char said[] = "I write.<tool_call>\n{ \"name\":\"Write\" , \"arguments\":{\"path\":"
-                               "\"a\"}}\n</tool_call>";
+    static const char said[] =
+        "I write.<tool_call>\n{ \"name\":\"Write\" , \"arguments\":{\"path\":"
+        "\"a\"}}\n</tool_call>";
     struct world w;
     (void)state;
     world_begin(&w, 0);
@@ -479,13 +478,14 @@ static void test_answers_are_shown_as_they_were_said(void **state)
     /* other content, or the same behind another answer: as the template writes it */
     ask_and_drop(&w, SHOWN(SHOWN_CALL));
     assert_null(strstr(prompt_text(&w), "{ \"name\""));
-    ask_and_drop(&w, SHOWN(SHOWN_TEXT "," SHOWN_CALL "]},{\"role\":\"assistant\",\"content\":["
-                                      SHOWN_TEXT));
+    ask_and_drop(
+        &w, SHOWN(SHOWN_TEXT "," SHOWN_CALL "]},{\"role\":\"assistant\",\"content\":[" SHOWN_TEXT));
     assert_null(strstr(prompt_text(&w), "{ \"name\""));
     /* somebody writes a mark */
-    ask_and_drop(&w, SHOWN(SHOWN_TEXT "," SHOWN_CALL
-                           "]},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
-                           "\"\\u0002said 1\\u0003\"}"));
+    ask_and_drop(&w,
+                 SHOWN(SHOWN_TEXT "," SHOWN_CALL
+                                  "]},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
+                                  "\"\\u0002said 1\\u0003\"}"));
     assert_null(strstr(prompt_text(&w), "{ \"name\""));
     world_end(&w);
 }

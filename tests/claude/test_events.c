@@ -1,7 +1,7 @@
 /* The bytes of answers: the documented order of events, JSON that any client reads, signs of life
  * that change nothing. */
 #include "claude/events.h"
-#include "claude/json_text.h"
+#include "chat/json_text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

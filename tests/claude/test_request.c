@@ -43,9 +43,9 @@ static void accepted(const char *body)
 /* The text of block k of message i. */
 static void check_text(const struct request *r, size_t i, size_t k, const char *text)
 {
-    assert_true(i < r->n_messages && k < r->messages[i].n_blocks);
-    assert_int_equal(r->messages[i].blocks[k].text.n, strlen(text));
-    assert_memory_equal(r->messages[i].blocks[k].text.data, text, strlen(text));
+    assert_true(i < r->conversation.n_messages && k < r->conversation.messages[i].n_blocks);
+    assert_int_equal(r->conversation.messages[i].blocks[k].text.n, strlen(text));
+    assert_memory_equal(r->conversation.messages[i].blocks[k].text.data, text, strlen(text));
 }
 
 static void test_smallest(void **state)
@@ -55,11 +55,11 @@ static void test_smallest(void **state)
     parse(&r, HEAD HI "}");
     assert_string_equal(r.model, "m");
     assert_int_equal(r.max_tokens, 9);
-    assert_int_equal(r.n_messages, 1);
-    assert_int_equal(r.messages[0].role, REQUEST_USER);
+    assert_int_equal(r.conversation.n_messages, 1);
+    assert_int_equal(r.conversation.messages[0].role, CONVERSATION_USER);
     check_text(&r, 0, 0, "hi");
     assert_false(r.stream || r.has_temperature || r.has_top_p || r.has_top_k);
-    assert_false(request_is_continued(&r));
+    assert_false(conversation_is_continued(&r.conversation));
     request_deinit(&r);
 }
 
@@ -80,8 +80,8 @@ static void test_all_members(void **state)
     assert_true(r.has_top_k && r.top_k == 40);
     assert_int_equal(r.n_stops, 2);
     assert_int_equal(r.stops[1].n, 1);
-    assert_int_equal(r.system.n_blocks, 1);
-    assert_null(r.answer_schema);
+    assert_int_equal(r.conversation.system.n_blocks, 1);
+    assert_null(r.conversation.answer_schema);
     request_deinit(&r);
     parse(&r, "{\"max_tokens\":1e12,\"max_tokens\":4e9,\"model\":\"m\"," HI "}");
     assert_int_equal(r.max_tokens, 4000000000u);
@@ -251,9 +251,9 @@ static void test_blocks(void **state)
             "{\"type\":\"search_result\",\"source\":\"s\",\"title\":\"t\",\"content\":[{\"type\":"
             "\"text\","
             "\"text\":\"found\"}]}"));
-    assert_int_equal(r.messages[0].n_blocks, 4);
-    assert_int_equal(r.messages[0].blocks[0].text.n, 3);
-    assert_memory_equal(r.messages[0].blocks[0].text.data, "a\0b", 3);
+    assert_int_equal(r.conversation.messages[0].n_blocks, 4);
+    assert_int_equal(r.conversation.messages[0].blocks[0].text.n, 3);
+    assert_memory_equal(r.conversation.messages[0].blocks[0].text.data, "a\0b", 3);
     check_text(&r, 0, 1, "Title: T\nbody");
     check_text(&r, 0, 2, "x\ny");
     check_text(&r, 0, 3, "Title: t\nSource: s\nfound");
@@ -276,12 +276,13 @@ static void test_tool_results(void **state)
         "\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image\",\"source\":{}},"
         "{\"type\":\"tool_reference\",\"tool_name\":\"X\"}]},{\"type\":\"text\",\"text\":\"more\"}]"
         "}]}");
-    assert_int_equal(r.messages[1].n_blocks, 2);
-    assert_int_equal(r.messages[1].blocks[0].kind, REQUEST_BLOCK_THINKING);
-    const struct request_block *use = &r.messages[1].blocks[1], *result = &r.messages[2].blocks[0];
+    assert_int_equal(r.conversation.messages[1].n_blocks, 2);
+    assert_int_equal(r.conversation.messages[1].blocks[0].kind, CONVERSATION_THINKING);
+    const struct conversation_block *use = &r.conversation.messages[1].blocks[1],
+                                    *result = &r.conversation.messages[2].blocks[0];
     assert_string_equal(use->name, "Read");
-    assert_int_equal(json_integer_value(json_object_get(use->input, "p")), 1);
-    assert_ptr_equal(result->use, use);
+    assert_int_equal(json_integer_value(json_object_get(use->arguments, "p")), 1);
+    assert_ptr_equal(result->call, use);
     assert_ptr_equal(use->result, result);
     assert_true(result->is_error);
     check_text(&r, 2, 0, "a\n[image]\nTool found: X");
@@ -304,16 +305,16 @@ static void test_system(void **state)
              "cc_version=1.abc;\"},"
              "{\"type\":\"text\",\"text\":\"You are\",\"cache_control\":{\"type\":\"ephemeral\"}},"
              "{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: y\\nand on\"}]"));
-    assert_int_equal(r.system.n_blocks, 2);
-    assert_string_equal(r.system.blocks[0].text.data, "You are");
-    assert_string_equal(r.system.blocks[1].text.data, "and on");
+    assert_int_equal(r.conversation.system.n_blocks, 2);
+    assert_string_equal(r.conversation.system.blocks[0].text.data, "You are");
+    assert_string_equal(r.conversation.system.blocks[1].text.data, "and on");
     request_deinit(&r);
     parse(&r, HEAD
           "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"system\",\"content\":"
           "\"s\"},"
           "{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"r\"}]}");
-    assert_int_equal(r.messages[1].role, REQUEST_SYSTEM);
-    assert_int_equal(r.n_messages, 4);
+    assert_int_equal(r.conversation.messages[1].role, CONVERSATION_SYSTEM);
+    assert_int_equal(r.conversation.n_messages, 4);
     request_deinit(&r);
 }
 
@@ -325,10 +326,10 @@ static void test_continuation(void **state)
     HEAD "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","            \
          "\"content\":" content "}]}"
     parse(&r, LAST("\"The\""));
-    assert_true(request_is_continued(&r));
+    assert_true(conversation_is_continued(&r.conversation));
     request_deinit(&r);
     parse(&r, LAST("\"\""));
-    assert_false(request_is_continued(&r));
+    assert_false(conversation_is_continued(&r.conversation));
     request_deinit(&r);
     refused(LAST("\"The \""), ERROR_INPUT,
             "messages: final assistant content cannot end with trailing whitespace");
@@ -351,19 +352,21 @@ static void test_tools(void **state)
                    "{\"type\":\"text_editor_20250728\",\"name\":\"str_replace_based_edit_tool\"}],"
                    "\"tool_choice\":{\"type\":\"tool\",\"name\":\"bash\",\"disable_parallel_tool_"
                    "use\":true}"));
-    assert_int_equal(r.n_tools, 4);
-    assert_string_equal(r.tools[0].description, "reads");
-    assert_null(json_object_get(r.tools[0].schema, "$schema"));
-    assert_string_equal(r.tools[1].description, "");
-    assert_non_null(json_object_get(json_object_get(r.tools[2].schema, "properties"), "command"));
-    assert_non_null(json_object_get(json_object_get(r.tools[3].schema, "properties"), "old_str"));
-    assert_int_equal(r.choice, REQUEST_CHOICE_TOOL);
-    assert_ptr_equal(r.chosen, &r.tools[2]);
-    assert_true(r.one_call);
-    assert_int_equal(request_n_offered(&r), 4);
+    assert_int_equal(r.conversation.n_tools, 4);
+    assert_string_equal(r.conversation.tools[0].description.data, "reads");
+    assert_null(json_object_get(r.conversation.tools[0].schema, "$schema"));
+    assert_string_equal(r.conversation.tools[1].description.data, "");
+    assert_non_null(
+        json_object_get(json_object_get(r.conversation.tools[2].schema, "properties"), "command"));
+    assert_non_null(
+        json_object_get(json_object_get(r.conversation.tools[3].schema, "properties"), "old_str"));
+    assert_int_equal(r.conversation.choice, CONVERSATION_CHOICE_TOOL);
+    assert_ptr_equal(r.conversation.chosen, &r.conversation.tools[2]);
+    assert_true(r.conversation.one_call);
+    assert_int_equal(conversation_n_offered(&r.conversation), 4);
     request_deinit(&r);
     parse(&r, WITH("\"tools\":[" TOOL("a") "],\"tool_choice\":{\"type\":\"none\"}"));
-    assert_int_equal(request_n_offered(&r), 0);
+    assert_int_equal(conversation_n_offered(&r.conversation), 0);
     request_deinit(&r);
 }
 
@@ -377,13 +380,83 @@ static void test_counting_needs_no_max_tokens(void **state)
     request_deinit(&r);
 }
 
+/* A number is what it says, however it is written. */
+static void test_numbers(void **state)
+{
+    static const struct {
+        const char *literal;
+        uint32_t max_tokens;
+    } rows[] = {{"1e1", 10},           {"10.0", 10},
+                {"1E+2", 100},         {"99999999999999999999", UINT32_MAX},
+                {"1e400", UINT32_MAX}, {"4294967296", UINT32_MAX}};
+    static const char *const samplings[] = {"\"temperature\":0",
+                                            "\"temperature\":1e-400",
+                                            "\"temperature\":-0",
+                                            "\"temperature\":0.10",
+                                            "\"top_k\":1e1",
+                                            "\"top_k\":99999999999999999999",
+                                            "\"metadata\":{\"n\":1e400}",
+                                            "\"unknown\":18446744073709551616"};
+    char body[256];
+    struct request r;
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(body, sizeof body, "{\"model\":\"m\",\"max_tokens\":%s," HI "}", rows[i].literal);
+        parse(&r, body);
+        assert_int_equal(r.max_tokens, rows[i].max_tokens);
+        request_deinit(&r);
+    }
+    for (size_t i = 0; i < sizeof samplings / sizeof *samplings; i++) {
+        snprintf(body, sizeof body, HEAD HI ",%s}", samplings[i]);
+        parse(&r, body);
+        assert_true(!r.has_temperature || (r.temperature >= 0 && r.temperature <= 0.1));
+        request_deinit(&r);
+    }
+    /* and never a string */
+    struct error err;
+    static const char *const wrong[] = {
+        "{\"model\":1e400,\"max_tokens\":1," HI "}",
+        HEAD "\"messages\":[{\"role\":\"user\",\"content\":1e400}]}",
+        HEAD "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":-0}]}]}",
+        HEAD HI ",\"stop_sequences\":[1e400]}", HEAD HI ",\"temperature\":1e400}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(request_parse(&r, wrong[i], strlen(wrong[i]), false, &err));
+}
+
+/* The character U+0000 is one like others in text, and refused in names. */
+static void test_zeros(void **state)
+{
+    struct request r;
+    (void)state;
+    parse(&r, HEAD "\"system\":\"s\\u0000t\",\"stop_sequences\":[\"\\u0000\"],\"tools\":[{\"name\":"
+                   "\"f\",\"description\":\"d\\u0000e\",\"input_schema\":{}}],\"messages\":["
+                   "{\"role\":\"user\",\"content\":\"a\\u0000b\"},{\"role\":\"assistant\","
+                   "\"content\":\"c\\u0000\"}]}");
+    assert_int_equal(r.conversation.system.blocks[0].text.n, 3);
+    assert_int_equal(r.conversation.messages[0].blocks[0].text.n, 3);
+    assert_int_equal(r.conversation.tools[0].description.n, 3);
+    assert_int_equal(r.stops[0].n, 1);
+    request_deinit(&r);
+    static const char *const names[][2] = {
+        {HEAD HI ",\"tools\":[{\"name\":\"f\\u0000g\",\"input_schema\":{}}]}", "tools.0.name"},
+        {BLOCKS("{\"type\":\"te\\u0000xt\",\"text\":\"a\"}"), "messages.0.content.0.type"},
+        {BLOCKS("{\"type\":\"tool_result\",\"tool_use_id\":\"a\\u0000\"}"),
+         "messages.0.content.0.tool_use_id"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct error err;
+        assert_false(request_parse(&r, names[i][0], strlen(names[i][0]), false, &err));
+        assert_memory_equal(err.message, names[i][1], strlen(names[i][1]));
+        assert_non_null(strstr(err.message, "should not hold the character U+0000"));
+    }
+}
+
 static void test_answer_schema(void **state)
 {
     struct request r;
     (void)state;
     parse(&r, WITH("\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":{\"type\":"
                    "\"object\"}}}"));
-    assert_non_null(r.answer_schema);
+    assert_non_null(r.conversation.answer_schema);
     request_deinit(&r);
 }
 
@@ -417,6 +490,8 @@ int main(void)
         cmocka_unit_test(test_continuation),
         cmocka_unit_test(test_tools),
         cmocka_unit_test(test_counting_needs_no_max_tokens),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_zeros),
         cmocka_unit_test(test_answer_schema),
         cmocka_unit_test(test_every_cut),
     };

@@ -1,4 +1,4 @@
-#include "claude/matcher.h"
+#include "chat/matcher.h"
 
 bool matcher_init(struct matcher *m, struct arena *arena, size_t n_max)
 {

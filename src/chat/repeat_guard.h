@@ -1,10 +1,10 @@
 /* Small models like to repeat the very call that has just succeeded. This knows the calls of a
  * conversation whose next repetition would be pointless, and the tokens that open a call. Knows no
  * engine. */
-#ifndef PENSIEVE_CLAUDE_REPEAT_GUARD_H
-#define PENSIEVE_CLAUDE_REPEAT_GUARD_H
+#ifndef PENSIEVE_CHAT_REPEAT_GUARD_H
+#define PENSIEVE_CHAT_REPEAT_GUARD_H
 
-#include "claude/request.h"
+#include "chat/conversation.h"
 #include "text/tokenizer.h"
 
 #include <stdbool.h>
@@ -13,12 +13,12 @@
 /* The calls of the last turn that n_identical turns in a row have made with the same arguments,
  * with the same result and without an error, and whose result is what the model was shown last. */
 struct repeat_guard {
-    const struct request_block **calls; /* [n_calls], in the request's arena */
+    const struct conversation_block **calls; /* [n_calls], in the request's arena */
     size_t n_calls;
 };
 
 /* n_identical 0: guards nothing. False: out of memory. */
-bool repeat_guard_init(struct repeat_guard *g, struct request *r, uint32_t n_identical);
+bool repeat_guard_init(struct repeat_guard *g, struct conversation *c, uint32_t n_identical);
 bool repeat_guard_hits(const struct repeat_guard *g, const char *name, const json_t *arguments);
 
 /* A bitset over the vocabulary, n_words 64-bit words, of the tokens that must not come; the caller

@@ -56,9 +56,14 @@ const char speaker_rigid[] =
 
 void speaker_open(struct speaker *s, const char *source)
 {
+    speaker_open_as(s, source, NULL);
+}
+
+void speaker_open_as(struct speaker *s, const char *source, void (*more)(struct gguf_builder *g))
+{
     struct error err = {0};
     *s = (struct speaker){0};
-    tiny_model_init(&s->file);
+    tiny_model_init_as(&s->file, "llama", more);
     s->weights = weights_open_bytes(s->file.data, s->file.size, &err);
     if (s->weights)
         s->tokenizer = tokenizer_create(s->weights, &err);

@@ -1,10 +1,10 @@
 /* Tool calls as models write them: how one begins, and what a whole one says. A call is a JSON
  * object with a name and arguments, or an array of such, bare, in a code fence, or between the
  * markers that the model was taught. Knows neither streams nor events. */
-#ifndef PENSIEVE_CLAUDE_TOOL_CALL_H
-#define PENSIEVE_CLAUDE_TOOL_CALL_H
+#ifndef PENSIEVE_CHAT_TOOL_CALL_H
+#define PENSIEVE_CHAT_TOOL_CALL_H
 
-#include "claude/request.h"
+#include "chat/conversation.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -20,7 +20,7 @@ extern const size_t tool_call_n_syntaxes;
 
 /* The tools whose names count. */
 struct tool_call_tools {
-    const struct request_tool *tools; /* [n] */
+    const struct conversation_tool *tools; /* [n] */
     size_t n;
 };
 

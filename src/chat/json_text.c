@@ -1,4 +1,4 @@
-#include "claude/json_text.h"
+#include "chat/json_text.h"
 
 #include <stdint.h>
 
@@ -72,6 +72,14 @@ void json_text_string(struct buf *out, const char *bytes, size_t n)
     buf_putc(out, '"');
     json_text_escape(out, bytes, n);
     buf_putc(out, '"');
+}
+
+bool json_text_is_whole(const char *bytes, size_t n)
+{
+    int length = 1;
+    for (size_t i = 0; i < n && length > 0; i += (size_t)length)
+        length = sequence_length((const uint8_t *)bytes + i, n - i);
+    return length > 0;
 }
 
 size_t json_text_unfinished(const char *bytes, size_t n)

@@ -1,6 +1,6 @@
 /* The reader of answers: the same text and calls however the bytes are cut, calls in each form that
  * models write, and nothing held back longer than it must be. */
-#include "claude/answer.h"
+#include "chat/answer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,8 +11,7 @@
 
 #include <cmocka.h>
 
-static const struct request_tool tools[] = {
-    {"Write", "", NULL}, {"Bash", "", NULL}, {"WriteAll", "", NULL}};
+static const struct conversation_tool tools[] = {{"Write"}, {"Bash"}, {"WriteAll"}};
 
 #define WRITE "{\"name\": \"Write\", \"arguments\": {\"path\": \"a\"}}"
 #define BASH "{\"name\": \"Bash\", \"arguments\": {\"command\": \"ls\"}}"
@@ -232,12 +231,12 @@ static void test_one_call(void **state)
 
 static void check_stop(const char *const *stops, const char *text, const char *expected, int stop)
 {
-    struct request_text texts[4];
+    struct conversation_text texts[4];
     struct answer_options options = all_tools;
     options.stops = texts;
     for (; stops[options.n_stops]; options.n_stops++)
         texts[options.n_stops] =
-            (struct request_text){stops[options.n_stops], strlen(stops[options.n_stops])};
+            (struct conversation_text){stops[options.n_stops], strlen(stops[options.n_stops])};
     check_with(&options, text, expected);
     struct answer a;
     struct told told = {0};
@@ -462,7 +461,7 @@ static void test_random_bytes(void **state)
         "<tools>",
         "[TOOL_CALLS]",
     };
-    static const struct request_text stop = {"STOP", 4};
+    static const struct conversation_text stop = {"STOP", 4};
     struct answer_options options = all_tools;
     options.stops = &stop;
     options.n_stops = 1;

@@ -1,10 +1,10 @@
-/* From a request to the tokens of its prompt, through the model's own chat template. Finds out by
- * trial what the template can do. Knows no engine. */
-#ifndef PENSIEVE_CLAUDE_PROMPT_H
-#define PENSIEVE_CLAUDE_PROMPT_H
+/* From a conversation to the tokens of its prompt, through the model's own chat template. Finds out
+ * by trial what the template can do. Knows no engine. */
+#ifndef PENSIEVE_CHAT_PROMPT_H
+#define PENSIEVE_CHAT_PROMPT_H
 
 #include "base/buf.h"
-#include "claude/dialog.h"
+#include "chat/dialog.h"
 #include "chat/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -27,7 +27,7 @@ struct dialog_format prompt_probe(const struct chat_template *t, const char *bos
                                   unsigned *own_syntaxes);
 
 /* Appends the prompt's text: up to the place where the model is to go on. */
-bool prompt_render(const struct prompt *p, const struct request *r, struct buf *out,
+bool prompt_render(const struct prompt *p, const struct conversation *c, struct buf *out,
                    struct error *err);
 
 /* The tokens of an answer by its identity (said.h), a copy to be freed; NULL: not known. */
@@ -37,7 +37,7 @@ struct prompt_memory {
 };
 /* The prompt's tokens. Earlier answers are made of the very tokens that they were sampled as, where
  * `memory` (or NULL) knows them and the template shows them as they are. */
-bool prompt_tokens(const struct prompt *p, const struct request *r,
+bool prompt_tokens(const struct prompt *p, const struct conversation *c,
                    const struct prompt_memory *memory, struct token_list *out, struct error *err);
 
 #endif

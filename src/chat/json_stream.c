@@ -1,4 +1,4 @@
-#include "claude/json_scan.h"
+#include "chat/json_stream.h"
 
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /* Prompts through chat templates: what a template can do is found out, what it lacks is said
  * otherwise, and nothing volatile gets in. */
-#include "claude/prompt.h"
+#include "chat/prompt.h"
+#include "claude/request.h"
 #include "speaker.h"
 
 #include <setjmp.h>
@@ -21,7 +22,8 @@ static void render(struct prompt *p, const char *body, struct buf *out)
     struct request r;
     struct error err = {0};
     buf_init(out, 1 << 20);
-    if (!request_parse(&r, body, strlen(body), false, &err) || !prompt_render(p, &r, out, &err))
+    if (!request_parse(&r, body, strlen(body), false, &err) ||
+        !prompt_render(p, &r.conversation, out, &err))
         fail_msg("%s", err.message);
     request_deinit(&r);
 }
@@ -110,6 +112,110 @@ static void test_tools_without_a_place(void **state)
     speaker_close(&s);
 }
 
+/* The tokens of a conversation, as text without zeros: each is shown as #. */
+static void check_with_zeros(const char *source, const char *body, const char *expected)
+{
+    struct speaker s;
+    struct prompt p;
+    struct buf out;
+    struct error err = {0};
+    speaker_open(&s, source);
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    render(&p, body, &out);
+    for (size_t i = 0; i < out.len; i++)
+        out.data[i] = out.data[i] ? out.data[i] : '#';
+    assert_non_null(strstr(out.data, expected));
+    buf_deinit(&out);
+    prompt_deinit(&p);
+    speaker_close(&s);
+}
+
+static void test_zeros_cut_nothing(void **state)
+{
+    static const char body[] = HEAD
+        "\"system\":\"s\\u0000t\",\"tools\":[{\"name\":\"Read\",\"description\":\"d\\u0000e\","
+        "\"input_schema\":{\"description\":\"f\\u0000g\"}}],\"messages\":[{\"role\":\"user\","
+        "\"content\":\"a\\u0000b\"},{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\","
+        "\"id\":\"t1\",\"name\":\"Read\",\"input\":{\"p\":\"h\\u0000i\"}}]},{\"role\":\"user\","
+        "\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t1\",\"content\":\"j\\u0000k\"}]}"
+        "]}";
+    static const char *const shown[] = {"s#t", "d\\u0000e", "f\\u0000g", "a#b", "h\\u0000i", "j#k"};
+    (void)state;
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        check_with_zeros(speaker_full, body, shown[i]);
+        check_with_zeros(speaker_plain, body, shown[i]);
+    }
+}
+
+/* In schemas and in calls, through a template's own tojson and in words. */
+static void test_numbers_are_shown_as_written(void **state)
+{
+    static const char body[] = HEAD
+        "\"tools\":[{\"name\":\"Read\",\"input_schema\":{\"maximum\":18446744073709551615,"
+        "\"minimum\":-1E400,\"multipleOf\":0.10}}],\"messages\":[{\"role\":\"user\",\"content\":"
+        "\"q\"},{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":"
+        "\"Read\",\"input\":{\"p\":[123456789012345678901234567890,-0,0.1]}}]},{\"role\":\"user\","
+        "\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t1\",\"content\":\"x\"}]}]}";
+    static const char *const shown[] = {
+        "\"maximum\": 18446744073709551615, \"minimum\": -1E400, \"multipleOf\": 0.10}",
+        "{\"p\": [123456789012345678901234567890, -0, 0.1]}"};
+    (void)state;
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        check_with_zeros(speaker_full, body, shown[i]);
+        check_with_zeros(speaker_plain, body, shown[i]);
+    }
+}
+
+enum { MARK = 258 }; /* <|mark|> of the tiny model, here the beginning of a sequence */
+
+static void with_bos(struct gguf_builder *g)
+{
+    gguf_builder_u32(g, "tokenizer.ggml.bos_token_id", MARK);
+    gguf_builder_bool(g, "tokenizer.ggml.add_bos_token", true);
+}
+
+static void with_optional_bos(struct gguf_builder *g)
+{
+    gguf_builder_u32(g, "tokenizer.ggml.bos_token_id", MARK);
+    gguf_builder_bool(g, "tokenizer.ggml.add_bos_token", false);
+}
+
+static void check_first(const char *source, void (*more)(struct gguf_builder *g), int32_t first,
+                        int32_t second)
+{
+    static const struct conversation_text hi = {"hi", 2};
+    struct speaker s;
+    struct prompt p;
+    struct conversation c;
+    struct token_list tokens = {0};
+    struct error err = {0};
+    speaker_open_as(&s, source, more);
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    conversation_init(&c, 1 << 16);
+    assert_true(conversation_ask(&c, NULL, &hi));
+    assert_true(prompt_tokens(&p, &c, NULL, &tokens, &err));
+    assert_true(tokens.n > 1);
+    assert_int_equal(tokens.ids[0], first);
+    assert_int_equal(tokens.ids[1], second);
+    token_list_deinit(&tokens);
+    conversation_deinit(&c);
+    prompt_deinit(&p);
+    speaker_close(&s);
+}
+
+/* Whoever writes it, once; and not at all where neither the template nor the vocabulary does. */
+static void test_one_beginning_of_sequence(void **state)
+{
+    static const char writes[] = "{{ bos_token }}{{ messages[0].content }}",
+                      does_not[] = "{{ messages[0].content }}";
+    (void)state;
+    check_first(writes, with_bos, MARK, 'h');
+    check_first(does_not, with_bos, MARK, 'h');
+    check_first(writes, with_optional_bos, MARK, 'h');
+    check_first(does_not, with_optional_bos, 'h', 'i');
+    check_first(writes, NULL, 'h', 'i');
+}
+
 #define PREFILL(text)                                                                              \
     HEAD "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","            \
          "\"content\":\"" text "\"}]}"
@@ -170,7 +276,7 @@ static void test_refusing_template(void **state)
     assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
     buf_init(&out, 1 << 20);
     assert_true(request_parse(&r, body, sizeof body - 1, false, &err));
-    assert_false(prompt_render(&p, &r, &out, &err));
+    assert_false(prompt_render(&p, &r.conversation, &out, &err));
     assert_int_equal(err.code, ERROR_INPUT);
     assert_non_null(strstr(err.message, "roles must alternate"));
     request_deinit(&r);
@@ -186,6 +292,9 @@ int main(void)
         cmocka_unit_test(test_with_everything),
         cmocka_unit_test(test_without_system_role),
         cmocka_unit_test(test_tools_without_a_place),
+        cmocka_unit_test(test_zeros_cut_nothing),
+        cmocka_unit_test(test_numbers_are_shown_as_written),
+        cmocka_unit_test(test_one_beginning_of_sequence),
         cmocka_unit_test(test_continued),
         cmocka_unit_test(test_nothing_volatile),
         cmocka_unit_test(test_refusing_template),

@@ -1,10 +1,10 @@
-#include "claude/answer.h"
+#include "chat/answer.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "claude/json_text.h"
+#include "chat/json_text.h"
 
 enum {
     IN_TEXT,

@@ -1,29 +1,31 @@
-#include "claude/repeat_guard.h"
+#include "chat/repeat_guard.h"
 
-#include "claude/tool_call.h"
+#include "chat/tool_call.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_CALLS = 32 }; /* of one answer that are looked at */
 
-static bool is_same_call(const struct request_block *b, const char *name, const json_t *arguments)
+static bool is_same_call(const struct conversation_block *b, const char *name,
+                         const json_t *arguments)
 {
-    return b->kind == REQUEST_BLOCK_TOOL_USE && !strcmp(b->name, name) &&
-           json_equal(b->input, arguments);
+    return b->kind == CONVERSATION_CALL && !strcmp(b->name, name) &&
+           json_equal(b->arguments, arguments);
 }
 
-static bool is_same_result(const struct request_block *a, const struct request_block *b)
+static bool is_same_result(const struct conversation_block *a, const struct conversation_block *b)
 {
     return a && b && !a->is_error && !b->is_error && a->text.n == b->text.n &&
            !memcmp(a->text.data, b->text.data, a->text.n);
 }
 
 /* The message calls the same with the same result. */
-static bool does_the_same(const struct request_message *m, const struct request_block *use)
+static bool does_the_same(const struct conversation_message *m,
+                          const struct conversation_block *use)
 {
     for (size_t k = 0; k < m->n_blocks && k < MAX_CALLS; k++)
-        if (is_same_call(&m->blocks[k], use->name, use->input) &&
+        if (is_same_call(&m->blocks[k], use->name, use->arguments) &&
             is_same_result(m->blocks[k].result, use->result))
             return true;
     return false;
@@ -31,36 +33,35 @@ static bool does_the_same(const struct request_message *m, const struct request_
 
 /* How many answers in a row, up to message `last`, made this call with this result; looks for n at
  * most. */
-static uint32_t count_identical(const struct request *r, size_t last,
-                                const struct request_block *use, uint32_t n)
+static uint32_t count_identical(const struct conversation *c, size_t last,
+                                const struct conversation_block *use, uint32_t n)
 {
     uint32_t count = 0;
     for (size_t i = last + 1; i-- > 0 && count < n;) {
-        if (r->messages[i].role != REQUEST_ASSISTANT)
+        if (c->messages[i].role != CONVERSATION_ASSISTANT)
             continue;
-        if (!does_the_same(&r->messages[i], use))
+        if (!does_the_same(&c->messages[i], use))
             break;
         count++;
     }
     return count;
 }
 
-bool repeat_guard_init(struct repeat_guard *g, struct request *r, uint32_t n_identical)
+bool repeat_guard_init(struct repeat_guard *g, struct conversation *c, uint32_t n_identical)
 {
-    size_t last = r->n_messages;
+    size_t last = c->n_messages;
     *g = (struct repeat_guard){0};
-    while (last && r->messages[last - 1].role != REQUEST_ASSISTANT)
+    while (last && c->messages[last - 1].role != CONVERSATION_ASSISTANT)
         last--;
-    if (!n_identical || !last || last == r->n_messages)
+    if (!n_identical || !last || last == c->n_messages)
         return true; /* nothing was shown after the last answer */
-    const struct request_message *m = &r->messages[--last];
-    g->calls = arena_array(&r->arena, m->n_blocks, sizeof *g->calls);
+    const struct conversation_message *m = &c->messages[--last];
+    g->calls = arena_array(&c->arena, m->n_blocks, sizeof *g->calls);
     if (m->n_blocks && !g->calls)
         return false;
     for (size_t k = 0; k < m->n_blocks && k < MAX_CALLS; k++) {
-        const struct request_block *b = &m->blocks[k];
-        if (b->kind == REQUEST_BLOCK_TOOL_USE &&
-            count_identical(r, last, b, n_identical) >= n_identical)
+        const struct conversation_block *b = &m->blocks[k];
+        if (b->kind == CONVERSATION_CALL && count_identical(c, last, b, n_identical) >= n_identical)
             g->calls[g->n_calls++] = b;
     }
     return true;

@@ -1,7 +1,8 @@
-#include "claude/prompt.h"
+#include "chat/prompt.h"
 
-#include "claude/said.h"
-#include "claude/tool_call.h"
+#include "chat/json_exact.h"
+#include "chat/said.h"
+#include "chat/tool_call.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,8 @@ static bool render(const struct chat_template *t, const char *bos, const char *e
         no_memory(err);
     else
         ok = chat_template_render(t, context, out, err);
+    if (ok && out->len)
+        out->len = json_exact_restore(out->data, NULL, out->len);
     json_decref(context);
     return ok;
 }
@@ -47,62 +50,80 @@ static const char *find_last(const char *text, size_t n, const char *what)
     return NULL;
 }
 
-static bool render_request(const struct prompt *p, const struct request *r, const char *tail,
+static bool render_request(const struct prompt *p, const struct conversation *c, const char *tail,
                            struct buf *out, struct error *err)
 {
-    return render(p->chat_template, p->bos, p->eos, dialog_messages(r, &p->format, NULL, tail),
-                  dialog_tools(r, &p->format), !tail, out, err);
+    return render(p->chat_template, p->bos, p->eos, dialog_messages(c, &p->format, NULL, tail),
+                  dialog_tools(c, &p->format), !tail, out, err);
 }
 
 /* Templates that rewrite old answers lose the mark: there the text is put behind the opening of a
  * new answer. */
-static bool render_behind_opening(const struct prompt *p, const struct request *r, struct buf *out,
-                                  struct error *err)
+static bool render_behind_opening(const struct prompt *p, const struct conversation *c,
+                                  struct buf *out, struct error *err)
 {
-    struct request before = *r;
-    while (before.n_messages && before.messages[before.n_messages - 1].role == REQUEST_ASSISTANT)
+    struct conversation before = *c;
+    while (before.n_messages &&
+           before.messages[before.n_messages - 1].role == CONVERSATION_ASSISTANT)
         before.n_messages--;
     if (!render_request(p, &before, NULL, out, err))
         return false;
-    for (size_t i = before.n_messages; i < r->n_messages; i++)
-        for (size_t k = 0; k < r->messages[i].n_blocks; k++)
-            if (r->messages[i].blocks[k].kind == REQUEST_BLOCK_TEXT)
-                buf_append(out, r->messages[i].blocks[k].text.data,
-                           r->messages[i].blocks[k].text.n);
+    for (size_t i = before.n_messages; i < c->n_messages; i++)
+        for (size_t k = 0; k < c->messages[i].n_blocks; k++)
+            if (c->messages[i].blocks[k].kind == CONVERSATION_TEXT)
+                buf_append(out, c->messages[i].blocks[k].text.data,
+                           c->messages[i].blocks[k].text.n);
     return true;
 }
 
-static bool render_continued(const struct prompt *p, const struct request *r, struct buf *out,
+static bool render_continued(const struct prompt *p, const struct conversation *c, struct buf *out,
                              struct error *err)
 {
     size_t before = out->len;
-    if (!render_request(p, r, TAIL, out, err))
+    if (!render_request(p, c, TAIL, out, err))
         return false;
     const char *end =
         buf_failed(out) ? NULL : find_last(out->data + before, out->len - before, TAIL);
     if (!end) {
         out->len = before;
-        return render_behind_opening(p, r, out, err);
+        return render_behind_opening(p, c, out, err);
     }
     out->len = (size_t)(end - out->data);
     out->data[out->len] = 0;
     return true;
 }
 
-bool prompt_render(const struct prompt *p, const struct request *r, struct buf *out,
+bool prompt_render(const struct prompt *p, const struct conversation *c, struct buf *out,
                    struct error *err)
 {
-    bool ok = request_is_continued(r) ? render_continued(p, r, out, err)
-                                      : render_request(p, r, NULL, out, err);
+    bool ok = conversation_is_continued(c) ? render_continued(p, c, out, err)
+                                           : render_request(p, c, NULL, out, err);
     if (ok && buf_failed(out))
         return error_set(err, ERROR_TOO_LARGE, "the prompt is larger than %zu bytes", out->max);
     return ok || error_prefix(err, "the model's chat template");
 }
 
+/* The model's beginning-of-sequence token comes first if its vocabulary says so, whether or not the
+ * template writes it: never two of them. */
+static void prompt_drop_second_bos(const struct prompt *p, struct token_list *out)
+{
+    const int32_t bos = tokenizer_bos(p->tokenizer);
+    if (out->n > 1 && bos >= 0 && out->ids[0] == bos && out->ids[1] == bos)
+        memmove(out->ids, out->ids + 1, --out->n * sizeof *out->ids);
+}
+
+/* The first piece of a prompt goes to an empty list. */
 static bool encode(const struct prompt *p, const char *text, size_t n, struct token_list *out,
                    struct error *err)
 {
-    return tokenizer_encode(p->tokenizer, text, n, TOKENIZER_SPECIAL, out, err);
+    const bool is_first = !out->n;
+    if (!tokenizer_encode(p->tokenizer, text, n,
+                          is_first ? TOKENIZER_SPECIAL | TOKENIZER_BOS : TOKENIZER_SPECIAL, out,
+                          err))
+        return false;
+    if (is_first)
+        prompt_drop_second_bos(p, out);
+    return true;
 }
 
 /* ---- earlier answers, token by token ---- */
@@ -117,21 +138,21 @@ struct recalled {
 };
 
 /* A message whose neighbours are not of its role: templates see it alone. */
-static bool stands_alone(const struct request *r, size_t i)
+static bool stands_alone(const struct conversation *c, size_t i)
 {
-    return r->messages[i].role == REQUEST_ASSISTANT &&
-           (!i || r->messages[i - 1].role != REQUEST_ASSISTANT) &&
-           (i + 1 == r->n_messages || r->messages[i + 1].role != REQUEST_ASSISTANT);
+    return c->messages[i].role == CONVERSATION_ASSISTANT &&
+           (!i || c->messages[i - 1].role != CONVERSATION_ASSISTANT) &&
+           (i + 1 == c->n_messages || c->messages[i + 1].role != CONVERSATION_ASSISTANT);
 }
 
-static size_t recall(const struct request *r, const struct prompt_memory *memory,
+static size_t recall(const struct conversation *c, const struct prompt_memory *memory,
                      struct recalled *answers)
 {
     size_t n = 0;
-    for (size_t i = 0; i < r->n_messages; i++) {
+    for (size_t i = 0; i < c->n_messages; i++) {
         uint64_t identity[2];
         struct recalled *a = &answers[i];
-        if (!stands_alone(r, i) || !said_identity_of(&r->messages[i], identity))
+        if (!stands_alone(c, i) || !said_identity_of(&c->messages[i], identity))
             continue;
         a->tokens = memory->recall(memory->context, identity, &a->n);
         snprintf(a->mark, sizeof a->mark, "\x02said %zu\x03", i);
@@ -167,8 +188,8 @@ static bool splice(const struct prompt *p, const struct buf *text, const struct 
             return false;
         if (!mark || !encode(p, at, (size_t)(mark - at), out, NULL))
             return false;
-        if (is_behind && (out->n == n_before ||
-                          !tokenizer_is_control(p->tokenizer, out->ids[n_before])))
+        if (is_behind &&
+            (out->n == n_before || !tokenizer_is_control(p->tokenizer, out->ids[n_before])))
             return false;
         if (i < n_answers && !push_all(out, answers[i].tokens, answers[i].n))
             return false;
@@ -179,21 +200,21 @@ static bool splice(const struct prompt *p, const struct buf *text, const struct 
 }
 
 /* False: it cannot be had this way. */
-static bool tokens_from_memory(const struct prompt *p, const struct request *r,
+static bool tokens_from_memory(const struct prompt *p, const struct conversation *c,
                                const struct prompt_memory *memory, struct token_list *out)
 {
-    struct recalled *answers = calloc(r->n_messages + 1, sizeof *answers);
-    const char **marks = calloc(r->n_messages + 1, sizeof *marks);
+    struct recalled *answers = calloc(c->n_messages + 1, sizeof *answers);
+    const char **marks = calloc(c->n_messages + 1, sizeof *marks);
     struct buf text;
     buf_init(&text, PROMPT_MAX_BYTES);
-    bool ok = answers && marks && recall(r, memory, answers);
-    for (size_t i = 0; ok && i < r->n_messages; i++)
+    bool ok = answers && marks && recall(c, memory, answers);
+    for (size_t i = 0; ok && i < c->n_messages; i++)
         marks[i] = answers[i].tokens ? answers[i].mark : NULL;
     ok = ok &&
-         render(p->chat_template, p->bos, p->eos, dialog_messages(r, &p->format, marks, NULL),
-                dialog_tools(r, &p->format), true, &text, NULL) &&
-         !buf_failed(&text) && text.len && splice(p, &text, answers, r->n_messages, out);
-    for (size_t i = 0; answers && i < r->n_messages; i++)
+         render(p->chat_template, p->bos, p->eos, dialog_messages(c, &p->format, marks, NULL),
+                dialog_tools(c, &p->format), true, &text, NULL) &&
+         !buf_failed(&text) && text.len && splice(p, &text, answers, c->n_messages, out);
+    for (size_t i = 0; answers && i < c->n_messages; i++)
         free(answers[i].tokens);
     free(answers);
     free(marks);
@@ -203,14 +224,14 @@ static bool tokens_from_memory(const struct prompt *p, const struct request *r,
     return ok;
 }
 
-bool prompt_tokens(const struct prompt *p, const struct request *r,
+bool prompt_tokens(const struct prompt *p, const struct conversation *c,
                    const struct prompt_memory *memory, struct token_list *out, struct error *err)
 {
     struct buf text;
-    if (memory && !request_is_continued(r) && tokens_from_memory(p, r, memory, out))
+    if (memory && !conversation_is_continued(c) && tokens_from_memory(p, c, memory, out))
         return true;
     buf_init(&text, PROMPT_MAX_BYTES);
-    bool ok = prompt_render(p, r, &text, err) &&
+    bool ok = prompt_render(p, c, &text, err) &&
               encode(p, text.data ? text.data : "", text.len, out, err);
     buf_deinit(&text);
     return ok;

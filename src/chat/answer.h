@@ -1,14 +1,14 @@
 /* What the model writes, token by token, into what the client is told: text and tool calls. Holds
  * back what may still become a call or a stop sequence, and no more. The same bytes give the same
  * text and calls however they are cut into tokens. Knows no events and no engine. */
-#ifndef PENSIEVE_CLAUDE_ANSWER_H
-#define PENSIEVE_CLAUDE_ANSWER_H
+#ifndef PENSIEVE_CHAT_ANSWER_H
+#define PENSIEVE_CHAT_ANSWER_H
 
 #include "base/buf.h"
-#include "claude/json_scan.h"
-#include "claude/matcher.h"
-#include "claude/request.h"
-#include "claude/tool_call.h"
+#include "chat/json_stream.h"
+#include "chat/matcher.h"
+#include "chat/conversation.h"
+#include "chat/tool_call.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -24,8 +24,8 @@ struct answer_sink {
 };
 
 struct answer_options {
-    struct tool_call_tools tools;     /* borrowed; none: everything is text */
-    const struct request_text *stops; /* [n_stops], borrowed */
+    struct tool_call_tools tools;          /* borrowed; none: everything is text */
+    const struct conversation_text *stops; /* [n_stops], borrowed */
     size_t n_stops;
     bool one_call;         /* the answer ends after the first */
     unsigned own_syntaxes; /* bit i: the model was taught tool_call_syntaxes[i] */

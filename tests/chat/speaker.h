@@ -1,7 +1,7 @@
 /* A model's tokenizer and chat template without the model, for the tests of prompts and calls: a
  * byte vocabulary and templates in the shapes of real ones. */
-#ifndef PENSIEVE_TESTS_CLAUDE_SPEAKER_H
-#define PENSIEVE_TESTS_CLAUDE_SPEAKER_H
+#ifndef PENSIEVE_TESTS_CHAT_SPEAKER_H
+#define PENSIEVE_TESTS_CHAT_SPEAKER_H
 
 #include "support/tiny_model.h"
 #include "chat/chat_template.h"
@@ -20,6 +20,8 @@ struct speaker {
 };
 
 void speaker_open(struct speaker *s, const char *source);
+/* With what `more` puts into the model's file. */
+void speaker_open_as(struct speaker *s, const char *source, void (*more)(struct gguf_builder *g));
 void speaker_close(struct speaker *s);
 
 #endif

@@ -1,8 +1,8 @@
-#include "claude/dialog.h"
+#include "chat/dialog.h"
 
 #include "base/buf.h"
+#include "chat/json_exact.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { TEXT_MAX_BYTES = 96 << 20 };
@@ -19,47 +19,47 @@ struct dialog {
 
 /* ---- gathering one message ---- */
 
-static void set(struct dialog *d, json_t *object, const char *key, json_t *value)
+static void dialog_set(struct dialog *d, json_t *object, const char *key, json_t *value)
 {
     if (json_object_set_new(object, key, value))
         d->failed = true;
 }
 
-static void set_text(struct dialog *d, json_t *object, const char *key, struct buf *text)
+static void dialog_set_text(struct dialog *d, json_t *object, const char *key, struct buf *text)
 {
     if (buf_failed(text))
         d->failed = true;
-    set(d, object, key, json_stringn(text->data ? text->data : "", text->len));
+    dialog_set(d, object, key, json_stringn(text->data ? text->data : "", text->len));
     buf_clear(text);
 }
 
-static void push(struct dialog *d, json_t *message)
+static void dialog_push(struct dialog *d, json_t *message)
 {
     if (json_array_append_new(d->messages, message))
         d->failed = true;
 }
 
-static void flush(struct dialog *d)
+static void dialog_flush(struct dialog *d)
 {
     if (!d->role)
         return;
     json_t *message = json_object();
-    set(d, message, "role", json_string(d->role));
-    set_text(d, message, "content", &d->text);
+    dialog_set(d, message, "role", json_string(d->role));
+    dialog_set_text(d, message, "content", &d->text);
     if (d->thinking.len)
-        set_text(d, message, "reasoning_content", &d->thinking);
+        dialog_set_text(d, message, "reasoning_content", &d->thinking);
     if (d->calls)
-        set(d, message, "tool_calls", d->calls);
+        dialog_set(d, message, "tool_calls", d->calls);
     d->calls = NULL;
     d->role = NULL;
-    push(d, message);
+    dialog_push(d, message);
 }
 
-static void begin(struct dialog *d, const char *role)
+static void dialog_begin(struct dialog *d, const char *role)
 {
     if (d->role && !strcmp(d->role, role))
         return;
-    flush(d);
+    dialog_flush(d);
     d->role = role;
 }
 
@@ -72,9 +72,9 @@ static void append_paragraph(struct buf *out, const char *bytes, size_t n)
 
 /* ---- what each role says ---- */
 
-static void add_user(struct dialog *d, const char *bytes, size_t n)
+static void dialog_add_user(struct dialog *d, const char *bytes, size_t n)
 {
-    begin(d, "user");
+    dialog_begin(d, "user");
     if (d->folded.len) {
         append_paragraph(&d->text, d->folded.data, d->folded.len);
         buf_clear(&d->folded);
@@ -82,11 +82,11 @@ static void add_user(struct dialog *d, const char *bytes, size_t n)
     append_paragraph(&d->text, bytes, n);
 }
 
-static void add_system(struct dialog *d, const char *bytes, size_t n)
+static void dialog_add_system(struct dialog *d, const char *bytes, size_t n)
 {
     bool is_first = !json_array_size(d->messages) && (!d->role || !strcmp(d->role, "system"));
     if (is_first ? d->format->system : d->format->mid_system) {
-        begin(d, "system");
+        dialog_begin(d, "system");
         append_paragraph(&d->text, bytes, n);
     } else if (d->role && !strcmp(d->role, "user")) {
         append_paragraph(&d->text, bytes, n);
@@ -96,175 +96,163 @@ static void add_system(struct dialog *d, const char *bytes, size_t n)
 }
 
 /* Nobody spoke after the system text that waits: it becomes a message by itself. */
-static void unfold(struct dialog *d)
+static void dialog_unfold(struct dialog *d)
 {
     if (d->folded.len)
-        add_user(d, "", 0);
-}
-
-static char *dump(struct dialog *d, const json_t *value)
-{
-    char *text = json_dumps(value, 0);
-    if (!text)
-        d->failed = true;
-    return text;
+        dialog_add_user(d, "", 0);
 }
 
 /* The call as it is written in <tool_call> markers. */
-static void append_call_text(struct dialog *d, const struct request_block *b)
+static void dialog_append_call_text(struct dialog *d, const struct conversation_block *b)
 {
-    char *input = dump(d, b->input);
-    begin(d, "assistant");
+    dialog_begin(d, "assistant");
     if (d->text.len)
         buf_putc(&d->text, '\n');
     buf_puts(&d->text, "<tool_call>\n{\"name\": \"");
     buf_puts(&d->text, b->name);
     buf_puts(&d->text, "\", \"arguments\": ");
-    buf_puts(&d->text, input ? input : "");
+    json_exact_write(&d->text, b->arguments, JSON_EXACT_SPACED);
     buf_puts(&d->text, "}\n</tool_call>");
-    free(input);
 }
 
-static void add_call(struct dialog *d, const struct request_block *b)
+static void dialog_add_call(struct dialog *d, const struct conversation_block *b)
 {
     if (!d->format->tools) {
-        append_call_text(d, b);
+        dialog_append_call_text(d, b);
         return;
     }
-    begin(d, "assistant");
+    dialog_begin(d, "assistant");
     if (!d->calls)
         d->calls = json_array();
     json_t *call = json_pack("{s:s, s:s, s:{s:s, s:O}}", "id", b->id, "type", "function",
-                             "function", "name", b->name, "arguments", b->input);
+                             "function", "name", b->name, "arguments", b->arguments);
     if (!call || json_array_append_new(d->calls, call))
         d->failed = true;
 }
 
 /* Is it already plain that this is an error? */
-static bool says_error(struct request_text text)
+static bool says_error(struct conversation_text text)
 {
     return (text.n >= 5 && !strncmp(text.data, "Error", 5)) ||
            (text.n >= 16 && !strncmp(text.data, "<tool_use_error>", 16));
 }
 
-static void add_result(struct dialog *d, const struct request_block *b)
+static void dialog_add_result(struct dialog *d, const struct conversation_block *b)
 {
     const char *label = b->is_error && !says_error(b->text) ? "Error: " : "";
     if (!d->format->tools) {
-        add_user(d, "<tool_response>\n", 16);
+        dialog_add_user(d, "<tool_response>\n", 16);
         buf_puts(&d->text, label);
         buf_append(&d->text, b->text.data, b->text.n);
         buf_puts(&d->text, "\n</tool_response>");
         return;
     }
-    flush(d);
+    dialog_flush(d);
     d->role = "tool";
     buf_puts(&d->text, label);
     buf_append(&d->text, b->text.data, b->text.n);
     json_t *message =
-        json_pack("{s:s, s:s, s:s}", "role", "tool", "tool_call_id", b->id, "name", b->use->name);
-    set_text(d, message, "content", &d->text);
+        json_pack("{s:s, s:s, s:s}", "role", "tool", "tool_call_id", b->id, "name", b->call->name);
+    dialog_set_text(d, message, "content", &d->text);
     d->role = NULL;
-    push(d, message);
+    dialog_push(d, message);
 }
 
-static void add_block(struct dialog *d, enum request_role role, const struct request_block *b)
+static void dialog_add_block(struct dialog *d, enum conversation_role role,
+                             const struct conversation_block *b)
 {
-    if (role == REQUEST_ASSISTANT && b->kind != REQUEST_BLOCK_TOOL_RESULT)
-        unfold(d);
+    if (role == CONVERSATION_ASSISTANT && b->kind != CONVERSATION_RESULT)
+        dialog_unfold(d);
     switch (b->kind) {
-    case REQUEST_BLOCK_TOOL_USE:
-        add_call(d, b);
+    case CONVERSATION_CALL:
+        dialog_add_call(d, b);
         break;
-    case REQUEST_BLOCK_TOOL_RESULT:
-        add_result(d, b);
+    case CONVERSATION_RESULT:
+        dialog_add_result(d, b);
         break;
-    case REQUEST_BLOCK_THINKING:
-        begin(d, "assistant");
+    case CONVERSATION_THINKING:
+        dialog_begin(d, "assistant");
         append_paragraph(&d->thinking, b->text.data, b->text.n);
         break;
-    case REQUEST_BLOCK_TEXT:
-        if (role == REQUEST_SYSTEM) {
-            add_system(d, b->text.data, b->text.n);
-        } else if (role == REQUEST_USER) {
-            add_user(d, b->text.data, b->text.n);
+    case CONVERSATION_TEXT:
+        if (role == CONVERSATION_SYSTEM) {
+            dialog_add_system(d, b->text.data, b->text.n);
+        } else if (role == CONVERSATION_USER) {
+            dialog_add_user(d, b->text.data, b->text.n);
         } else {
-            begin(d, "assistant");
+            dialog_begin(d, "assistant");
             append_paragraph(&d->text, b->text.data, b->text.n);
         }
     }
 }
 
-static void add_message(struct dialog *d, const struct request_message *m)
+static void dialog_add_message(struct dialog *d, const struct conversation_message *m)
 {
     for (size_t i = 0; i < m->n_blocks; i++)
-        add_block(d, m->role, &m->blocks[i]);
+        dialog_add_block(d, m->role, &m->blocks[i]);
 }
 
-static void add_mark(struct dialog *d, const char *mark)
+static void dialog_add_mark(struct dialog *d, const char *mark)
 {
-    unfold(d);
-    begin(d, "assistant");
+    dialog_unfold(d);
+    dialog_begin(d, "assistant");
     append_paragraph(&d->text, mark, strlen(mark));
 }
 
 /* ---- instructions in words ---- */
 
-static json_t *describe_tool(const struct request_tool *tool)
+static json_t *describe_tool(const struct conversation_tool *tool)
 {
-    return json_pack("{s:s, s:{s:s, s:s, s:O}}", "type", "function", "function", "name", tool->name,
-                     "description", tool->description, "parameters", tool->schema);
+    return json_pack("{s:s, s:{s:s, s:s%, s:O}}", "type", "function", "function", "name",
+                     tool->name, "description", tool->description.data, tool->description.n,
+                     "parameters", tool->schema);
 }
 
-static void add_tools_text(struct dialog *d, const struct request *r)
+static void dialog_add_tools_text(struct dialog *d, const struct conversation *c)
 {
     struct buf text;
-    if (d->format->tools || !request_n_offered(r))
+    if (d->format->tools || !conversation_n_offered(c))
         return;
     buf_init(&text, TEXT_MAX_BYTES);
     buf_puts(&text, "# Tools\n\nYou may call these tools to help the user:\n<tools>\n");
-    for (size_t i = 0; i < r->n_tools; i++) {
-        json_t *tool = describe_tool(&r->tools[i]);
-        char *line = dump(d, tool);
-        buf_puts(&text, line ? line : "");
+    for (size_t i = 0; i < c->n_tools; i++) {
+        json_t *tool = describe_tool(&c->tools[i]);
+        json_exact_write(&text, tool, JSON_EXACT_SPACED);
         buf_putc(&text, '\n');
-        free(line);
         json_decref(tool);
     }
     buf_puts(&text, "</tools>\n\nTo call one, write its name and its arguments as JSON between "
                     "<tool_call> and </tool_call>:\n<tool_call>\n{\"name\": <name>, \"arguments\": "
                     "<object>}\n</tool_call>");
     d->failed |= buf_failed(&text);
-    add_system(d, text.data ? text.data : "", text.len);
+    dialog_add_system(d, text.data ? text.data : "", text.len);
     buf_deinit(&text);
 }
 
 /* What the API promises and a mask will one day enforce is asked for at the end, where it leaves
  * the prefix that other requests share as it is. */
-static void add_wishes(struct dialog *d, const struct request *r)
+static void dialog_add_wishes(struct dialog *d, const struct conversation *c)
 {
     struct buf text;
     buf_init(&text, TEXT_MAX_BYTES);
-    if (r->choice == REQUEST_CHOICE_TOOL)
-        buf_printf(&text, "Answer with a call of the tool %s.", r->chosen->name);
-    else if (r->choice == REQUEST_CHOICE_ANY)
+    if (c->choice == CONVERSATION_CHOICE_TOOL)
+        buf_printf(&text, "Answer with a call of the tool %s.", c->chosen->name);
+    else if (c->choice == CONVERSATION_CHOICE_ANY)
         buf_puts(&text, "Answer with a call of one of the tools.");
-    if (r->answer_schema) {
-        char *schema = dump(d, r->answer_schema);
+    if (c->answer_schema) {
         buf_puts(&text, text.len ? "\n\n" : "");
         buf_puts(&text, "Answer with one JSON object and nothing else. Its JSON schema: ");
-        buf_puts(&text, schema ? schema : "");
-        free(schema);
+        json_exact_write(&text, c->answer_schema, JSON_EXACT_SPACED);
     }
     d->failed |= buf_failed(&text);
     if (text.len)
-        add_user(d, text.data, text.len);
+        dialog_add_user(d, text.data, text.len);
     buf_deinit(&text);
 }
 
 /* ---- the whole ---- */
 
-static void init(struct dialog *d, const struct dialog_format *format)
+static void dialog_init(struct dialog *d, const struct dialog_format *format)
 {
     *d = (struct dialog){.format = format, .messages = json_array()};
     d->failed = !d->messages;
@@ -273,7 +261,7 @@ static void init(struct dialog *d, const struct dialog_format *format)
     buf_init(&d->folded, TEXT_MAX_BYTES);
 }
 
-static json_t *deinit(struct dialog *d)
+static json_t *dialog_deinit(struct dialog *d)
 {
     d->failed |= buf_failed(&d->folded);
     buf_deinit(&d->text);
@@ -286,37 +274,37 @@ static json_t *deinit(struct dialog *d)
     return NULL;
 }
 
-json_t *dialog_messages(const struct request *r, const struct dialog_format *format,
+json_t *dialog_messages(const struct conversation *c, const struct dialog_format *format,
                         const char *const *marks, const char *tail)
 {
     struct dialog d;
-    init(&d, format);
-    add_message(&d, &r->system);
-    add_tools_text(&d, r);
-    for (size_t i = 0; i < r->n_messages; i++) {
+    dialog_init(&d, format);
+    dialog_add_message(&d, &c->system);
+    dialog_add_tools_text(&d, c);
+    for (size_t i = 0; i < c->n_messages; i++) {
         if (marks && marks[i])
-            add_mark(&d, marks[i]);
+            dialog_add_mark(&d, marks[i]);
         else
-            add_message(&d, &r->messages[i]);
+            dialog_add_message(&d, &c->messages[i]);
     }
     if (tail) {
-        begin(&d, "assistant");
+        dialog_begin(&d, "assistant");
         buf_puts(&d.text, tail);
     } else {
-        unfold(&d);
-        add_wishes(&d, r);
+        dialog_unfold(&d);
+        dialog_add_wishes(&d, c);
     }
-    flush(&d);
-    return deinit(&d);
+    dialog_flush(&d);
+    return dialog_deinit(&d);
 }
 
-json_t *dialog_tools(const struct request *r, const struct dialog_format *format)
+json_t *dialog_tools(const struct conversation *c, const struct dialog_format *format)
 {
-    if (!format->tools || !request_n_offered(r))
+    if (!format->tools || !conversation_n_offered(c))
         return json_null();
     json_t *tools = json_array();
-    for (size_t i = 0; i < r->n_tools; i++)
-        if (json_array_append_new(tools, describe_tool(&r->tools[i]))) {
+    for (size_t i = 0; i < c->n_tools; i++)
+        if (json_array_append_new(tools, describe_tool(&c->tools[i]))) {
             json_decref(tools);
             return NULL;
         }

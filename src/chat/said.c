@@ -1,6 +1,7 @@
-#include "claude/said.h"
+#include "chat/said.h"
 
-#include <stdlib.h>
+#include "chat/json_exact.h"
+
 #include <string.h>
 #include <xxhash.h>
 
@@ -24,7 +25,7 @@ void said_reset(struct said *s)
     buf_clear(&s->text);
 }
 
-static void put(struct said *s, char kind, const char *bytes, size_t n)
+static void said_put(struct said *s, char kind, const char *bytes, size_t n)
 {
     uint64_t length = n;
     buf_putc(&s->blocks, kind);
@@ -32,10 +33,10 @@ static void put(struct said *s, char kind, const char *bytes, size_t n)
     buf_append(&s->blocks, bytes, n);
 }
 
-static void end_text(struct said *s)
+static void said_end_text(struct said *s)
 {
     if (s->text.len)
-        put(s, 't', s->text.data, s->text.len);
+        said_put(s, 't', s->text.data, s->text.len);
     buf_clear(&s->text);
 }
 
@@ -46,16 +47,19 @@ void said_text(struct said *s, const char *bytes, size_t n)
 
 void said_call(struct said *s, const char *name, const json_t *input)
 {
-    char *text = json_dumps(input, JSON_COMPACT | JSON_SORT_KEYS);
-    end_text(s);
-    put(s, 'n', name, strlen(name));
-    put(s, 'i', text ? text : "", text ? strlen(text) : 0);
-    free(text);
+    struct buf text;
+    buf_init(&text, MAX_BYTES);
+    json_exact_write(&text, input, JSON_EXACT_SORTED | JSON_EXACT_ROUNDED);
+    said_end_text(s);
+    said_put(s, 'n', name, strlen(name));
+    said_put(s, 'i', text.data ? text.data : "", text.len);
+    s->blocks.failed |= buf_failed(&text);
+    buf_deinit(&text);
 }
 
 bool said_identity(struct said *s, uint64_t identity[2])
 {
-    end_text(s);
+    said_end_text(s);
     if (!s->blocks.len || buf_failed(&s->blocks) || buf_failed(&s->text))
         return false;
     XXH128_hash_t hash = XXH3_128bits(s->blocks.data, s->blocks.len);
@@ -64,18 +68,18 @@ bool said_identity(struct said *s, uint64_t identity[2])
     return true;
 }
 
-bool said_identity_of(const struct request_message *m, uint64_t identity[2])
+bool said_identity_of(const struct conversation_message *m, uint64_t identity[2])
 {
     struct said s;
-    bool ok = m->role == REQUEST_ASSISTANT;
+    bool ok = m->role == CONVERSATION_ASSISTANT;
     said_init(&s);
     for (size_t i = 0; ok && i < m->n_blocks; i++) {
-        const struct request_block *b = &m->blocks[i];
-        end_text(&s);
-        if (b->kind == REQUEST_BLOCK_TEXT)
+        const struct conversation_block *b = &m->blocks[i];
+        said_end_text(&s);
+        if (b->kind == CONVERSATION_TEXT)
             said_text(&s, b->text.data, b->text.n);
-        else if (b->kind == REQUEST_BLOCK_TOOL_USE)
-            said_call(&s, b->name, b->input);
+        else if (b->kind == CONVERSATION_CALL)
+            said_call(&s, b->name, b->arguments);
         else
             ok = false;
     }

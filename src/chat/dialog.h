@@ -1,10 +1,10 @@
 /* A request's conversation in the form that chat templates read: an array of {role, content, …}.
  * Where a template lacks something (tools, a system role, a system message in the middle), it is
  * said in text that every template carries. Knows no tokens. */
-#ifndef PENSIEVE_CLAUDE_DIALOG_H
-#define PENSIEVE_CLAUDE_DIALOG_H
+#ifndef PENSIEVE_CHAT_DIALOG_H
+#define PENSIEVE_CHAT_DIALOG_H
 
-#include "claude/request.h"
+#include "chat/conversation.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -20,11 +20,11 @@ struct dialog_format {
  * assistant's, says that instead (`marks` may be NULL). `tail` is appended to the last assistant
  * message, whose text then is the beginning of the answer; NULL: the answer begins anew. NULL: out
  * of memory. */
-json_t *dialog_messages(const struct request *r, const struct dialog_format *format,
+json_t *dialog_messages(const struct conversation *c, const struct dialog_format *format,
                         const char *const *marks, const char *tail);
 
 /* The offered tools as [{type, function: {name, description, parameters}}], or JSON null when there
  * are none or the template has no place for them. NULL: out of memory. */
-json_t *dialog_tools(const struct request *r, const struct dialog_format *format);
+json_t *dialog_tools(const struct conversation *c, const struct dialog_format *format);
 
 #endif

@@ -1,6 +1,7 @@
-#include "claude/tool_call.h"
+#include "chat/tool_call.h"
 
 #include "base/buf.h"
+#include "chat/json_exact.h"
 
 #include <string.h>
 
@@ -180,13 +181,13 @@ static void mend(struct buf *out, const char *bytes, size_t n)
 static json_t *read_json(const char *bytes, size_t n)
 {
     struct buf mended;
-    json_t *value = json_loadb(bytes, n, JSON_ALLOW_NUL, NULL);
+    json_t *value = json_exact_load(bytes, n, NULL);
     if (value)
         return value;
     buf_init(&mended, CALL_MAX_BYTES);
     mend(&mended, bytes, n);
     if (!buf_failed(&mended) && mended.len)
-        value = json_loadb(mended.data, mended.len, JSON_ALLOW_NUL, NULL);
+        value = json_exact_load(mended.data, mended.len, NULL);
     buf_deinit(&mended);
     return value;
 }
@@ -201,7 +202,7 @@ static json_t *read_arguments(json_t *call, bool marked)
         return marked ? json_object() : NULL;
     if (json_is_object(arguments))
         return json_incref(arguments);
-    if (!json_is_string(arguments))
+    if (!json_exact_is_string(arguments))
         return NULL;
     json_t *inner = read_json(json_string_value(arguments), json_string_length(arguments));
     if (json_is_object(inner))
@@ -212,8 +213,9 @@ static json_t *read_arguments(json_t *call, bool marked)
 
 static bool is_tool(const json_t *name, const struct tool_call_tools *tools)
 {
-    for (size_t i = 0; json_is_string(name) && i < tools->n; i++)
-        if (!strcmp(tools->tools[i].name, json_string_value(name)))
+    for (size_t i = 0; json_exact_is_string(name) && i < tools->n; i++)
+        if (json_string_length(name) == strlen(tools->tools[i].name) &&
+            !strcmp(tools->tools[i].name, json_string_value(name)))
             return true;
     return false;
 }

@@ -1,5 +1,6 @@
 /* Conversations in the form of chat templates, with and without what a template may lack. */
-#include "claude/dialog.h"
+#include "chat/dialog.h"
+#include "claude/request.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +25,7 @@ static void check(const struct dialog_format *format, const char *body, const ch
     struct error err = {0};
     if (!request_parse(&r, body, strlen(body), false, &err))
         fail_msg("%s", err.message);
-    json_t *messages = dialog_messages(&r, format, NULL, tail);
+    json_t *messages = dialog_messages(&r.conversation, format, NULL, tail);
     assert_non_null(messages);
     char *text = json_dumps(messages, JSON_COMPACT);
     assert_string_equal(text, expected);
@@ -122,7 +123,7 @@ static void check_tools(const struct dialog_format *format, const char *body, co
     struct request r;
     struct error err = {0};
     assert_true(request_parse(&r, body, strlen(body), false, &err));
-    json_t *tools = dialog_tools(&r, format);
+    json_t *tools = dialog_tools(&r.conversation, format);
     char *text = json_dumps(tools, JSON_COMPACT | JSON_ENCODE_ANY);
     assert_string_equal(text, expected);
     free(text);

@@ -1,5 +1,6 @@
 /* Which calls would be a pointless repetition. */
-#include "claude/repeat_guard.h"
+#include "chat/repeat_guard.h"
+#include "claude/request.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +31,7 @@ static bool hits(const char *messages, uint32_t n_identical, const char *name, c
     snprintf(body, sizeof body, "{\"model\":\"m\",\"max_tokens\":1,\"messages\":[%s]}", messages);
     if (!request_parse(&r, body, strlen(body), false, &err))
         fail_msg("%s", err.message);
-    assert_true(repeat_guard_init(&g, &r, n_identical));
+    assert_true(repeat_guard_init(&g, &r.conversation, n_identical));
     json_t *arguments = json_loads(input, 0, NULL);
     bool hit = repeat_guard_hits(&g, name, arguments);
     json_decref(arguments);

@@ -1,8 +1,8 @@
 /* Finds any of several byte strings in a stream, and knows at each byte how much of the stream's
  * end may still become one of them (Knuth, Morris and Pratt, for each string). Knows nothing of
  * what the strings mean. */
-#ifndef PENSIEVE_CLAUDE_MATCHER_H
-#define PENSIEVE_CLAUDE_MATCHER_H
+#ifndef PENSIEVE_CHAT_MATCHER_H
+#define PENSIEVE_CHAT_MATCHER_H
 
 #include "base/arena.h"
 
