@@ -1,4 +1,4 @@
-#include "claude/message_id.h"
+#include "base/random_id.h"
 
 #include "base/clock.h"
 
@@ -8,7 +8,7 @@
 
 enum { N_RANDOM = 24 };
 
-uint64_t message_id_random(void)
+uint64_t random_id_number(void)
 {
     static atomic_uint_fast64_t n_without_entropy;
     uint64_t value;
@@ -19,14 +19,14 @@ uint64_t message_id_random(void)
     return value * 0x9e3779b97f4a7c15u;
 }
 
-void message_id_make(char out[MESSAGE_ID_BYTES], const char *prefix)
+void random_id_make(char out[RANDOM_ID_BYTES], const char *prefix)
 {
     static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    int n = snprintf(out, MESSAGE_ID_BYTES - N_RANDOM, "%s", prefix);
-    if (n > MESSAGE_ID_BYTES - N_RANDOM - 1)
-        n = MESSAGE_ID_BYTES - N_RANDOM - 1;
+    int n = snprintf(out, RANDOM_ID_BYTES - N_RANDOM, "%s", prefix);
+    if (n > RANDOM_ID_BYTES - N_RANDOM - 1)
+        n = RANDOM_ID_BYTES - N_RANDOM - 1;
     for (int i = 0; i < N_RANDOM;) {
-        uint64_t random = message_id_random();
+        uint64_t random = random_id_number();
         for (int k = 0; k < 8 && i < N_RANDOM; k++, random /= 62)
             out[n + i++] = digits[random % 62];
     }
