@@ -3,7 +3,7 @@
 #include "cli/commands.h"
 #include "cli/loaded.h"
 #include "cli/options.h"
-#include "claude/claude.h"
+#include "claude/handlers.h"
 #include "server/server.h"
 
 #include <signal.h>
@@ -120,7 +120,9 @@ static bool serve(struct claude *claude, const struct loaded *l, const struct se
                   const sigset_t *signals, struct error *err)
 {
     int signal_number;
-    struct server *server = server_create(claude, &o->server, err);
+    const struct handler_table tables[] = {claude_handlers(claude)};
+    const struct server_doors doors = {tables, 1, &claude_api, 1};
+    struct server *server = server_create(&doors, &o->server, err);
     if (!server)
         return err->code == ERROR_BUSY
                    ? error_set(err, ERROR_BUSY,

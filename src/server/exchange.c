@@ -1,13 +1,11 @@
-/* One HTTP request from its head to the last byte of its answer: it gathers the body within limits,
- * gives it to a worker, and then waits, suspended, for the answer to grow. Runs on the socket
- * thread, which it never makes wait. Knows nothing of what the bytes mean. */
+/* The socket thread's side of an exchange: it gathers the request within limits, hands it to the
+ * handler's worker, sleeps (suspended) until there is an answer, and sends that as the client takes
+ * it. Never waits. Knows nothing of what the bytes mean. */
 #include "server/state.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "server/guard.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,125 +13,34 @@
 #include <sys/socket.h>
 
 enum {
-    ANSWER_MAX_BYTES = 256 << 20, /* the net below: the context bounds an answer already */
     STREAM_BLOCK_BYTES = 16 << 10,
     DRAIN_FACTOR = 4, /* a body this many times too large is read to its end and then refused */
 };
 
-/* ---- answers ---- */
+/* ---- sleep ---- */
 
-void exchange_answer_error(struct exchange *x, const struct error *err)
-{
-    x->status = claude_error_status(err->code);
-    x->content_type = "application/json";
-    buf_clear(&x->answer);
-    claude_error_body(&x->answer, err, x->request_id);
-}
-
-void exchange_answer_refusal(struct exchange *x, int status, const char *type, const char *message)
-{
-    char *text = NULL;
-    json_t *body = json_pack("{s:s, s:{s:s, s:s}, s:s}", "type", "error", "error", "type", type,
-                             "message", message, "request_id", x->request_id);
-    if (body)
-        text = json_dumps(body, JSON_COMPACT);
-    x->status = status;
-    x->content_type = "application/json";
-    buf_clear(&x->answer);
-    if (text)
-        buf_puts(&x->answer, text);
-    free(text);
-    json_decref(body);
-}
-
-static enum MHD_Result queue(struct exchange *x, struct MHD_Response *response)
-{
-    if (!response)
-        return MHD_NO;
-    MHD_add_response_header(response, "Content-Type", x->content_type);
-    MHD_add_response_header(response, "request-id", x->request_id);
-    if (x->status == 405)
-        MHD_add_response_header(response, "Allow", x->allow);
-    enum MHD_Result ok = MHD_queue_response(x->connection, (unsigned)x->status, response);
-    MHD_destroy_response(response);
-    return ok;
-}
-
-static void set_state(struct exchange *x, enum exchange_state state)
-{
-    pthread_mutex_lock(&x->server->state_lock);
-    x->state = state;
-    pthread_mutex_unlock(&x->server->state_lock);
-}
-
-/* Sends status and `answer`. */
-static enum MHD_Result send_answer(struct exchange *x)
-{
-    if (buf_failed(&x->answer) || !x->answer.data)
-        return MHD_NO;
-    set_state(x, EXCHANGE_ANSWERED);
-    size_t n_bytes;
-    char *data = buf_steal(&x->answer, &n_bytes);
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(n_bytes, data, MHD_RESPMEM_MUST_FREE);
-    if (!response)
-        free(data);
-    return queue(x, response);
-}
-
-/* ---- waiting ---- */
-
-static bool is_over(struct exchange *x) /* under the state lock */
+static bool is_gone(struct exchange *x) /* under the state lock */
 {
     return x->vanished || atomic_load(&x->server->stopping);
 }
 
-static bool must_end(struct exchange *x)
+static void sleep_until_resumed(struct exchange *x) /* under the state lock */
 {
-    pthread_mutex_lock(&x->server->state_lock);
-    bool over = is_over(x);
-    x->woken = false;
-    pthread_mutex_unlock(&x->server->state_lock);
-    return over;
+    x->suspended = true;
+    MHD_suspend_connection(x->connection);
 }
 
-/* Suspends, unless something happened since must_end() looked. Every sleeper is resumed exactly
- * once: `suspended` changes only under the lock. */
-static bool sleep_until_woken(struct exchange *x)
+/* Every sleeper is resumed exactly once: `suspended` changes only under the lock. While a worker
+ * starts the handler the connection's headers must stay. */
+void exchange_resume(struct exchange *x)
 {
-    pthread_mutex_lock(&x->server->state_lock);
-    bool sleeps = !x->woken && !is_over(x);
-    if (sleeps) {
-        x->suspended = true;
-        MHD_suspend_connection(x->connection);
-    }
-    pthread_mutex_unlock(&x->server->state_lock);
-    return sleeps;
-}
-
-static void resume(struct exchange *x) /* under the state lock */
-{
-    if (!x->suspended || x->state == EXCHANGE_QUEUED || x->state == EXCHANGE_WORKING)
+    if (!x->suspended || x->state == EXCHANGE_STARTING)
+        return;
+    const bool has_bytes = x->out.len || x->has_ended || x->has_failed;
+    if (!is_gone(x) && x->state != EXCHANGE_READY && !(x->state >= EXCHANGE_ANSWERING && has_bytes))
         return;
     x->suspended = false;
     MHD_resume_connection(x->connection);
-}
-
-void exchange_wake(void *exchange)
-{
-    struct exchange *x = exchange;
-    pthread_mutex_lock(&x->server->state_lock);
-    x->woken = true;
-    resume(x);
-    pthread_mutex_unlock(&x->server->state_lock);
-}
-
-void exchange_hand_back(struct exchange *x)
-{
-    pthread_mutex_lock(&x->server->state_lock);
-    x->state = EXCHANGE_READY;
-    resume(x);
-    pthread_mutex_unlock(&x->server->state_lock);
 }
 
 void exchange_abandon(struct exchange *x)
@@ -142,67 +49,98 @@ void exchange_abandon(struct exchange *x)
     x->vanished = true;
     if (!x->suspended) /* it is writing to somebody who is gone */
         shutdown(x->peer->fd, SHUT_RDWR);
-    resume(x);
+    exchange_resume(x);
     pthread_mutex_unlock(&x->server->state_lock);
 }
 
-/* ---- the running call ---- */
+/* ---- the answer ---- */
 
-static ssize_t read_stream(void *exchange, uint64_t position, char *dst, size_t max)
+static void add_headers(struct exchange *x, struct MHD_Response *response)
+{
+    const char *name = NULL, *value;
+    while ((name = reply_header_next(&x->head, name, &value)))
+        MHD_add_response_header(response, name, value);
+    MHD_add_response_header(response, "request-id", x->request_id);
+}
+
+static enum MHD_Result queue(struct exchange *x, struct MHD_Response *response)
+{
+    if (!response)
+        return MHD_NO;
+    add_headers(x, response);
+    enum MHD_Result ok = MHD_queue_response(x->connection, (unsigned)x->head.status, response);
+    MHD_destroy_response(response);
+    return ok;
+}
+
+static size_t take_out(struct exchange *x, char *dst, size_t max) /* under the state lock */
+{
+    size_t n = x->out.len < max ? x->out.len : max;
+    memcpy(dst, x->out.data, n);
+    buf_consume(&x->out, n);
+    if (x->is_full) {
+        x->is_full = false;
+        answer_schedule(x);
+    }
+    return n;
+}
+
+static ssize_t read_answer(void *exchange, uint64_t position, char *dst, size_t max)
 {
     struct exchange *x = exchange;
+    ssize_t n = 0;
     (void)position;
-    for (;;) {
-        if (must_end(x))
-            return MHD_CONTENT_READER_END_WITH_ERROR;
-        bool done = claude_call_done(x->call); /* asked first: then nothing follows what is read */
-        size_t n = claude_call_read(x->call, dst, max);
-        if (n)
-            return (ssize_t)n;
-        if (done) {
-            set_state(x, EXCHANGE_ANSWERED);
-            return MHD_CONTENT_READER_END_OF_STREAM;
-        }
-        if (sleep_until_woken(x))
-            return 0;
+    pthread_mutex_lock(&x->server->state_lock);
+    if (is_gone(x)) {
+        n = MHD_CONTENT_READER_END_WITH_ERROR;
+    } else if (x->out.len) {
+        n = (ssize_t)take_out(x, dst, max);
+    } else if (x->has_failed) {
+        n = MHD_CONTENT_READER_END_WITH_ERROR;
+    } else if (x->has_ended) {
+        x->state = EXCHANGE_ANSWERED;
+        n = MHD_CONTENT_READER_END_OF_STREAM;
+    } else {
+        sleep_until_resumed(x);
     }
+    pthread_mutex_unlock(&x->server->state_lock);
+    return n;
 }
 
 static enum MHD_Result send_stream(struct exchange *x)
 {
-    struct MHD_Response *response = MHD_create_response_from_callback(
-        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, x, NULL);
-    if (response)
-        MHD_add_response_header(response, "Cache-Control", "no-cache");
-    x->status = 200;
-    x->content_type = "text/event-stream; charset=utf-8";
-    set_state(x, EXCHANGE_STREAMING);
+    uint64_t n_bytes = x->head.n_bytes < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)x->head.n_bytes;
+    return queue(
+        x, MHD_create_response_from_callback(n_bytes, STREAM_BLOCK_BYTES, read_answer, x, NULL));
+}
+
+/* All of it is in `out`. */
+static enum MHD_Result send_whole(struct exchange *x)
+{
+    size_t n_bytes;
+    char *data = buf_steal(&x->out, &n_bytes);
+    struct MHD_Response *response =
+        data ? MHD_create_response_from_buffer(n_bytes, data, MHD_RESPMEM_MUST_FREE)
+             : MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
+    if (!response)
+        free(data);
     return queue(x, response);
 }
 
-static enum MHD_Result send_whole(struct exchange *x)
+/* The head is decided. A reply that fails before its first byte is an error like any other. */
+static enum MHD_Result send_answer(struct exchange *x)
 {
-    char block[4096];
-    size_t n;
-    while (!buf_failed(&x->answer) && (n = claude_call_read(x->call, block, sizeof block)) > 0)
-        buf_append(&x->answer, block, n);
-    x->status = claude_call_status(x->call);
-    x->content_type = "application/json";
-    return send_answer(x);
-}
-
-static enum MHD_Result follow_call(struct exchange *x)
-{
-    if (claude_call_is_stream(x->call))
-        return send_stream(x);
-    for (;;) {
-        if (must_end(x))
-            return MHD_NO;
-        if (claude_call_done(x->call))
-            return send_whole(x);
-        if (sleep_until_woken(x))
-            return MHD_YES;
-    }
+    static const struct error failure = {.code = ERROR_INTERNAL, .message = "the answer broke off"};
+    pthread_mutex_lock(&x->server->state_lock);
+    const bool fails = x->has_failed && !x->out.len;
+    pthread_mutex_unlock(&x->server->state_lock);
+    if (fails)
+        answer_error(x, x->api->status(failure.code), &failure);
+    pthread_mutex_lock(&x->server->state_lock);
+    const bool is_whole = x->has_ended && !x->has_failed;
+    x->state = is_whole ? EXCHANGE_ANSWERED : EXCHANGE_ANSWERING;
+    pthread_mutex_unlock(&x->server->state_lock);
+    return is_whole ? send_whole(x) : send_stream(x);
 }
 
 /* ---- the request's head ---- */
@@ -219,10 +157,12 @@ static uint64_t announced_bytes(struct exchange *x)
     return text ? strtoull(text, NULL, 10) : 0;
 }
 
-static void refuse(struct exchange *x, int status, const char *type, const char *message)
+static void refuse(struct exchange *x, int status, const char *message)
 {
+    struct error err;
+    error_set(&err, ERROR_INPUT, "%s", message);
     x->is_refused = true;
-    exchange_answer_refusal(x, status, type, message);
+    answer_error(x, status, &err);
 }
 
 static void refuse_too_large(struct exchange *x)
@@ -230,15 +170,30 @@ static void refuse_too_large(struct exchange *x)
     char text[96];
     snprintf(text, sizeof text, "the request is larger than the maximum of %zu bytes",
              x->server->options.max_body_bytes);
-    refuse(x, 413, "request_too_large", text);
+    refuse(x, 413, text);
 }
 
 static void refuse_route(struct exchange *x)
 {
-    if (x->allow)
-        refuse(x, 405, "invalid_request_error", "this path does not answer to that method");
-    else
-        refuse(x, 404, "not_found_error", "there is nothing at this path");
+    if (!x->methods) {
+        refuse(x, 404, "there is nothing at this path");
+        return;
+    }
+    refuse(x, 405, "this path does not answer to that method");
+    reply_header(&x->head, "Allow", x->methods);
+}
+
+/* The handler's own word on who may call it. */
+static void ask_handler(struct exchange *x)
+{
+    struct handler_request request;
+    struct error err = {0};
+    if (!x->handler->may)
+        return;
+    answer_request(x, &request);
+    int status = x->handler->may(x->handler_context, &request, &err);
+    if (status)
+        refuse(x, status, err.message);
 }
 
 static void check_head(struct exchange *x)
@@ -246,34 +201,50 @@ static void check_head(struct exchange *x)
     const char *encoding = header(x, "Content-Encoding");
     const char *why =
         guard_refusal(header(x, "Host"), header(x, "Origin"), x->server->listener.is_loopback);
-    x->route = route_find(x->method, x->path, &x->allow);
+    route_find(x);
     if (why)
-        refuse(x, 403, "permission_error", why);
-    else if (!x->route)
+        refuse(x, 403, why);
+    else if (!x->handler)
         refuse_route(x);
     else if (encoding && strcasecmp(encoding, "identity"))
-        refuse(x, 415, "invalid_request_error",
+        refuse(x, 415,
                "a compressed request body is not understood: send it without Content-Encoding");
     else if (announced_bytes(x) > x->server->options.max_body_bytes)
         refuse_too_large(x);
+    else
+        ask_handler(x);
 }
 
-static struct exchange *exchange_create(struct server *s, struct MHD_Connection *connection,
-                                        const char *url, const char *method)
+static void copy_printable(char *out, const char *text, size_t size)
 {
+    size_t n = 0;
+    for (; text[n] && n + 1 < size; n++)
+        out[n] = text[n] < 0x20 || text[n] >= 0x7f ? '?' : text[n];
+    out[n] = 0;
+}
+
+/* The request's first line is here. */
+void *exchange_begin(void *server, const char *target, struct MHD_Connection *connection)
+{
+    struct server *s = server;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct exchange *x = info && info->socket_context ? calloc(1, sizeof *x) : NULL;
     if (!x)
         return NULL;
+    const char *query = target ? strchr(target, '?') : NULL;
     x->server = s;
     x->connection = connection;
     x->started_ms = clock_now_ms();
-    message_id_make(x->request_id, "req_");
-    snprintf(x->method, sizeof x->method, "%s", method);
-    snprintf(x->path, sizeof x->path, "%s", url);
+    x->path = x->method = x->rest = "";
+    x->query = query ? strdup(query + 1) : NULL;
+    copy_printable(x->log_method, "?", sizeof x->log_method);
+    copy_printable(x->log_path, target ? target : "", sizeof x->log_path);
+    x->api = &s->doors.apis[0];
+    random_id_make(x->request_id, "req_");
     buf_init(&x->body, s->options.max_body_bytes);
-    buf_init(&x->answer, ANSWER_MAX_BYTES);
+    buf_init(&x->out, EXCHANGE_OUT_BYTES);
+    reply_head_init(&x->head);
     pthread_mutex_lock(&s->lock);
     x->peer = info->socket_context;
     x->peer->exchange = x;
@@ -281,11 +252,23 @@ static struct exchange *exchange_create(struct server *s, struct MHD_Connection 
     return x;
 }
 
+static void set_state(struct exchange *x, enum exchange_state state)
+{
+    pthread_mutex_lock(&x->server->state_lock);
+    x->state = state;
+    pthread_mutex_unlock(&x->server->state_lock);
+}
+
 /* A refusal waits for the end of the body, or the client may never read it: a socket closed with
  * unread bytes resets. Not where the client waits for a permission to send, nor for an absurd
  * length. */
-static enum MHD_Result begin(struct exchange *x)
+static enum MHD_Result take_head(struct exchange *x, const char *url, const char *method)
 {
+    x->method = method;
+    x->path = url;
+    copy_printable(x->log_method, method, sizeof x->log_method);
+    copy_printable(x->log_path, url, sizeof x->log_path);
+    set_state(x, EXCHANGE_BODY);
     check_head(x);
     if (!x->is_refused)
         return MHD_YES;
@@ -295,7 +278,7 @@ static enum MHD_Result begin(struct exchange *x)
 
 /* ---- its body ---- */
 
-static void drop_body(struct exchange *x)
+void exchange_drop_body(struct exchange *x)
 {
     atomic_fetch_sub(&x->server->n_body_bytes, x->n_counted);
     x->n_counted = 0;
@@ -314,54 +297,69 @@ static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
     size_t all = atomic_fetch_add(&x->n_received, n) + n, max = x->server->options.max_body_bytes;
     if (x->is_refused)
         return all / DRAIN_FACTOR <= max ? MHD_YES : MHD_NO;
-    if (!x->route->has_body)
+    if (!(x->handler->flags & HANDLER_BODY))
         return all <= max ? MHD_YES : MHD_NO;
     if (all > max)
         refuse_too_large(x);
     else if (!count_body(x, n) || !buf_append(&x->body, bytes, n))
-        refuse(x, 529, "overloaded_error", "too many large requests are on their way in");
+        refuse(x, 529, "too many large requests are on their way in");
     if (x->is_refused)
-        drop_body(x);
+        exchange_drop_body(x);
     return MHD_YES;
 }
 
-/* To the workers. Under the lock, so that a server that stops either sees it in the queue or is
- * seen. */
+/* ---- from the request to its answer ---- */
+
+/* To a worker. Under the lock, so that a server that stops either sees it asleep or is seen. */
 static enum MHD_Result hand_to_worker(struct exchange *x)
 {
     pthread_mutex_lock(&x->server->state_lock);
-    bool over = is_over(x);
-    if (!over) {
-        x->state = EXCHANGE_QUEUED;
-        x->suspended = true;
-        MHD_suspend_connection(x->connection);
-        work_push(x->server, x);
+    const bool gone = is_gone(x);
+    if (!gone) {
+        x->state = EXCHANGE_STARTING;
+        sleep_until_resumed(x);
+        answer_schedule(x);
     }
     pthread_mutex_unlock(&x->server->state_lock);
-    if (over)
+    if (gone)
         return MHD_NO;
     watch_poke(x->server);
     return MHD_YES;
+}
+
+static void start_here(struct exchange *x)
+{
+    pthread_mutex_lock(&x->server->state_lock);
+    x->state = EXCHANGE_STARTING;
+    x->in_job = true;
+    pthread_mutex_unlock(&x->server->state_lock);
+    answer_work(x);
+}
+
+/* Answers, or sleeps until there is an answer. */
+static enum MHD_Result answer_or_sleep(struct exchange *x)
+{
+    pthread_mutex_lock(&x->server->state_lock);
+    const bool gone = is_gone(x), is_ready = x->state == EXCHANGE_READY;
+    if (!gone && !is_ready)
+        sleep_until_resumed(x);
+    pthread_mutex_unlock(&x->server->state_lock);
+    if (gone)
+        return MHD_NO;
+    return is_ready ? send_answer(x) : MHD_YES;
 }
 
 /* The whole request is here, or the connection was resumed. */
 static enum MHD_Result advance(struct exchange *x)
 {
     pthread_mutex_lock(&x->server->state_lock);
-    enum exchange_state state = x->state;
-    bool over = is_over(x);
+    const bool is_new = x->state == EXCHANGE_BODY;
     pthread_mutex_unlock(&x->server->state_lock);
-    if (over)
-        return MHD_NO;
-    if (state == EXCHANGE_RECEIVING) {
-        if (!x->is_refused && x->route->is_work)
-            return hand_to_worker(x);
-        if (!x->is_refused)
-            x->route->run(x);
-        return send_answer(x);
-    }
-    drop_body(x);
-    return x->call ? follow_call(x) : send_answer(x);
+    if (is_new && x->handler->flags & HANDLER_WORKS)
+        return hand_to_worker(x);
+    if (is_new)
+        start_here(x);
+    return answer_or_sleep(x);
 }
 
 enum MHD_Result exchange_handle(void *server, struct MHD_Connection *connection, const char *url,
@@ -369,11 +367,13 @@ enum MHD_Result exchange_handle(void *server, struct MHD_Connection *connection,
                                 size_t *n_upload, void **exchange)
 {
     struct exchange *x = *exchange;
+    (void)server;
+    (void)connection;
     (void)version;
-    if (!x) {
-        x = *exchange = exchange_create(server, connection, url, method);
-        return x ? begin(x) : MHD_NO;
-    }
+    if (!x)
+        return MHD_NO; /* there was no memory for it */
+    if (x->state == EXCHANGE_HEAD)
+        return take_head(x, url, method);
     if (!*n_upload)
         return advance(x);
     size_t n = *n_upload;
@@ -383,30 +383,10 @@ enum MHD_Result exchange_handle(void *server, struct MHD_Connection *connection,
 
 /* ---- its end ---- */
 
-static void copy_printable(char *out, const char *text, size_t size)
+/* The reply ends where it started. */
+static bool ends_here(struct exchange *x)
 {
-    size_t n = 0;
-    for (; text[n] && n + 1 < size; n++)
-        out[n] = text[n] < 0x20 || text[n] >= 0x7f ? '?' : text[n];
-    out[n] = 0;
-}
-
-/* One line per request, for people. */
-static void log_line(struct exchange *x, enum MHD_RequestTerminationCode code)
-{
-    char path[sizeof x->path], tokens[96] = "";
-    copy_printable(path, x->path, sizeof path);
-    if (x->call) {
-        struct engine_usage u;
-        claude_call_usage(x->call, &u);
-        snprintf(tokens, sizeof tokens, ", %u tokens in (%u cached), %u out", u.n_prompt,
-                 u.n_cached, u.n_generated);
-    }
-    /* 499, as nginx says it: the client left before there was an answer */
-    log_info("%s %s %d, %lld ms%s%s (%s)", x->method, path, x->status ? x->status : 499,
-             (long long)(clock_now_ms() - x->started_ms), tokens,
-             code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "" : ", the connection closed",
-             x->request_id);
+    return !x->in_job && !(x->handler && x->handler->flags & HANDLER_WORKS);
 }
 
 void exchange_completed(void *server, struct MHD_Connection *connection, void **exchange,
@@ -422,10 +402,15 @@ void exchange_completed(void *server, struct MHD_Connection *connection, void **
     x->peer->exchange = NULL;
     x->peer->since_ms = clock_now_ms();
     pthread_mutex_unlock(&s->lock);
-    log_line(x, code);
-    if (x->call)
-        claude_call_end(x->call);
-    drop_body(x);
-    buf_deinit(&x->answer);
-    free(x);
+    pthread_mutex_lock(&s->state_lock);
+    x->is_over = true;
+    x->is_whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    const bool ends = ends_here(x);
+    if (ends)
+        x->in_job = true;
+    else
+        answer_schedule(x);
+    pthread_mutex_unlock(&s->state_lock);
+    if (ends)
+        answer_work(x);
 }

@@ -112,13 +112,14 @@ static bool start_daemon(struct server *s, struct error *err)
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((s->options.stall_ms + 999) / 1000),
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+        MHD_OPTION_URI_LOG_CALLBACK, exchange_begin, s,
         MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, s,
         MHD_OPTION_END);
     /* clang-format on */
     return s->daemon || error_set(err, ERROR_INTERNAL, "cannot start the HTTP library");
 }
 
-struct server *server_create(struct claude *c, const struct server_options *options,
+struct server *server_create(const struct server_doors *doors, const struct server_options *options,
                              struct error *err)
 {
     struct server *s = calloc(1, sizeof *s);
@@ -126,13 +127,13 @@ struct server *server_create(struct claude *c, const struct server_options *opti
         error_set(err, ERROR_NO_MEMORY, "out of memory for the server");
         return NULL;
     }
-    s->claude = c;
+    s->doors = *doors;
     s->listener.fd = s->poke[0] = s->poke[1] = -1;
     set_options(s, options);
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->state_lock, NULL);
     pthread_mutex_init(&s->work_lock, NULL);
-    pthread_cond_init(&s->work_ready, NULL);
+    pthread_cond_init(&s->work_idle, NULL);
     bool ok = listener_open(&s->listener, s->options.host, s->options.port, s->options.allow_remote,
                             err) &&
               watch_start(s, err) && work_start(s, err) && start_daemon(s, err);
@@ -162,8 +163,9 @@ static void abandon_all(struct server *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* `stopping` first: from then on no exchange falls asleep. Those asleep are woken, so that the
- * library finds none suspended, which it does not allow. */
+/* `stopping` first: from then on no exchange falls asleep. Those asleep are woken, or will be by
+ * the worker that has them, so that the library finds none suspended, which it does not allow. Then
+ * the connections end, and at last, on the workers, the replies. */
 void server_destroy(struct server *s)
 {
     if (!s)
@@ -172,14 +174,15 @@ void server_destroy(struct server *s)
     if (s->daemon)
         MHD_quiesce_daemon(s->daemon);
     abandon_all(s);
-    work_stop(s);
+    work_wait_until_idle(s);
     watch_stop(s);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
+    work_stop(s);
     listener_close(&s->listener);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->state_lock);
     pthread_mutex_destroy(&s->work_lock);
-    pthread_cond_destroy(&s->work_ready);
+    pthread_cond_destroy(&s->work_idle);
     free(s);
 }

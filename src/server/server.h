@@ -1,11 +1,11 @@
-/* HTTP for the Anthropic domain. A *server* listens on one address and turns requests into calls of
- * a `struct claude`; it has one thread for its sockets (libmicrohttpd's), two that parse and
- * prompt, and one that watches the clients of waiting calls. Knows no models and no tokens. */
+/* HTTP. A *server* listens on one address and answers with what handlers (handler.h) reply. It has
+ * one thread for its sockets (libmicrohttpd's), workers on which handlers and replies run, and one
+ * that watches the clients of waiting requests. Knows nothing of what the bytes mean. */
 #ifndef PENSIEVE_SERVER_SERVER_H
 #define PENSIEVE_SERVER_SERVER_H
 
 #include "base/error.h"
-#include "claude/claude.h"
+#include "server/handler.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,14 +26,22 @@ struct server_options {
     uint32_t stall_ms;           /* a client that reads nothing of its answer [600000] */
 };
 
-/* Listens and serves until destroyed. `c` is borrowed and must outlive the server. BUSY when the
- * port is taken, USAGE for an address that is not allowed. The process should ignore SIGPIPE. */
-struct server *server_create(struct claude *c, const struct server_options *options,
+/* What it answers with. All is borrowed and must outlive the server. */
+struct server_doors {
+    const struct handler_table *tables; /* the first row that fits answers */
+    size_t n_tables;
+    const struct handler_api *apis; /* at least one; where no prefix fits, the first one writes */
+    size_t n_apis;
+};
+
+/* Listens and serves until destroyed. BUSY when the port is taken, USAGE for an address that is not
+ * allowed. The process should ignore SIGPIPE. */
+struct server *server_create(const struct server_doors *doors, const struct server_options *options,
                              struct error *err);
 uint16_t server_port(const struct server *s);
 /* Writes "http://127.0.0.1:8000": where a client on this machine finds the server. */
 void server_url(const struct server *s, char *out, size_t n_bytes);
-/* Stops listening, ends every call, joins the threads. */
+/* Stops listening, ends every reply, joins the threads. */
 void server_destroy(struct server *s);
 
 #endif

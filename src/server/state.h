@@ -1,17 +1,19 @@
 /* The server's own state, shared by the files of this folder and nobody else.
  *
  * A *peer* is a connection, an *exchange* one request on it with its answer. An exchange belongs to
- * the socket thread; while it is suspended the workers (work.c) and the watcher (watch.c) reach it
- * too.
+ * the socket thread (exchange.c), which hands the handler's and the reply's functions to a worker
+ * (answer.c, work.c) as a *job*: never two of one exchange at once. The watcher (watch.c) reaches
+ * it through its peer. An exchange is freed by the last job, after the connection is done with it.
  *
  * Locks. server.lock guards the list of peers and peer.exchange: whoever holds it may look at any
  * exchange, which is detached before it is freed. server.state_lock guards the fields of every
  * exchange marked so (a lock per exchange would be destroyed while its last holder still leaves
- * it). Order: server.lock, then the claude's own, then state_lock, then work_lock. */
+ * it). Order: server.lock, state_lock, work_lock. No function of a handler or of a reply is called
+ * under any of them; a reply's wake may be called under the reply's own locks. */
 #ifndef PENSIEVE_SERVER_STATE_H
 #define PENSIEVE_SERVER_STATE_H
 
-#include "claude/message_id.h"
+#include "base/random_id.h"
 #include "server/listen.h"
 #include "server/server.h"
 
@@ -19,27 +21,22 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { N_WORKERS = 2 };
+enum {
+    EXCHANGE_OUT_BYTES = 32 << 10, /* read ahead of the client, at most */
+    WORK_MAX_THREADS = 16,         /* of a lane */
+};
 
 enum exchange_state {
-    EXCHANGE_RECEIVING,
-    EXCHANGE_QUEUED,  /* for a worker; suspended */
-    EXCHANGE_WORKING, /* a worker has it; suspended */
-    EXCHANGE_READY,   /* the worker left `call`, or status and `answer` */
-    EXCHANGE_STREAMING,
-    EXCHANGE_ANSWERED, /* every byte is in the socket thread's hands */
+    EXCHANGE_HEAD,      /* the request's head is coming in */
+    EXCHANGE_BODY,      /* its body is */
+    EXCHANGE_STARTING,  /* the handler's start is a worker's, which may look at the headers */
+    EXCHANGE_WAITING,   /* for the reply's head */
+    EXCHANGE_READY,     /* the answer's head is decided */
+    EXCHANGE_ANSWERING, /* the head is in the socket thread's hands */
+    EXCHANGE_ANSWERED,  /* every byte is */
 };
 
 struct exchange;
-
-struct route {
-    const char *method, *path;
-    bool is_prefix; /* the path continues with a name */
-    bool has_body;
-    bool is_work; /* for a worker; else the socket thread runs it */
-    /* Sets status and answer, or call. */
-    void (*run)(struct exchange *x);
-};
 
 struct peer {
     struct peer *next, *prev;
@@ -53,32 +50,48 @@ struct exchange {
     struct server *server;
     struct peer *peer;
     struct MHD_Connection *connection;
-    struct exchange *next_work; /* in the workers' queue */
+    struct exchange *next_work; /* in a lane's queue */
     int64_t started_ms;
-    char request_id[MESSAGE_ID_BYTES];
-    char method[12], path[160]; /* cut, for the log and the routes */
-    const struct route *route;
-    const char *allow; /* for a 405 */
+    char request_id[RANDOM_ID_BYTES];
+    char log_method[12], log_path[160]; /* cut */
+    const char *method, *path, *rest;   /* the library's, until the connection is done with it */
+    char *query;                        /* or NULL */
+    const struct handler *handler;
+    void *handler_context;
+    const struct handler_api *api;
+    const char *methods; /* those that the path answers to, when the request's is none of them */
 
     struct buf body;
     size_t n_counted;         /* of the body, in server.n_body_bytes */
     atomic_size_t n_received; /* of the body, dropped bytes too */
+    bool is_refused;          /* decided before the body was read */
 
-    int status;      /* once decided, not 0 */
-    bool is_refused; /* decided before the body was read */
-    struct buf answer;
-    const char *content_type;
-    struct claude_call *call;
+    /* the job's: of the worker that has it, else of nobody */
+    struct reply reply;
+    struct reply_head head; /* the socket thread's once READY */
 
     /* under server.state_lock */
     enum exchange_state state;
     bool suspended;
-    bool woken;    /* something happened since it was last cleared */
     bool vanished; /* the client is gone */
+    bool is_over;  /* the connection is done with it, the next job frees it */
+    bool in_job, again;
+    bool wants_tick;
+    struct buf out; /* of the body, not yet sent */
+    bool is_full;   /* the job stopped for lack of room in out */
+    bool has_ended, has_failed;
+    bool is_whole; /* the client took all */
+};
+
+struct lane {
+    struct exchange *first, **last;
+    pthread_cond_t ready;
+    pthread_t threads[WORK_MAX_THREADS];
+    uint32_t n_threads, max_threads, n_queued, n_busy;
 };
 
 struct server {
-    struct claude *claude;
+    struct server_doors doors;
     struct server_options options;
     struct listener listener;
     struct MHD_Daemon *daemon;
@@ -91,10 +104,9 @@ struct server {
     pthread_mutex_t state_lock;
 
     pthread_mutex_t work_lock;
-    pthread_cond_t work_ready;
-    struct exchange *work_first, **work_last;
-    pthread_t workers[N_WORKERS];
-    uint32_t n_workers;
+    pthread_cond_t work_idle;
+    bool work_ends;
+    struct lane light, heavy; /* heavy: starts with large bodies */
 
     pthread_t watcher;
     bool watching;
@@ -102,29 +114,37 @@ struct server {
 };
 
 /* exchange.c: callbacks of the socket thread, and what others may do to an exchange. */
+void *exchange_begin(void *server, const char *target, struct MHD_Connection *connection);
 enum MHD_Result exchange_handle(void *server, struct MHD_Connection *connection, const char *url,
                                 const char *method, const char *version, const char *upload,
                                 size_t *n_upload, void **exchange);
 void exchange_completed(void *server, struct MHD_Connection *connection, void **exchange,
                         enum MHD_RequestTerminationCode code);
-/* There may be more of the answer. Any thread. */
-void exchange_wake(void *exchange);
-/* The worker is done with it. */
-void exchange_hand_back(struct exchange *x);
+/* Resumes the connection if there is something for it. Under the state lock. */
+void exchange_resume(struct exchange *x);
 /* Marks the client as gone and lets the socket thread end the exchange. */
 void exchange_abandon(struct exchange *x);
-/* Decides the answer: an error in Anthropic's shape. */
-void exchange_answer_error(struct exchange *x, const struct error *err);
-void exchange_answer_refusal(struct exchange *x, int status, const char *type, const char *message);
+void exchange_drop_body(struct exchange *x);
+
+/* answer.c */
+void answer_request(struct exchange *x, struct handler_request *out);
+/* A job: start, ticks, bytes and the end, whatever is due. Frees an exchange that is over. */
+void answer_work(struct exchange *x);
+/* Makes a job of it, or lets the one that runs go on. Under the state lock. */
+void answer_schedule(struct exchange *x);
+/* The reply's wake. */
+void answer_wake(void *exchange);
+/* Decides the answer: an error in the shape of the path's API. READY then. */
+void answer_error(struct exchange *x, int status, const struct error *err);
 
 /* routes.c */
-/* NULL when nothing answers; then `allow` is the path's own methods, or NULL for an unknown path.
- */
-const struct route *route_find(const char *method, const char *path, const char **allow);
+/* Finds handler, rest and API of the path, or the methods that it answers to. */
+void route_find(struct exchange *x);
 
 /* work.c */
 bool work_start(struct server *s, struct error *err);
-void work_push(struct server *s, struct exchange *x);
+void work_push(struct server *s, struct exchange *x, bool is_heavy);
+void work_wait_until_idle(struct server *s);
 void work_stop(struct server *s);
 
 /* watch.c */

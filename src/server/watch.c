@@ -27,7 +27,7 @@ enum {
 static bool is_waiting(struct exchange *x)
 {
     pthread_mutex_lock(&x->server->state_lock);
-    bool waiting = !x->vanished && x->state != EXCHANGE_RECEIVING && x->state != EXCHANGE_ANSWERED;
+    bool waiting = !x->vanished && x->state >= EXCHANGE_STARTING && x->state != EXCHANGE_ANSWERED;
     pthread_mutex_unlock(&x->server->state_lock);
     return waiting;
 }
@@ -72,16 +72,18 @@ static void give_up(struct peer *p)
 static void tick_exchange(struct server *s, struct exchange *x, int64_t now)
 {
     pthread_mutex_lock(&x->server->state_lock);
-    enum exchange_state state = x->state;
-    pthread_mutex_unlock(&x->server->state_lock);
-    if (state == EXCHANGE_RECEIVING) {
-        int64_t allowed =
-            s->options.body_ms + (int64_t)(atomic_load(&x->n_received) / BODY_BYTES_PER_MS);
-        if (now - x->started_ms > allowed)
-            give_up(x->peer);
-    } else if ((state == EXCHANGE_READY || state == EXCHANGE_STREAMING) && x->call) {
-        claude_call_tick(x->call, now);
+    const enum exchange_state state = x->state;
+    if (state >= EXCHANGE_WAITING && state < EXCHANGE_ANSWERED) {
+        x->wants_tick = true;
+        answer_schedule(x);
     }
+    pthread_mutex_unlock(&x->server->state_lock);
+    if (state >= EXCHANGE_STARTING)
+        return;
+    int64_t allowed =
+        s->options.body_ms + (int64_t)(atomic_load(&x->n_received) / BODY_BYTES_PER_MS);
+    if (now - x->started_ms > allowed)
+        give_up(x->peer);
 }
 
 static void tick(struct server *s)

@@ -13,10 +13,10 @@ import sys
 
 # docs/architecture.md explains each part. The order inside a layer is part of the rule.
 LAYERS = [
-    ["base"],
+    ["base", "server"],
     ["quant", "weights", "text", "jinja", "kernels", "backend", "model", "grammar", "chat", "engine",
      "claude", "openai"],
-    ["store", "proxy", "server", "cli"],
+    ["store", "proxy", "cli"],
 ]
 RANK = {part: n for n, part in enumerate(part for layer in LAYERS for part in layer)}
 

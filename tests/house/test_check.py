@@ -31,7 +31,7 @@ class Check(unittest.TestCase):
     def test_downward_includes_are_fine(self):
         self.write("src/engine/a.c", '#include "engine/a.h"\n#include "model/model.h"\n'
                                      '#include "base/buf.h"\n#include <stdio.h>\n#include "b.h"\n')
-        self.write("src/server/a.c", '#include "claude/claude.h"\n#include "store/store.h"\n')
+        self.write("src/proxy/a.c", '#include "claude/claude.h"\n#include "server/handler.h"\n')
         self.write("src/cli/a.c", '#include <sys/stat.h>\n  #  include "server/server.h"\n')
         self.assert_fine()
 

@@ -1,8 +1,8 @@
-/* The server against raw sockets, over a double of the claude: what is routed, refused, streamed,
+/* The server against raw sockets, over handlers of its own: what is routed, refused, streamed,
  * limited, and what happens when clients are slow, many or gone. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "fake_claude.h"
+#include "fake_handlers.h"
 #include "http_client.h"
 #include "server/guard.h"
 #include "server/server.h"
@@ -23,16 +23,20 @@
 #include <cmocka.h>
 
 struct fixture {
-    struct claude claude;
+    struct fake fake;
+    struct handler_table table;
     struct server *server;
     uint16_t port;
 };
+
+static const struct server_doors no_doors = {NULL, 0, fake_apis, 1};
 
 static struct fixture *fixture_with(const struct server_options *options)
 {
     struct fixture *f = calloc(1, sizeof *f);
     struct error err = {0};
-    f->server = server_create(&f->claude, options, &err);
+    f->table = fake_handlers(&f->fake);
+    f->server = server_create(&(struct server_doors){&f->table, 1, fake_apis, 2}, options, &err);
     if (!f->server)
         print_error("%s\n", err.message);
     assert_non_null(f->server);
@@ -43,7 +47,7 @@ static struct fixture *fixture_with(const struct server_options *options)
 static void fixture_end(struct fixture *f)
 {
     server_destroy(f->server);
-    assert_int_equal(f->claude.n_started, f->claude.n_ended);
+    assert_int_equal(f->fake.n_started, f->fake.n_ended);
     free(f);
 }
 
@@ -128,12 +132,12 @@ static void every_route_answers(void **state)
 }
 
 static void assert_refused(struct fixture *f, const char *method, const char *path,
-                           const char *more, const char *body, int status, const char *type)
+                           const char *more, const char *body, int status)
 {
     struct http_answer a;
     char wanted[96];
-    snprintf(wanted, sizeof wanted, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":\"",
-             type);
+    snprintf(wanted, sizeof wanted, "{\"api\":\"%s\",\"status\":%d,\"message\":\"",
+             strncmp(path, "/other/", 7) ? "plain" : "other", status);
     ask(f, &a, method, path, more, body);
     assert_int_equal(a.status, status);
     assert_non_null(strstr(a.body.data, wanted));
@@ -141,15 +145,14 @@ static void assert_refused(struct fixture *f, const char *method, const char *pa
     http_answer_deinit(&a);
 }
 
-static void errors_have_anthropics_shape(void **state)
+static void errors_have_the_shape_of_their_api(void **state)
 {
     struct fixture *f = *state;
-    assert_refused(f, "GET", "/nothing", NULL, NULL, 404, "not_found_error");
-    assert_refused(f, "POST", "/v1/messages/", NULL, "x", 404, "not_found_error");
-    assert_refused(f, "PUT", "/v1/messages", NULL, "x", 405, "invalid_request_error");
-    assert_refused(f, "DELETE", "/v1/models/x", NULL, NULL, 405, "invalid_request_error");
-    assert_refused(f, "POST", "/v1/messages", "Content-Encoding: gzip\r\n", "x", 415,
-                   "invalid_request_error");
+    assert_refused(f, "GET", "/nothing", NULL, NULL, 404);
+    assert_refused(f, "POST", "/v1/messages/", NULL, "x", 404);
+    assert_refused(f, "PUT", "/v1/messages", NULL, "x", 405);
+    assert_refused(f, "DELETE", "/v1/models/x", NULL, NULL, 405);
+    assert_refused(f, "POST", "/v1/messages", "Content-Encoding: gzip\r\n", "x", 415);
     assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, "nonsense"), 400);
     assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, ""), 400);
     assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, "fail"), 500);
@@ -208,9 +211,8 @@ static void foreign_pages_are_refused(void **state)
     struct fixture *f = *state;
     struct http_client c;
     struct http_answer a;
-    assert_refused(f, "POST", "/v1/messages", "Origin: https://evil.example\r\n", "whole 0", 403,
-                   "permission_error");
-    assert_refused(f, "GET", "/health", "Origin: null\r\n", NULL, 403, "permission_error");
+    assert_refused(f, "POST", "/v1/messages", "Origin: https://evil.example\r\n", "whole 0", 403);
+    assert_refused(f, "GET", "/health", "Origin: null\r\n", NULL, 403);
     assert_int_equal(status_of(f, "GET", "/health", "Origin: http://localhost:3000\r\n", NULL),
                      200);
     assert_true(http_connect(&c, f->port));
@@ -219,7 +221,116 @@ static void foreign_pages_are_refused(void **state)
     assert_int_equal(a.status, 403);
     http_answer_deinit(&a);
     http_close(&c);
-    assert_int_equal(f->claude.n_started, 0);
+    assert_int_equal(f->fake.n_started, 0);
+}
+
+/* ---- handlers and their replies ---- */
+
+static void handlers_read_and_set_what_they_like(void **state)
+{
+    struct http_answer a;
+    ask(*state, &a, "GET", "/echo/a%20b?x=%41&y", "X-Some-Header: blue\r\n", NULL);
+    assert_string_equal(a.body.data, "GET /echo/a b rest=a b query=x=%41&y header=blue");
+    http_answer_deinit(&a);
+    ask(*state, &a, "POST", "/v1/messages", NULL, "whole 0");
+    assert_string_equal(http_header(&a, "X-Fake"), "1");
+    http_answer_deinit(&a);
+}
+
+static void a_handler_says_who_may_call_it(void **state)
+{
+    struct fixture *f = *state;
+    struct http_answer a;
+    assert_refused(f, "POST", "/other/locked", NULL, "x", 401);
+    assert_refused(f, "POST", "/other/locked", "X-Api-Key: guess\r\n", "x", 401);
+    assert_int_equal(status_of(f, "POST", "/other/locked", "X-Api-Key: sesame\r\n", "x"), 200);
+    assert_refused(f, "GET", "/other/nothing", NULL, NULL, 404);
+    ask(f, &a, "GET", "/other/nothing", NULL, NULL); /* headers of the API's own */
+    assert_string_equal(http_header(&a, "X-Should-Retry"), "false");
+    http_answer_deinit(&a);
+}
+
+static void a_file_is_answered_by_one_row(void **state)
+{
+    enum { N = 300000 };
+    char path[] = "/tmp/pensieve-file-XXXXXX", url[64];
+    char *wanted = malloc(N);
+    struct http_answer a;
+    int fd = mkstemp(path);
+    for (int i = 0; i < N; i++)
+        wanted[i] = (char)(i * 31 % 251);
+    assert_int_equal(write(fd, wanted, N), N);
+    close(fd);
+    snprintf(url, sizeof url, "/file/%s", path);
+    ask(*state, &a, "GET", url, NULL, NULL);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(http_header(&a, "Content-Length"), "300000");
+    assert_string_equal(http_header(&a, "Content-Type"), "text/plain");
+    assert_int_equal(a.body.len, N);
+    assert_memory_equal(a.body.data, wanted, N);
+    http_answer_deinit(&a);
+    ask(*state, &a, "HEAD", url, NULL, NULL);
+    assert_string_equal(http_header(&a, "Content-Length"), "300000");
+    http_answer_deinit(&a);
+    truncate(path, 0);
+    ask(*state, &a, "GET", url, NULL, NULL);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(a.body.len, 0);
+    http_answer_deinit(&a);
+    unlink(path);
+    assert_int_equal(status_of(*state, "GET", url, NULL, NULL), 404);
+    assert_int_equal(status_of(*state, "GET", "/file//tmp", NULL, NULL), 404);
+    free(wanted);
+}
+
+static void a_reply_that_fails_is_seen_to(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client c;
+    struct http_answer a;
+    assert_refused(f, "POST", "/v1/messages", NULL, "break 0", 500);
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_ask(&c, "POST", "/v1/messages", NULL, "break 100000"));
+    assert_false(http_read(&c, &a, false)); /* no last chunk */
+    http_answer_deinit(&a);
+    http_close(&c);
+}
+
+/* Whatever one reply does, the others and those without work go on. */
+static void a_slow_reply_holds_up_only_itself(void **state)
+{
+    static const char *const operations[] = {"start", "head", "read", "usage", "end"};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+        struct http_client slow;
+        char body[32];
+        snprintf(body, sizeof body, "slow-%s 1500", operations[i]);
+        assert_true(http_connect(&slow, f->port));
+        assert_true(http_ask(&slow, "POST", "/v1/messages", NULL, body));
+        assert_true(becomes(&f->fake.n_blocked, 1, 5000));
+        for (int k = 0; k < 5; k++) {
+            assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
+            assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, "stream 3 1"), 200);
+        }
+        assert_int_equal(f->fake.n_blocked, 1); /* all of that while it was blocked */
+        http_close(&slow);
+        assert_true(becomes(&f->fake.n_blocked, 0, 5000));
+    }
+}
+
+static void a_slow_tick_holds_up_only_itself(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client slow, other;
+    assert_true(http_connect(&slow, f->port) && http_connect(&other, f->port));
+    assert_true(http_ask(&slow, "POST", "/v1/messages", NULL, "hang-slow-tick 3000"));
+    assert_true(becomes(&f->fake.n_blocked, 1, 5000));
+    assert_true(http_ask(&other, "POST", "/v1/messages", NULL, "hang-stream"));
+    assert_true(http_wait_for(&other, "event: ping")); /* its own tick comes */
+    assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
+    assert_int_equal(f->fake.n_blocked, 1);
+    http_close(&slow);
+    http_close(&other);
 }
 
 /* ---- bodies ---- */
@@ -268,7 +379,7 @@ static void too_large_bodies_are_read_and_refused(void **state)
         send_padding(&c, 300000);
         assert_true(http_read(&c, &a, false));
         assert_int_equal(a.status, 413);
-        assert_non_null(strstr(a.body.data, "\"request_too_large\""));
+        assert_non_null(strstr(a.body.data, "\"status\":413"));
         assert_non_null(strstr(a.body.data, "100000 bytes"));
         http_answer_deinit(&a);
     }
@@ -286,7 +397,7 @@ static void too_large_bodies_are_read_and_refused(void **state)
     assert_int_equal(a.status, 413); /* and no "100 Continue" before it */
     http_answer_deinit(&a);
     http_close(&c);
-    assert_int_equal(f->claude.n_started, 0);
+    assert_int_equal(f->fake.n_started, 0);
     fixture_end(f);
 }
 
@@ -316,7 +427,7 @@ static void the_largest_body_arrives_whole(void **state)
     send_padding(&c, 3000000 - 8);
     assert_true(http_read(&c, &a, false));
     assert_int_equal(a.status, 200);
-    assert_int_equal(f->claude.n_body_bytes, 3000000);
+    assert_int_equal(f->fake.n_body_bytes, 3000000);
     http_answer_deinit(&a);
     http_close(&c);
     fixture_end(f);
@@ -339,7 +450,7 @@ static void bodies_on_their_way_in_share_a_budget(void **state)
     send_padding(&second, 100000 - 8);
     assert_true(http_read(&second, &a, false));
     assert_int_equal(a.status, 529);
-    assert_non_null(strstr(a.body.data, "\"overloaded_error\""));
+    assert_non_null(strstr(a.body.data, "\"status\":529"));
     http_answer_deinit(&a);
     assert_true(http_puts(&first, "x"));
     assert_true(http_read(&first, &a, false));
@@ -434,7 +545,7 @@ static void waiting_costs_nothing(void **state)
     assert_true(http_connect(&stream, f->port) && http_connect(&whole, f->port));
     assert_true(http_ask(&stream, "POST", "/v1/messages", NULL, "hang-stream"));
     assert_true(http_ask(&whole, "POST", "/v1/messages", NULL, "hang-whole"));
-    assert_true(becomes(&f->claude.n_started, 2, 2000));
+    assert_true(becomes(&f->fake.n_started, 2, 2000));
     double before = cpu_seconds();
     usleep(1000000);
     double used = cpu_seconds() - before; /* the double's own threads use some of it */
@@ -450,7 +561,7 @@ static void time_passes_for_waiting_calls(void **state)
     assert_true(http_connect(&c, f->port));
     assert_true(http_ask(&c, "POST", "/v1/messages", NULL, "hang-stream"));
     assert_true(http_wait_for(&c, "event: ping")); /* made by a tick, sent at once */
-    assert_true(f->claude.n_ticks >= 1);
+    assert_true(f->fake.n_ticks >= 1);
     http_close(&c);
 }
 
@@ -497,6 +608,27 @@ static void a_slow_reader_gets_every_byte_and_hinders_nobody(void **state)
     http_close(&slow);
 }
 
+/* A client that does not read stops the reply, whatever it could still say. */
+static void a_client_that_does_not_read_bounds_the_reply(void **state)
+{
+    enum { MOST = 64 << 20 }; /* what the system's own socket buffers may take */
+    struct fixture *f = *state;
+    struct http_client c;
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_ask(&c, "POST", "/v1/messages", NULL, "endless"));
+    size_t before = 0, now;
+    for (int i = 0; i < 100 && (!before || before != now); i++) { /* until it rests */
+        before = atomic_load(&f->fake.n_made);
+        usleep(200000);
+        now = atomic_load(&f->fake.n_made);
+        assert_true(now < MOST);
+    }
+    assert_int_equal(before, now);
+    assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, "stream 3 1"), 200);
+    assert_int_equal(now, f->fake.n_made);
+    http_close(&c);
+}
+
 /* ---- clients that leave ---- */
 
 static void a_client_that_leaves_ends_its_call(void **state)
@@ -510,8 +642,8 @@ static void a_client_that_leaves_ends_its_call(void **state)
         assert_true(http_ask(&c, "POST", "/v1/messages", NULL, bodies[i]));
         usleep(100000);
         http_close(&c);
-        assert_true(becomes(&f->claude.n_started, (int)i + 1, 1000));
-        assert_true(becomes(&f->claude.n_ended, (int)i + 1, 1000));
+        assert_true(becomes(&f->fake.n_started, (int)i + 1, 1000));
+        assert_true(becomes(&f->fake.n_ended, (int)i + 1, 1000));
     }
 }
 
@@ -522,10 +654,10 @@ static void a_client_that_resets_ends_its_call(void **state)
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
     assert_true(http_connect(&c, f->port));
     assert_true(http_ask(&c, "POST", "/v1/messages", NULL, "hang-whole"));
-    assert_true(becomes(&f->claude.n_started, 1, 1000));
+    assert_true(becomes(&f->fake.n_started, 1, 1000));
     setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     http_close(&c);
-    assert_true(becomes(&f->claude.n_ended, 1, 1000));
+    assert_true(becomes(&f->fake.n_ended, 1, 1000));
 }
 
 static void leaving_at_any_moment_loses_nothing(void **state)
@@ -539,10 +671,10 @@ static void leaving_at_any_moment_loses_nothing(void **state)
         usleep((useconds_t)(i * 37 % 4000));
         http_close(&c);
     }
-    for (int i = 0; i < 2000 && f->claude.n_started != f->claude.n_ended; i++)
+    for (int i = 0; i < 2000 && f->fake.n_started != f->fake.n_ended; i++)
         usleep(1000);
     usleep(50000);
-    assert_int_equal(f->claude.n_started, f->claude.n_ended);
+    assert_int_equal(f->fake.n_started, f->fake.n_ended);
     assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
 }
 
@@ -576,7 +708,7 @@ static void many_connections_all_get_their_answers(void **state)
         pthread_join(threads[i], &result);
         assert_ptr_equal(result, f);
     }
-    assert_int_equal(f->claude.n_started, 3 * N);
+    assert_int_equal(f->fake.n_started, 3 * N);
 }
 
 static void more_connections_than_allowed_wait(void **state)
@@ -601,9 +733,8 @@ static void more_connections_than_allowed_wait(void **state)
 static void a_taken_port_is_an_error(void **state)
 {
     struct fixture *f = *state;
-    struct claude other = {0};
     struct error err;
-    assert_null(server_create(&other, &(struct server_options){.port = f->port}, &err));
+    assert_null(server_create(&no_doors, &(struct server_options){.port = f->port}, &err));
     assert_int_equal(err.code, ERROR_BUSY);
     assert_non_null(strstr(err.message, "is already in use"));
     assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
@@ -621,13 +752,13 @@ static void a_freed_port_can_be_taken_at_once(void **state)
 
 static void addresses_for_others_need_permission(void **state)
 {
-    struct claude c = {0};
     struct error err;
     char url[96];
     (void)state;
-    assert_null(server_create(&c, &(struct server_options){.host = "0.0.0.0"}, &err));
+    assert_null(server_create(&no_doors, &(struct server_options){.host = "0.0.0.0"}, &err));
     assert_int_equal(err.code, ERROR_USAGE);
-    assert_null(server_create(&c, &(struct server_options){.host = "no.such.host.invalid"}, &err));
+    assert_null(
+        server_create(&no_doors, &(struct server_options){.host = "no.such.host.invalid"}, &err));
     assert_int_equal(err.code, ERROR_USAGE);
     struct fixture *f =
         fixture_with(&(struct server_options){.host = "0.0.0.0", .allow_remote = true});
@@ -664,10 +795,16 @@ int main(void)
 #define with_server(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         with_server(every_route_answers),
-        with_server(errors_have_anthropics_shape),
+        with_server(errors_have_the_shape_of_their_api),
         with_server(request_ids_differ),
         cmocka_unit_test(guard_knows_loopback),
         with_server(foreign_pages_are_refused),
+        with_server(handlers_read_and_set_what_they_like),
+        with_server(a_handler_says_who_may_call_it),
+        with_server(a_file_is_answered_by_one_row),
+        with_server(a_reply_that_fails_is_seen_to),
+        with_server(a_slow_reply_holds_up_only_itself),
+        with_server(a_slow_tick_holds_up_only_itself),
         with_server(chunked_bodies_and_expect_work),
         cmocka_unit_test(too_large_bodies_are_read_and_refused),
         cmocka_unit_test(an_endless_body_is_cut),
@@ -680,6 +817,7 @@ int main(void)
         with_server(time_passes_for_waiting_calls),
         with_server(keep_alive_and_pipelining_keep_order),
         with_server(a_slow_reader_gets_every_byte_and_hinders_nobody),
+        with_server(a_client_that_does_not_read_bounds_the_reply),
         with_server(a_client_that_leaves_ends_its_call),
         with_server(a_client_that_resets_ends_its_call),
         with_server(leaving_at_any_moment_loses_nothing),
