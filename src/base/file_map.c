@@ -2,10 +2,58 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Where files are mapped now. A slot is taken when `data` is not NULL, and says the truth when it
+ * is not `filling` either. More maps than slots are maps whose faults nobody explains. */
+enum { MAP_SLOTS = 64, MAP_NAME = 512 };
+
+static struct slot {
+    _Atomic(const uint8_t *) data;
+    size_t size;
+    char name[MAP_NAME];
+} map_slots[MAP_SLOTS];
+
+static const uint8_t filling[1];
+
+static void slot_take(const struct file_map *map, const char *path)
+{
+    const size_t n = strlen(path);
+    for (size_t i = 0; i < MAP_SLOTS; i++) {
+        struct slot *slot = &map_slots[i];
+        const uint8_t *none = NULL;
+        if (!atomic_compare_exchange_strong(&slot->data, &none, filling))
+            continue;
+        slot->size = map->size;
+        snprintf(slot->name, MAP_NAME, "%s", n < MAP_NAME ? path : path + n - MAP_NAME + 1);
+        atomic_store(&slot->data, map->data);
+        return;
+    }
+}
+
+static void slot_give_back(const struct file_map *map)
+{
+    for (size_t i = 0; i < MAP_SLOTS; i++)
+        if (atomic_load(&map_slots[i].data) == map->data)
+            atomic_store(&map_slots[i].data, NULL);
+}
+
+const char *file_map_find(const void *address)
+{
+    const uintptr_t at = (uintptr_t)address;
+    for (size_t i = 0; i < MAP_SLOTS; i++) {
+        const uint8_t *data = atomic_load(&map_slots[i].data);
+        if (data && data != filling && at >= (uintptr_t)data &&
+            at - (uintptr_t)data < map_slots[i].size)
+            return map_slots[i].name;
+    }
+    return NULL;
+}
 
 static bool map_descriptor(struct file_map *map, int fd, const char *path, struct error *err)
 {
@@ -21,13 +69,14 @@ static bool map_descriptor(struct file_map *map, int fd, const char *path, struc
         return error_set(err, ERROR_IO, "cannot map %s: %s", path, strerror(errno));
     map->data = data;
     map->size = (size_t)st.st_size;
+    slot_take(map, path);
     return true;
 }
 
 bool file_map_open(struct file_map *map, const char *path, struct error *err)
 {
     *map = (struct file_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would wait */
     if (fd < 0)
         return error_set(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "cannot open %s: %s",
                          path, strerror(errno));
@@ -38,7 +87,9 @@ bool file_map_open(struct file_map *map, const char *path, struct error *err)
 
 void file_map_close(struct file_map *map)
 {
-    if (map->data)
+    if (map->data) {
+        slot_give_back(map);
         munmap((void *)map->data, map->size);
+    }
     *map = (struct file_map){0};
 }

@@ -1,5 +1,5 @@
 /* A whole file as read-only memory. The mapping is shared, so two processes on one model share its
- * pages. */
+ * pages. Opening and closing are safe from any thread. */
 #ifndef PENSIEVE_BASE_FILE_MAP_H
 #define PENSIEVE_BASE_FILE_MAP_H
 
@@ -15,5 +15,10 @@ struct file_map {
 
 bool file_map_open(struct file_map *map, const char *path, struct error *err);
 void file_map_close(struct file_map *map);
+
+/* The name of the file that is mapped where `address` lies, for a handler of signals: a file that
+ * is cut while it is mapped makes SIGBUS where its bytes were. NULL: none is. Async-signal-safe; a
+ * long path is told by its end. */
+const char *file_map_find(const void *address);
 
 #endif

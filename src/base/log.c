@@ -1,8 +1,11 @@
 #include "base/log.h"
 
+#include "base/printable.h"
+
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static _Atomic enum log_level log_threshold = LOG_LEVEL_INFO;
@@ -17,7 +20,7 @@ void log_write(enum log_level level, const char *format, ...)
     static const char *const names[] = {"error", "warn", "info", "debug"};
     if (level > atomic_load(&log_threshold))
         return;
-    char line[1024];
+    char text[1024], line[2048];
     struct timespec now;
     struct tm parts;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -27,7 +30,8 @@ void log_write(enum log_level level, const char *format, ...)
                           names[level]);
     va_list args;
     va_start(args, format);
-    vsnprintf(line + n, sizeof line - n, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    printable_copy(line + n, sizeof line - n, text, strlen(text)); /* names of files, of models */
     fprintf(stderr, "%s\n", line); /* one call, so that lines of several threads stay whole */
 }

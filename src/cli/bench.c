@@ -25,8 +25,8 @@ struct bench_options {
 struct bench {
     const struct bench_options *options;
     struct loaded loaded;
-    struct backend_row *rows;           /* [BACKEND_MAX_ROWS] */
-    bool failed;                        /* a step, and why is in *err */
+    struct backend_row *rows; /* [BACKEND_MAX_ROWS] */
+    bool failed;              /* a step, and why is in *err */
     struct error *err;
     struct backend_sequence *sequences; /* [n_sequences] */
     uint32_t *pages;                    /* [n_sequences * n_pages]: each owns its own */

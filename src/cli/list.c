@@ -1,10 +1,13 @@
 /* `pensieve list`: the catalogue, what of it is in the store, and what else lies there. */
 #include "base/buf.h"
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "store/store.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +48,10 @@ static int select_others(const struct dirent *entry)
 static void print_row(const char *name, uint64_t n_bytes, const char *state, const char *licence,
                       const char *title)
 {
-    printf("%-22s %8.0f MB  %-9s  %-11s  %s\n", name, (double)n_bytes / 1e6, state, licence, title);
+    char shown[4 * NAME_MAX + 1]; /* anybody may have named a file */
+    printable_copy(shown, sizeof shown, name, strlen(name));
+    printf("%-22s %8.0f MB  %-9s  %-11s  %s\n", shown, (double)n_bytes / 1e6, state, licence,
+           title);
 }
 
 static void list_others(const char *dir)
@@ -88,7 +94,9 @@ int cli_list(int argc, char **argv)
     bool ok = store_dir(&dir, &err);
     if (ok) {
         list_others(dir.data);
-        printf("\nstore: %s\n", dir.data);
+        printf("\nstore: ");
+        output_line(dir.data, dir.len);
+        putchar('\n');
     }
     buf_deinit(&dir);
     return ok ? CLI_OK : cli_report("list", &err);

@@ -3,6 +3,8 @@
 
 #include "backend/cpu/cpu.h"
 #include "base/buf.h"
+#include "base/log.h"
+#include "base/printable.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,8 +39,8 @@ static bool find_file(struct loaded *l, const char *name, struct error *err)
 static void name_from_file(struct loaded *l)
 {
     const char *slash = strrchr(l->path, '/');
-    snprintf(l->name, sizeof l->name, "%s", slash ? slash + 1 : l->path);
-    size_t n = strlen(l->name);
+    const char *file = slash ? slash + 1 : l->path;
+    size_t n = printable_strip(l->name, sizeof l->name, file, strlen(file));
     if (n > 5 && !strcasecmp(l->name + n - 5, ".gguf"))
         l->name[n - 5] = 0;
 }
@@ -56,8 +58,8 @@ static void describe(struct loaded *l)
         snprintf(l->name, sizeof l->name, "%s", l->known->name);
         snprintf(l->title, sizeof l->title, "%s", l->known->title);
     } else if (weights_string(l->weights, "general.name", &title) && title.len) {
-        int n = title.len < sizeof l->title ? (int)title.len : (int)sizeof l->title - 1;
-        snprintf(l->title, sizeof l->title, "%.*s", n, title.data);
+        if (!printable_strip(l->title, sizeof l->title, title.data, title.len))
+            snprintf(l->title, sizeof l->title, "%s", l->name);
     }
 }
 
@@ -116,7 +118,7 @@ static bool open_model(struct loaded *l, const struct loaded_options *o, struct 
         return false;
     l->weights = weights_open(l->path, err);
     if (!l->weights)
-        return error_prefix(err, "%s", l->path);
+        return false;
     if (!open_backend(l, o, err))
         return false;
     const struct model_options options = {.n_ctx = o->n_ctx};
@@ -159,9 +161,10 @@ static bool open_engine(struct loaded *l, const struct loaded_options *o, bool w
     if (o->keeps_on_disk && store_kv_dir(&folder, err)) {
         options.disk_folder = folder.data;
         weights_fingerprint(l->weights, options.fingerprint);
+    } else if (o->keeps_on_disk) {
+        log_warn("no prefixes are kept on disk: %s", err->message);
     }
-    if (!o->keeps_on_disk || options.disk_folder)
-        l->engine = engine_create(l->model, l->backend, l->tokenizer, &options, err);
+    l->engine = engine_create(l->model, l->backend, l->tokenizer, &options, err);
     buf_deinit(&folder);
     return l->engine;
 }

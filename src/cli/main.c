@@ -1,6 +1,9 @@
 /* The pensieve command: finds the subcommand. Everything else is in the file of that name. */
+#include "base/nearest.h"
 #include "cli/commands.h"
+#include "cli/faults.h"
 #include "cli/options.h"
+#include "cli/output.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -33,10 +36,22 @@ static void print_help(FILE *to)
           to);
 }
 
-int main(int argc, char **argv)
+static int unknown(const char *word)
+{
+    struct nearest nearest;
+    nearest_init(&nearest, word, strlen(word));
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        nearest_offer(&nearest, commands[i].name);
+    if (word[0] == '-')
+        return cli_usage_error("", "unknown option '%s'", word);
+    if (!nearest.found)
+        return cli_usage_error("", "unknown command '%s'", word);
+    return cli_usage_error("", "unknown command '%s'; did you mean %s?", word, nearest.found);
+}
+
+static int obey(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
-    signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(word, commands[i].name))
             return commands[i].run(argc - 1, argv + 1);
@@ -47,7 +62,19 @@ int main(int argc, char **argv)
         return CLI_OK;
     }
     if (argc > 1)
-        return cli_usage_error("", "unknown %s '%s'", word[0] == '-' ? "option" : "command", word);
+        return unknown(word);
     print_help(stderr);
     return CLI_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = {0};
+    output_guard_descriptors();
+    signal(SIGPIPE, SIG_IGN); /* writing tells, and what was begun is ended */
+    faults_install();
+    const int code = obey(argc, argv);
+    if (code != CLI_OK || output_flush(&err))
+        return code;
+    return cli_report(argc > 1 && argv[1][0] != '-' ? argv[1] : "", &err);
 }

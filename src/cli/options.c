@@ -26,8 +26,10 @@ int cli_usage_error(const char *command, const char *format, ...)
 int cli_report(const char *command, const struct error *err)
 {
     char line[MAX_LINE];
+    if (err->code == ERROR_CANCELLED)
+        return CLI_NO_READER;
     printable_copy(line, sizeof line, err->message, strlen(err->message));
-    fprintf(stderr, "pensieve %s: %s\n", command, line);
+    fprintf(stderr, "pensieve%s%s: %s\n", *command ? " " : "", command, line);
     return err->code == ERROR_USAGE ? CLI_USAGE : CLI_FAILED;
 }
 

@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+/* Exit codes: NO_READER is that of a program which SIGPIPE ends. */
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_NO_READER = 128 + 13 };
 
 struct command {
     const char *name;                  /* "serve" */
@@ -31,7 +32,7 @@ bool options_parse(const struct command *command, int argc, char **argv, struct 
 int cli_usage_error(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* "pensieve serve: <message>", as a terminal may see it; returns the exit code that fits the error.
- */
+ * CANCELLED is output that nobody reads any more, and is passed over in silence. */
 int cli_report(const char *command, const struct error *err);
 
 #endif

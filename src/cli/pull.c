@@ -1,6 +1,7 @@
 /* `pensieve pull`: fetches a model of the catalogue into the store and shows how it goes. The path
  * of the file is all that goes to standard output, so that scripts can use it. */
 #include "base/clock.h"
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "store/fetch.h"
@@ -23,7 +24,9 @@ struct pull_screen {
 static void pull_on_note(void *context, const char *line)
 {
     struct pull_screen *screen = context;
-    fprintf(stderr, "%s%s\n", screen->line_open ? "\n" : "", line);
+    char shown[2048]; /* what pip or a server says may stand in it */
+    printable_copy(shown, sizeof shown, line, strlen(line));
+    fprintf(stderr, "%s%s\n", screen->line_open ? "\n" : "", shown);
     screen->line_open = false;
 }
 

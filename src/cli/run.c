@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/loaded.h"
 #include "cli/options.h"
+#include "cli/output.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -27,8 +28,9 @@ struct run_options {
 
 struct answer {
     int events[2]; /* a pipe: 'd' when the request is done, 's' for a signal */
-    bool write_failed;
-    char last; /* byte written */
+    struct output_stream output;
+    bool write_failed; /* `err` says why */
+    char last;         /* byte written */
     int64_t started_ms, first_ms, ended_ms;
     struct engine_usage usage;
     bool failed;
@@ -44,7 +46,7 @@ static enum engine_verdict on_token(void *context, int32_t id, const char *bytes
         a->first_ms = clock_now_ms();
     if (n_bytes)
         a->last = bytes[n_bytes - 1];
-    a->write_failed |= fwrite(bytes, 1, n_bytes, stdout) != n_bytes || fflush(stdout);
+    a->write_failed = a->write_failed || !output_piece(&a->output, bytes, n_bytes, &a->err);
     return a->write_failed ? ENGINE_STOP : ENGINE_CONTINUE;
 }
 
@@ -67,7 +69,8 @@ static void on_failed(void *context, const struct error *err)
 {
     struct answer *a = context;
     a->failed = true;
-    a->err = *err;
+    if (!a->write_failed)
+        a->err = *err;
     tell(a->events[1], 'd');
 }
 
@@ -102,7 +105,7 @@ static bool read_all(FILE *from, struct buf *out, struct error *err)
     while ((n = fread(block, 1, sizeof block, from)) > 0)
         buf_append(out, block, n);
     if (ferror(from))
-        return error_set(err, ERROR_IO, "cannot read standard input");
+        return error_set(err, ERROR_IO, "cannot read standard input: %s", strerror(errno));
     return !buf_failed(out) || error_set(err, ERROR_TOO_LARGE, "the prompt is too large");
 }
 
@@ -183,14 +186,13 @@ static bool generate(const struct loaded *l, const struct run_options *o,
         return false;
     wait_for_end(l->engine, ticket, a);
     if (a->last && a->last != '\n' && !a->write_failed)
-        putchar('\n');
-    fflush(stdout);
-    if (a->write_failed)
-        return error_set(err, ERROR_IO, "cannot write the answer: %s", strerror(errno));
-    if (a->failed && !caught_signal) {
+        output_piece(&a->output, "\n", 1, NULL);
+    if (a->write_failed || (a->failed && !caught_signal)) {
         *err = a->err;
         return false;
     }
+    if (!output_end(&a->output, err))
+        return false;
     if (o->is_verbose && !a->failed)
         print_speed(a);
     return true;

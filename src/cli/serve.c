@@ -113,7 +113,8 @@ static void announce(const struct server *server, const struct loaded *l)
     printf("%s answers at %s\n", l->title, url);
     printf("Claude Code:  ANTHROPIC_BASE_URL=%s ANTHROPIC_AUTH_TOKEN=local claude\n", url);
     printf("Stop:         Ctrl-C\n");
-    fflush(stdout);
+    if (fflush(stdout))
+        clearerr(stdout); /* nobody reads it: it serves all the same */
 }
 
 static bool serve(struct claude *claude, const struct loaded *l, const struct serve_options *o,

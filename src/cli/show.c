@@ -3,6 +3,7 @@
  * nothing. */
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "model/model.h"
 #include "quant/quant.h"
 #include "store/store.h"
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -107,17 +109,6 @@ static void show_gather(struct show_facts *f, const char *path, const struct wei
 
 /* ---- in words ---- */
 
-/* Writes text of the file so that no terminal obeys it: control characters become '?'. */
-static void show_put(const char *text, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        bool c1 = c == 0xc2 && i + 1 < n && (text[i + 1] & 0xe0) == 0x80; /* U+0080..U+009F */
-        putchar(c < 0x20 || c == 0x7f || c1 ? '?' : c);
-        i += c1;
-    }
-}
-
 static void show_label(const char *label)
 {
     printf("  %-15s", label);
@@ -127,7 +118,7 @@ static void show_line(const char *label, struct weights_string s, const char *mi
 {
     show_label(label);
     if (s.len)
-        show_put(s.data, s.len);
+        output_line(s.data, s.len);
     else
         printf("%s", missing);
     putchar('\n');
@@ -148,7 +139,7 @@ static void show_sizes(const struct show_facts *f)
 {
     const struct model_info *info = &f->info;
     show_label("file");
-    show_put(f->path, strlen(f->path));
+    output_line(f->path, strlen(f->path));
     putchar('\n');
     show_label("size");
     show_amount(weights_file_bytes(f->w), " kB", " MB", " GB");
@@ -158,7 +149,7 @@ static void show_sizes(const struct show_facts *f)
     if (!f->runs) {
         show_label("");
         printf("does not run here: ");
-        show_put(f->why_not.message, strlen(f->why_not.message));
+        output_line(f->why_not.message, strlen(f->why_not.message));
         putchar('\n');
     }
     show_label("parameters");
@@ -199,10 +190,10 @@ static void show_vocabulary(const struct show_facts *f)
         return;
     }
     printf("%zu tokens, ", f->n_vocab);
-    show_put(f->vocabulary.data, f->vocabulary.len);
+    output_line(f->vocabulary.data, f->vocabulary.len);
     if (f->pre_tokenizer.len) {
         printf(", pre-tokenizer ");
-        show_put(f->pre_tokenizer.data, f->pre_tokenizer.len);
+        output_line(f->pre_tokenizer.data, f->pre_tokenizer.len);
     }
     putchar('\n');
 }
@@ -222,7 +213,7 @@ static void show_template_begin(const struct show_facts *f)
         const char *line_end = newline ? newline : end;
         size_t n = (size_t)(line_end - at);
         printf("    | ");
-        show_put(at, n < 90 ? n : 90);
+        output_line(at, n < 90 ? n : 90);
         printf("%s\n", n > 90 ? "..." : "");
         at = newline ? newline + 1 : end;
     }
@@ -268,7 +259,7 @@ static void show_scalar(const struct weights *w, const char *key, enum weights_k
         printf("%s\n", yes ? "true" : "false");
     else if (weights_string(w, key, &s)) {
         putchar('"');
-        show_put(s.data, s.len < SHOW_MAX_TEXT ? s.len : SHOW_MAX_TEXT);
+        output_line(s.data, s.len < SHOW_MAX_TEXT ? s.len : SHOW_MAX_TEXT);
         printf(s.len > SHOW_MAX_TEXT ? "\"... (%zu bytes)\n" : "\"\n", s.len);
     }
 }
@@ -294,7 +285,7 @@ static void show_metadata(const struct weights *w)
         if (!buf_append(&key, m.key.data, m.key.len))
             continue;
         printf("  ");
-        show_put(key.data, key.len);
+        output_line(key.data, key.len);
         printf(" = ");
         if (m.kind == WEIGHTS_ARRAY)
             printf("[%" PRIu64 " %s]\n", m.n_items, show_kind_name(m.item_kind));
@@ -307,7 +298,7 @@ static void show_metadata(const struct weights *w)
 static void show_words(const struct show_facts *f, bool all)
 {
     if (f->name.len)
-        show_put(f->name.data, f->name.len);
+        output_line(f->name.data, f->name.len);
     else
         printf("a model without a name");
     putchar('\n');
@@ -465,7 +456,9 @@ static bool show_json(const struct show_facts *f, bool all)
     show_set(object, "catalogue", show_json_catalogue(f->known), &ok);
     if (all)
         show_set(object, "metadata", show_json_metadata(f->w), &ok);
-    char *text = ok ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(7)) : NULL;
+    char *text = ok ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(7) |
+                                             (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0))
+                    : NULL;
     json_decref(object);
     if (!text)
         return false;
@@ -480,7 +473,7 @@ static bool show_template(const struct show_facts *f, struct error *err)
 {
     if (!f->template.len)
         return error_set(err, ERROR_NOT_FOUND, "%s has no chat template", f->path);
-    fwrite(f->template.data, 1, f->template.len, stdout);
+    output_text(f->template.data, f->template.len);
     if (f->template.data[f->template.len - 1] != '\n')
         putchar('\n');
     return true;
@@ -501,8 +494,7 @@ static bool show_file(const char *path, const struct show_options *options, stru
         ok = show_json(&facts, options->all) || error_set(err, ERROR_NO_MEMORY, "out of memory");
     else
         show_words(&facts, options->all);
-    if (fflush(stdout) || ferror(stdout))
-        ok = error_set(err, ERROR_IO, "cannot write the output");
+    ok = ok && output_flush(err);
     weights_close(w);
     return ok;
 }

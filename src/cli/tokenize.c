@@ -1,11 +1,12 @@
 /* `pensieve tokenize`: shows how a model cuts text into tokens, and turns token ids back into text.
  */
 #include "base/buf.h"
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "store/store.h"
 #include "text/tokenizer.h"
-#include "text/unicode.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -72,17 +73,16 @@ static bool tokenize_read(FILE *from, struct buf *text, struct error *err)
     return !ferror(from) || error_set(err, ERROR_IO, "standard input: %s", strerror(errno));
 }
 
+/* On one line, and so that it can be read back: a backslash is two. */
 static void tokenize_print_piece(const char *piece, size_t n_bytes)
 {
     for (size_t i = 0, n; i < n_bytes; i += n) {
         unsigned char c = (unsigned char)piece[i];
-        n = unicode_char_bytes(piece + i, n_bytes - i);
-        bool control = c < 0x20 || c == 0x7f || /* and U+0080 to U+009F: */
-                       (c == 0xc2 && n == 2 && (unsigned char)piece[i + 1] < 0xa0);
+        n = printable_char(piece + i, n_bytes - i);
         if (c == '\n' || c == '\t' || c == '\r' || c == '\\') {
             printf("\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : c == '\r' ? 'r' : '\\');
             n = 1;
-        } else if (n && !control) {
+        } else if (n) {
             fwrite(piece + i, 1, n, stdout);
         } else {
             printf("\\x%02X", c);
@@ -113,10 +113,11 @@ static bool tokenize_text(const struct tokenizer *t, const struct tokenize_optio
 /* Ids stand between spaces, line ends, commas or brackets. */
 static bool tokenize_ids(const struct tokenizer *t, const char *text, struct error *err)
 {
+    struct output_stream output = {0};
     for (;;) {
         text += strspn(text, " \t\r\n,[]");
         if (!*text)
-            return true;
+            return output_end(&output, err);
         char *end;
         long long id = strtoll(text, &end, 10);
         if (end == text)
@@ -126,7 +127,8 @@ static bool tokenize_ids(const struct tokenizer *t, const char *text, struct err
                              tokenizer_n_vocab(t) - 1);
         size_t n;
         const char *piece = tokenizer_piece(t, (int32_t)id, &n);
-        fwrite(piece, 1, n, stdout);
+        if (!output_piece(&output, piece, n, err))
+            return false;
         text = end;
     }
 }
@@ -141,8 +143,7 @@ static bool tokenize_run(const struct tokenizer *t, const struct tokenize_option
     size_t n_bytes = o->text ? strlen(o->text) : input.len;
     if (ok)
         ok = o->decode ? tokenize_ids(t, text, err) : tokenize_text(t, o, text, n_bytes, err);
-    if (fflush(stdout) && ok)
-        ok = error_set(err, ERROR_IO, "standard output: %s", strerror(errno));
+    ok = ok && output_flush(err);
     buf_deinit(&input);
     return ok;
 }

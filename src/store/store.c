@@ -2,6 +2,7 @@
  * comes out of the binary at first use. Opens no connection. */
 #include "store/store.h"
 
+#include "base/nearest.h"
 #include "store/catalogue.h"
 #include "store/sha256.h"
 
@@ -89,6 +90,9 @@ static bool own_folder(const char *name, struct buf *out, struct error *err)
     const char *own = setting_environment(&store_rows[STORE_SETTING_HOME]);
     const char *home = getenv("HOME");
     if (own) {
+        char here[STORE_MAX_PATH];
+        if (*own != '/' && getcwd(here, sizeof here))
+            buf_printf(out, "%s/", here);
         buf_printf(out, "%s/%s", own, name);
         return store_path_done(out, err);
     }
@@ -256,26 +260,36 @@ static bool store_resolve_other(const char *name, struct buf *path, struct error
             if (!stat(path->data, &st) && S_ISREG(st.st_mode))
                 return true;
         }
-    if (strchr(name, '/'))
-        return error_set(err, ERROR_NOT_FOUND, "no such file: %s", name);
+    struct nearest nearest;
+    nearest_init(&nearest, name, strlen(name));
+    for (size_t i = 0; i < store_n_models(); i++)
+        nearest_offer(&nearest, store_model_at(i)->name);
+    if (nearest.found)
+        return error_set(err, ERROR_NOT_FOUND,
+                         "'%.80s' is neither a file nor a model in the store; did you mean %s?",
+                         name, nearest.found);
     char known[160] = "";
     for (size_t i = 0, n = 0; i < store_n_models() && n < sizeof known; i++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "",
                               store_model_at(i)->name);
     return error_set(err, ERROR_NOT_FOUND,
-                     "%.80s is neither a file nor a model in the store; known models: %s", name,
+                     "'%.80s' is neither a file nor a model in the store; known models: %s", name,
                      known);
 }
 
 bool store_resolve(const char *path_or_name, struct buf *path, struct error *err)
 {
     struct stat st;
-    bool is_path = strchr(path_or_name, '/') != NULL;
-    if (!stat(path_or_name, &st) && (is_path || S_ISREG(st.st_mode))) {
+    const bool is_path = strchr(path_or_name, '/') != NULL, is_there = !stat(path_or_name, &st);
+    if (is_there && (is_path || S_ISREG(st.st_mode))) {
         buf_clear(path);
         buf_puts(path, path_or_name);
         return store_path_done(path, err);
     }
+    if (is_path && (errno == ENOENT || errno == ENOTDIR))
+        return error_set(err, ERROR_NOT_FOUND, "no such file: %s", path_or_name);
+    if (is_path)
+        return error_set(err, ERROR_IO, "cannot read %.200s: %s", path_or_name, strerror(errno));
     const struct store_model *model = store_model_find(path_or_name);
     for (size_t i = 0; !model && i < store_n_models(); i++)
         if (!strcmp(store_model_at(i)->file, path_or_name))

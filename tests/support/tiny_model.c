@@ -164,10 +164,16 @@ static void put_f32(struct gguf_builder *g, const char *architecture, const char
 void tiny_model_init_as(struct tiny_model *m, const char *architecture,
                         void (*more)(struct gguf_builder *g))
 {
+    tiny_model_init_named(m, architecture, "tiny", more);
+}
+
+void tiny_model_init_named(struct tiny_model *m, const char *architecture, const char *name,
+                           void (*more)(struct gguf_builder *g))
+{
     struct gguf_builder g;
     gguf_builder_init(&g);
     gguf_builder_string(&g, "general.architecture", architecture);
-    gguf_builder_string(&g, "general.name", "tiny");
+    gguf_builder_string(&g, "general.name", name);
     put_u32(&g, architecture, "block_count", TINY_LAYERS);
     put_u32(&g, architecture, "context_length", TINY_CONTEXT);
     put_u32(&g, architecture, "embedding_length", TINY_EMBD);

@@ -33,6 +33,9 @@ void tiny_model_init(struct tiny_model *m); /* a llama; aborts when out of memor
  * may be NULL. */
 void tiny_model_init_as(struct tiny_model *m, const char *architecture,
                         void (*more)(struct gguf_builder *g));
+/* And with another general.name than "tiny". */
+void tiny_model_init_named(struct tiny_model *m, const char *architecture, const char *name,
+                           void (*more)(struct gguf_builder *g));
 void tiny_model_deinit(struct tiny_model *m);
 
 #endif
