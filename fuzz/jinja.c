@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     struct jinja_template *t = jinja_template_create((const char *)data, size, &err);
     buf_init(&out, 1 << 20);
-    bool ok = t && jinja_template_render(t, context, &limits, &out, &err);
+    bool ok = t && jinja_template_render(t, context, NULL, &limits, &out, NULL, &err);
     if (ok ? buf_failed(&out) : err.code == ERROR_NONE || out.len != 0)
         abort(); /* a failure without a reason, or with something appended */
     buf_deinit(&out);

@@ -35,5 +35,5 @@ void chat_template_destroy(struct chat_template *t)
 bool chat_template_render(const struct chat_template *t, const json_t *context, struct buf *out,
                           struct error *err)
 {
-    return jinja_template_render(t->jinja, context, NULL, out, err);
+    return jinja_template_render(t->jinja, context, NULL, NULL, out, NULL, err);
 }

@@ -337,7 +337,7 @@ static bool eval_compare(struct jinja *j, const struct jinja_node *node, struct 
 
 static bool eval_concat(struct jinja *j, const struct jinja_node *node, struct jinja_value *out)
 {
-    *out = jinja_string("", 0);
+    *out = jinja_own("", 0);
     for (uint32_t i = 0; i < node->items.n; i++) {
         struct jinja_value part, text;
         if (!jinja_eval(j, node->items.items[i], &part) || !jinja_to_string(j, &part, &text) ||

@@ -9,16 +9,15 @@ static enum jinja_flow flow_of(bool ok)
 
 static bool check_output(struct jinja *j)
 {
-    if (!buf_failed(j->out) && j->out->len <= j->limits.max_bytes)
+    if (!jinja_text_failed(j->out))
         return true;
     return error_at(j->err, ERROR_TOO_LARGE, j->at,
-                    "chat template: the text is longer than %zu bytes",
-                    j->out->max < j->limits.max_bytes ? j->out->max : j->limits.max_bytes);
+                    "chat template: the text is longer than %zu bytes", j->out->bytes.max);
 }
 
 static bool exec_text(struct jinja *j, const struct jinja_node *node)
 {
-    buf_append(j->out, node->value.text, node->value.n);
+    jinja_text_value(j->out, &node->value);
     return check_output(j) && jinja_charge_bytes(j, node->value.n);
 }
 
@@ -49,7 +48,7 @@ static enum jinja_flow exec_if(struct jinja *j, const struct jinja_node *node)
 static enum jinja_flow capture(struct jinja *j, const struct jinja_nodes *body,
                                struct jinja_scope *scope, struct jinja_value *out)
 {
-    struct buf text, *saved_out = j->out;
+    struct jinja_text text, *saved_out = j->out;
     struct jinja_scope *saved_scope = j->scope;
     jinja_scratch(j, &text);
     j->out = &text;
@@ -58,7 +57,7 @@ static enum jinja_flow capture(struct jinja *j, const struct jinja_nodes *body,
     j->out = saved_out;
     j->scope = saved_scope;
     if (flow != JINJA_NEXT) {
-        buf_deinit(&text);
+        jinja_text_deinit(&text);
         return flow;
     }
     return flow_of(jinja_take(j, &text, out));

@@ -30,7 +30,7 @@ FILTER(filter_default)
     if (!replace)
         *out = *self;
     else
-        *out = jinja_is(&given[0], JINJA_ABSENT) ? jinja_string("", 0) : given[0];
+        *out = jinja_is(&given[0], JINJA_ABSENT) ? jinja_own("", 0) : given[0];
     return true;
 }
 
@@ -63,29 +63,30 @@ FILTER(filter_capitalize)
 FILTER(filter_title)
 {
     struct jinja_value text, lower;
-    struct buf b;
+    struct jinja_text t;
     bool begins = true;
     if (!no_arguments(j, "title", args) || !text_of(j, self, &text))
         return false;
-    jinja_scratch(j, &b);
+    jinja_scratch(j, &t);
     for (uint32_t i = 0; i < text.n;) {
         uint32_t c;
         char bytes[4];
         size_t step = jinja_char_decode(text.text + i, text.n - i, &c);
         bool separates = jinja_char_is_space(c) || (c < 0x80 && c && strchr("-({[<", (int)c));
         if (c == 0xFFFD && step == 1) {
-            buf_append(&b, text.text + i, 1);
-        } else if (c == 0xDF && begins) {
-            buf_puts(&b, "SS");
+            jinja_text_part(&t, &text, i, 1);
         } else {
-            buf_append(
-                &b, bytes,
-                jinja_char_encode(begins ? jinja_char_upper(c) : jinja_char_lower(c), bytes));
+            size_t n = 2;
+            if (c == 0xDF && begins)
+                memcpy(bytes, "SS", n);
+            else
+                n = jinja_char_encode(begins ? jinja_char_upper(c) : jinja_char_lower(c), bytes);
+            jinja_text_append(&t, bytes, n, jinja_marks_of(text.marks, i));
         }
         begins = separates;
         i += (uint32_t)step;
     }
-    return jinja_take(j, &b, &lower) && (*out = lower, jinja_charge(j, text.n / 4));
+    return jinja_take(j, &t, &lower) && (*out = lower, jinja_charge(j, text.n / 4));
 }
 
 FILTER(filter_trim)
@@ -135,7 +136,7 @@ FILTER(filter_forceescape)
 FILTER(filter_center)
 {
     static const char *const names[] = {"width"};
-    struct jinja_value given, text, space = jinja_string(" ", 1);
+    struct jinja_value given, text, space = jinja_own(" ", 1);
     int64_t width;
     return jinja_bind(j, "center", args, names, 1, 0, &given) &&
            jinja_want_int(j, "center", &given, 80, &width) && text_of(j, self, &text) &&
@@ -143,18 +144,19 @@ FILTER(filter_center)
 }
 
 static bool indent_lines(struct jinja *j, const struct jinja_value *text,
-                         const struct jinja_value *indent, bool first, bool blank, struct buf *b)
+                         const struct jinja_value *indent, bool first, bool blank,
+                         struct jinja_text *t)
 {
     struct jinja_list *lines;
     if (!jinja_new_list(j, 0, &lines) || !jinja_split_lines(j, text, false, lines))
         return false;
     for (size_t i = 0; i < lines->n; i++) {
         if (i)
-            buf_putc(b, '\n');
+            jinja_text_putc(t, '\n');
         bool deep = i == 0 ? first : blank || lines->items[i].n > 0;
         if (deep)
-            buf_append(b, indent->text, indent->n);
-        buf_append(b, lines->items[i].text, lines->items[i].n);
+            jinja_text_value(t, indent);
+        jinja_text_value(t, &lines->items[i]);
     }
     return true;
 }
@@ -162,9 +164,9 @@ static bool indent_lines(struct jinja *j, const struct jinja_value *text,
 FILTER(filter_indent)
 {
     static const char *const names[] = {"width", "first", "blank"};
-    struct jinja_value given[3], text, indent, space = jinja_string(" ", 1);
+    struct jinja_value given[3], text, indent, space = jinja_own(" ", 1);
     int64_t width = 4;
-    struct buf b;
+    struct jinja_text t;
     if (!jinja_bind(j, "indent", args, names, 3, 0, given) || !jinja_want_string(j, "indent", self))
         return false;
     if (jinja_is(&given[0], JINJA_STRING))
@@ -173,24 +175,24 @@ FILTER(filter_indent)
              !jinja_center(j, &(struct jinja_value){.type = JINJA_STRING, .text = ""}, width,
                            &space, 1, &indent))
         return false;
-    jinja_scratch(j,
-                  &b); /* jinja2 adds a newline so that the last line counts even if it is empty */
-    buf_append(&b, self->text, self->n);
-    buf_putc(&b, '\n');
-    if (!jinja_take(j, &b, &text))
+    /* jinja2 adds a newline so that the last line counts even if it is empty */
+    jinja_scratch(j, &t);
+    jinja_text_value(&t, self);
+    jinja_text_putc(&t, '\n');
+    if (!jinja_take(j, &t, &text))
         return false;
-    jinja_scratch(j, &b);
-    if (!indent_lines(j, &text, &indent, jinja_truth(&given[1]), jinja_truth(&given[2]), &b)) {
-        buf_deinit(&b);
+    jinja_scratch(j, &t);
+    if (!indent_lines(j, &text, &indent, jinja_truth(&given[1]), jinja_truth(&given[2]), &t)) {
+        jinja_text_deinit(&t);
         return false;
     }
-    return jinja_take(j, &b, out);
+    return jinja_take(j, &t, out);
 }
 
 FILTER(filter_truncate)
 {
     static const char *const names[] = {"length", "killwords", "end", "leeway"};
-    struct jinja_value given[4], end = jinja_string("...", 3);
+    struct jinja_value given[4], end = jinja_own("...", 3);
     int64_t length, leeway;
     if (!jinja_bind(j, "truncate", args, names, 4, 0, given) ||
         !jinja_want_string(j, "truncate", self) ||
@@ -209,7 +211,7 @@ FILTER(filter_truncate)
         (int64_t)jinja_char_count(self->text, self->n) <= length + leeway)
         return true;
     struct jinja_value kept =
-        jinja_string(self->text, jinja_char_offset(self->text, self->n, (size_t)(length - n_end)));
+        jinja_part(self, 0, jinja_char_offset(self->text, self->n, (size_t)(length - n_end)));
     const char *space = jinja_truth(&given[1]) || !kept.n ? NULL : memrchr(kept.text, ' ', kept.n);
     if (space)
         kept.n = (uint32_t)(space - kept.text);
@@ -235,17 +237,17 @@ FILTER(filter_wordcount)
 }
 
 /* With '+' for a space in the pairs of a query. */
-static void quote_url(const struct jinja_value *text, bool query, struct buf *b)
+static void quote_url(const struct jinja_value *text, bool query, struct jinja_text *t)
 {
     for (uint32_t i = 0; i < text->n; i++) {
         unsigned char c = (unsigned char)text->text[i];
         bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
         if (plain || (c && strchr(query ? "_.-~" : "/_.-~", c)))
-            buf_putc(b, (char)c);
+            jinja_text_part(t, text, i, 1);
         else if (query && c == ' ')
-            buf_putc(b, '+');
+            jinja_text_putc(t, '+');
         else
-            buf_printf(b, "%%%02X", c);
+            jinja_text_printf(t, "%%%02X", c);
     }
 }
 
@@ -253,32 +255,32 @@ static void quote_url(const struct jinja_value *text, bool query, struct buf *b)
 FILTER(filter_urlencode)
 {
     struct jinja_value text;
-    struct buf b;
+    struct jinja_text t;
     bool ok = no_arguments(j, "urlencode", args);
-    jinja_scratch(j, &b);
+    jinja_scratch(j, &t);
     if (jinja_is(self, JINJA_DICT)) {
         for (size_t i = 0; ok && i < self->dict->n; i++) {
             if (i)
-                buf_putc(&b, '&');
+                jinja_text_putc(&t, '&');
             ok = text_of(j, &self->dict->pairs[i].key, &text);
             if (ok)
-                quote_url(&text, true, &b);
-            buf_putc(&b, '=');
+                quote_url(&text, true, &t);
+            jinja_text_putc(&t, '=');
             ok = ok && text_of(j, &self->dict->pairs[i].value, &text);
             if (ok)
-                quote_url(&text, true, &b);
+                quote_url(&text, true, &t);
         }
     } else {
         ok = ok && text_of(j, self, &text);
         if (ok)
-            quote_url(&text, false, &b);
+            quote_url(&text, false, &t);
     }
-    ok = ok && jinja_charge(j, b.len / 16);
+    ok = ok && jinja_charge(j, t.bytes.len / 16);
     if (!ok) {
-        buf_deinit(&b);
+        jinja_text_deinit(&t);
         return false;
     }
-    return jinja_take(j, &b, out);
+    return jinja_take(j, &t, out);
 }
 
 /* Numbers */
@@ -304,16 +306,15 @@ static bool has_prefix(struct jinja_value s, int base)
 static bool parse_int(struct jinja_value s, int base, int64_t *out, bool *large)
 {
     size_t skip = jinja_char_space_prefix(s.text, s.n);
-    s = jinja_string(s.text + skip,
-                     s.n - skip -
-                         (skip < s.n ? jinja_char_space_suffix(s.text + skip, s.n - skip) : 0));
+    s = jinja_part(&s, skip, s.n - skip);
+    s.n -= (uint32_t)jinja_char_space_suffix(s.text, s.n);
     bool negative = s.n && s.text[0] == '-', digit_before = false;
     int64_t value = 0;
     *large = false;
     if (s.n && (s.text[0] == '-' || s.text[0] == '+'))
-        s = jinja_string(s.text + 1, s.n - 1);
+        s = jinja_part(&s, 1, s.n - 1);
     if (has_prefix(s, base))
-        s = jinja_string(s.text + 2, s.n - 2);
+        s = jinja_part(&s, 2, s.n - 2);
     for (uint32_t i = 0; i < s.n; i++) {
         if (s.text[i] == '_' && digit_before && i + 1 < s.n) {
             digit_before = false;
@@ -343,7 +344,7 @@ static bool parse_float(struct jinja_value s, double *out)
 {
     char text[512];
     size_t n = 0, skip = jinja_char_space_prefix(s.text, s.n);
-    s = jinja_string(s.text + skip, s.n - skip);
+    s = jinja_part(&s, skip, s.n - skip);
     s.n -= (uint32_t)jinja_char_space_suffix(s.text, s.n);
     if (s.n == 0 || s.n >= sizeof text)
         return false;
@@ -394,8 +395,8 @@ FILTER(filter_int)
         given[0] = jinja_int(0);
     if (jinja_is(self, JINJA_UNDEFINED))
         return jinja_fail_undefined(j, self);
-    if (jinja_is_integral(self)) {
-        *out = jinja_int(jinja_integer(self));
+    if (jinja_is_integral(self) || jinja_is_large(self)) {
+        *out = jinja_is_large(self) ? *self : jinja_int(jinja_integer(self));
         return true;
     }
     if (jinja_is(self, JINJA_FLOAT))
@@ -514,8 +515,8 @@ static bool json_separators(struct jinja *j, const struct jinja_value *given,
 {
     const struct jinja_value *items;
     size_t n;
-    style->item_separator = jinja_literal(style->indent ? "," : ", ");
-    style->key_separator = jinja_literal(": ");
+    style->item_separator = jinja_string(", ", style->indent ? 1 : 2, JINJA_DATA);
+    style->key_separator = jinja_string(": ", 2, JINJA_DATA);
     if (jinja_is(given, JINJA_ABSENT) || jinja_is(given, JINJA_NONE))
         return true;
     if (!jinja_items(j, given, &items, &n))
@@ -529,7 +530,7 @@ static bool json_separators(struct jinja *j, const struct jinja_value *given,
 
 static bool json_indent(struct jinja *j, struct jinja_value *given, struct jinja_json_style *style)
 {
-    struct jinja_value space = jinja_string(" ", 1), empty = jinja_string("", 0);
+    struct jinja_value space = jinja_own(" ", 1), empty = jinja_own("", 0);
     int64_t width;
     if (jinja_is(given, JINJA_ABSENT) || jinja_is(given, JINJA_NONE))
         return true;
@@ -545,18 +546,18 @@ FILTER(filter_tojson)
     static const char *const names[] = {"ensure_ascii", "indent", "separators", "sort_keys"};
     struct jinja_value given[4];
     struct jinja_json_style style = {0};
-    struct buf b;
+    struct jinja_text t;
     if (!jinja_bind(j, "tojson", args, names, 4, 0, given) || !json_indent(j, &given[1], &style) ||
         !json_separators(j, &given[2], &style))
         return false;
     style.ascii = jinja_truth(&given[0]);
     style.sort_keys = jinja_truth(&given[3]);
-    jinja_scratch(j, &b);
-    if (!jinja_write_json(j, self, &style, &b)) {
-        buf_deinit(&b);
+    jinja_scratch(j, &t);
+    if (!jinja_write_json(j, self, &style, &t)) {
+        jinja_text_deinit(&t);
         return false;
     }
-    return jinja_take(j, &b, out);
+    return jinja_take(j, &t, out);
 }
 
 FILTER(filter_format)

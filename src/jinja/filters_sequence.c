@@ -39,7 +39,8 @@ static bool dotted(struct jinja *j, const struct jinja_value *item, const struct
             index = digits ? index * 10 + (*at - '0') : 0;
         }
         more = at < end;
-        struct jinja_value object = *out, key = jinja_string(start, (size_t)(at - start));
+        struct jinja_value object = *out, key = jinja_part(path, (size_t)(start - path->text),
+                                                           (size_t)(at - start));
         if (digits && key.n)
             key = jinja_int(index);
         if (!jinja_item(j, &object, &key, out))
@@ -114,7 +115,7 @@ FILTER(filter_last)
 FILTER(filter_join)
 {
     static const char *const names[] = {"d", "attribute"};
-    struct jinja_value bound[2], separator = jinja_string("", 0), nothing = {.type = JINJA_ABSENT};
+    struct jinja_value bound[2], separator = jinja_own("", 0), nothing = {.type = JINJA_ABSENT};
     const struct jinja_value *items;
     size_t n;
     if (!jinja_bind(j, "join", args, names, 2, 0, bound) || !jinja_items(j, self, &items, &n))
@@ -225,7 +226,8 @@ static bool sort_key(struct jinja *j, const struct jinja_value *item,
     const char *at = attribute->text, *end = at + attribute->n;
     for (bool more = true; more;) {
         const char *comma = memchr(at, ',', (size_t)(end - at));
-        struct jinja_value path = jinja_string(at, (size_t)((comma ? comma : end) - at)), key;
+        struct jinja_value key, path = jinja_part(attribute, (size_t)(at - attribute->text),
+                                                  (size_t)((comma ? comma : end) - at));
         if (!dotted(j, item, &path, &nothing, &key) || (!case_sensitive && !ignore_case(j, &key)) ||
             !jinja_push(j, list, key))
             return false;

@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { MAX_WIDTH = 10000 };
+enum { MAX_WIDTH = 10000, MAX_NUMBER = 1024 /* bytes of one that is formatted */ };
 
 struct spec {
     bool left, plus, space, zero, alternate, comma, center;
@@ -33,27 +33,28 @@ static bool read_count(struct cursor *c, int *out)
 }
 
 /* Pads text to the width; numbers with `zero` get zeros behind their sign. */
-static void put_padded(const char *text, size_t n, const struct spec *spec, struct buf *b)
+static void put_padded(const struct jinja_value *text, const struct spec *spec,
+                       struct jinja_text *t)
 {
-    size_t n_points = jinja_char_count(text, n);
+    size_t n = text->n, n_points = jinja_char_count(text->text, n);
     size_t pad =
         spec->width > 0 && (size_t)spec->width > n_points ? (size_t)spec->width - n_points : 0;
     size_t left = spec->left ? 0 : spec->center ? pad / 2 : pad;
     const char *fill = spec->n_fill ? spec->fill : " ";
     size_t n_fill = spec->n_fill ? spec->n_fill : 1;
     if (spec->zero && !spec->left) {
-        size_t sign = n && (text[0] == '-' || text[0] == '+' || text[0] == ' ');
-        buf_append(b, text, sign);
+        size_t sign = n && strchr("-+ ", text->text[0]) && text->text[0];
+        jinja_text_part(t, text, 0, sign);
         for (size_t i = 0; i < pad; i++)
-            buf_putc(b, '0');
-        buf_append(b, text + sign, n - sign);
+            jinja_text_putc(t, '0');
+        jinja_text_part(t, text, sign, n - sign);
         return;
     }
     for (size_t i = 0; i < left; i++)
-        buf_append(b, fill, n_fill);
-    buf_append(b, text, n);
+        jinja_text_append(t, fill, n_fill, JINJA_DATA);
+    jinja_text_value(t, text);
     for (size_t i = left; i < pad; i++)
-        buf_append(b, fill, n_fill);
+        jinja_text_append(t, fill, n_fill, JINJA_DATA);
 }
 
 static const char *sign_of(bool negative, const struct spec *spec)
@@ -62,36 +63,36 @@ static const char *sign_of(bool negative, const struct spec *spec)
 }
 
 /* Digits in groups of three up to the point. */
-static void put_grouped(const char *digits, struct buf *b)
+static void put_grouped(const char *digits, struct jinja_text *t)
 {
     size_t whole = strspn(digits, "0123456789");
     for (size_t i = 0; digits[i]; i++) {
         if (i && i < whole && (whole - i) % 3 == 0)
-            buf_putc(b, ',');
-        buf_putc(b, digits[i]);
+            jinja_text_putc(t, ',');
+        jinja_text_putc(t, digits[i]);
     }
 }
 
 static void put_number(bool negative, const char *prefix, const char *digits,
-                       const struct spec *spec, struct buf *b)
+                       const struct spec *spec, struct jinja_text *t)
 {
-    char grouped_text[1024];
-    struct buf text;
-    buf_init(&text, sizeof grouped_text);
-    buf_puts(&text, sign_of(negative, spec));
-    buf_puts(&text, prefix);
+    struct jinja_text text;
+    jinja_text_init(&text, MAX_NUMBER);
+    jinja_text_puts(&text, sign_of(negative, spec));
+    jinja_text_puts(&text, prefix);
     if (spec->comma)
         put_grouped(digits, &text);
     else
-        buf_puts(&text, digits);
-    if (buf_failed(&text) || !text.data)
-        b->failed = true;
+        jinja_text_puts(&text, digits);
+    struct jinja_value number = jinja_string(text.bytes.data, text.bytes.len, JINJA_DATA);
+    if (jinja_text_failed(&text) || !number.text)
+        t->bytes.failed = true;
     else
-        put_padded(text.data, text.len, spec, b);
-    buf_deinit(&text);
+        put_padded(&number, spec, t);
+    jinja_text_deinit(&text);
 }
 
-static void put_integer(int64_t value, const struct spec *spec, struct buf *b)
+static void put_integer(int64_t value, const struct spec *spec, struct jinja_text *t)
 {
     uint64_t size = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
     char digits[80];
@@ -112,10 +113,10 @@ static void put_integer(int64_t value, const struct spec *spec, struct buf *b)
     } else {
         snprintf(digits, sizeof digits, "%" PRIu64, size);
     }
-    put_number(value < 0, prefix, digits, spec, b);
+    put_number(value < 0, prefix, digits, spec, t);
 }
 
-static bool put_float(struct jinja *j, double value, const struct spec *spec, struct buf *b)
+static bool put_float(struct jinja *j, double value, const struct spec *spec, struct jinja_text *t)
 {
     char digits[900];
     bool percent = spec->type == '%', negative = value < 0 || (value == 0 && 1 / value < 0);
@@ -144,15 +145,15 @@ static bool put_float(struct jinja *j, double value, const struct spec *spec, st
     }
     if (percent)
         strcat(digits, "%");
-    put_number(negative, "", digits, spec, b);
+    put_number(negative, "", digits, spec, t);
     return true;
 }
 
-static void put_text(struct jinja_value text, const struct spec *spec, struct buf *b)
+static void put_text(struct jinja_value text, const struct spec *spec, struct jinja_text *t)
 {
     if (spec->precision >= 0)
         text.n = (uint32_t)jinja_char_offset(text.text, text.n, (size_t)spec->precision);
-    put_padded(text.text, text.n, spec, b);
+    put_padded(&text, spec, t);
 }
 
 /* %-formats */
@@ -178,7 +179,7 @@ static bool named_value(struct jinja *j, struct cursor *c, const struct percent_
     const char *close = memchr(c->at, ')', (size_t)(c->end - c->at));
     if (!values->dict || !close)
         return jinja_fail(j, "a named format needs a dictionary");
-    struct jinja_value key = jinja_string(c->at + 1, (size_t)(close - c->at - 1));
+    struct jinja_value key = jinja_own(c->at + 1, (size_t)(close - c->at - 1));
     const struct jinja_value *found = jinja_dict_find(values->dict, &key);
     if (!found)
         return jinja_fail(j, "the format's name is not in the dictionary");
@@ -225,27 +226,28 @@ static bool percent_spec(struct jinja *j, struct cursor *c, struct percent_value
 
 /* %c: a code point, or a string of one character. */
 static bool put_character(struct jinja *j, const struct jinja_value *v, struct spec *spec,
-                          struct buf *b)
+                          struct jinja_text *t)
 {
     char bytes[4];
     struct jinja_value text = *v;
     if (jinja_is_integral(v)) {
         int64_t point = jinja_integer(v);
         bool valid = point >= 0 && point <= 0x10FFFF && (point < 0xD800 || point > 0xDFFF);
-        text = jinja_string(bytes, valid ? jinja_char_encode((uint32_t)point, bytes) : 0);
+        size_t n = valid ? jinja_char_encode((uint32_t)point, bytes) : 0;
+        text = jinja_string(bytes, n, JINJA_DATA);
     }
     if (!jinja_is(&text, JINJA_STRING) || jinja_char_count(text.text, text.n) != 1)
         return jinja_fail(j, "%%c needs one character");
     spec->zero = false;
-    put_padded(text.text, text.n, spec, b);
+    put_padded(&text, spec, t);
     return true;
 }
 
 static bool put_percent(struct jinja *j, const struct jinja_value *v, struct spec *spec,
-                        struct buf *b)
+                        struct jinja_text *t)
 {
     struct jinja_value text;
-    struct buf repr;
+    struct jinja_text repr;
     switch (spec->type) {
     case 's':
     case 'r':
@@ -257,13 +259,13 @@ static bool put_percent(struct jinja *j, const struct jinja_value *v, struct spe
         } else {
             jinja_scratch(j, &repr);
             if (!jinja_write_repr(j, v, &repr)) {
-                buf_deinit(&repr);
+                jinja_text_deinit(&repr);
                 return false;
             }
             if (!jinja_take(j, &repr, &text))
                 return false;
         }
-        put_text(text, spec, b);
+        put_text(text, spec, t);
         return true;
     case 'd':
     case 'i':
@@ -274,20 +276,20 @@ static bool put_percent(struct jinja *j, const struct jinja_value *v, struct spe
         if (!jinja_is_number(v) ||
             (jinja_is(v, JINJA_FLOAT) && !(v->real > -9e18 && v->real < 9e18)))
             return jinja_fail(j, "%%%c needs a number", spec->type);
-        put_integer(jinja_is(v, JINJA_FLOAT) ? (int64_t)v->real : jinja_integer(v), spec, b);
+        put_integer(jinja_is(v, JINJA_FLOAT) ? (int64_t)v->real : jinja_integer(v), spec, t);
         return true;
     case 'c':
-        return put_character(j, v, spec, b);
+        return put_character(j, v, spec, t);
     default:
         if (!spec->type || !strchr("eEfFgG", spec->type) || !jinja_is_number(v))
             return jinja_fail(j, "the format '%%%c' does not fit '%s'", spec->type,
                               jinja_type_name(v));
-        return put_float(j, jinja_real(v), spec, b);
+        return put_float(j, jinja_real(v), spec, t);
     }
 }
 
 static bool percent_one(struct jinja *j, struct cursor *c, struct percent_values *values,
-                        struct buf *b)
+                        struct jinja_text *t)
 {
     struct spec spec;
     struct jinja_value v;
@@ -297,21 +299,22 @@ static bool percent_one(struct jinja *j, struct cursor *c, struct percent_values
     if (!percent_spec(j, c, values, &spec))
         return false;
     if (spec.type == '%')
-        return buf_putc(b, '%');
-    return (named || next_value(j, values, &v)) && put_percent(j, &v, &spec, b);
+        return jinja_text_putc(t, '%');
+    return (named || next_value(j, values, &v)) && put_percent(j, &v, &spec, t);
 }
 
 static bool percent_all(struct jinja *j, const struct jinja_value *format,
-                        struct percent_values *values, struct buf *b)
+                        struct percent_values *values, struct jinja_text *t)
 {
     struct cursor c = {format->text, format->text + format->n};
     while (c.at < c.end) {
         const char *sign = memchr(c.at, '%', (size_t)(c.end - c.at));
-        buf_append(b, c.at, (size_t)((sign ? sign : c.end) - c.at));
+        jinja_text_part(t, format, (size_t)(c.at - format->text),
+                        (size_t)((sign ? sign : c.end) - c.at));
         if (!sign)
             break;
         c.at = sign + 1;
-        if (!jinja_charge(j, 1) || !percent_one(j, &c, values, b))
+        if (!jinja_charge(j, 1) || !percent_one(j, &c, values, t))
             return false;
     }
     if (!values->may_rest && values->used < values->n)
@@ -323,7 +326,7 @@ bool jinja_percent(struct jinja *j, const struct jinja_value *format,
                    const struct jinja_value *values, struct jinja_value *out)
 {
     struct percent_values source = {.values = values, .n = 1};
-    struct buf b;
+    struct jinja_text t;
     if (jinja_is(values, JINJA_TUPLE)) {
         source.values = values->list->items;
         source.n = values->list->n;
@@ -332,12 +335,12 @@ bool jinja_percent(struct jinja *j, const struct jinja_value *format,
     }
     source.may_rest =
         source.dict || jinja_is(values, JINJA_LIST) || jinja_is(values, JINJA_UNDEFINED);
-    jinja_scratch(j, &b);
-    if (!percent_all(j, format, &source, &b) && !buf_failed(&b)) {
-        buf_deinit(&b);
+    jinja_scratch(j, &t);
+    if (!percent_all(j, format, &source, &t) && !jinja_text_failed(&t)) {
+        jinja_text_deinit(&t);
         return false;
     }
-    return jinja_take(j, &b, out);
+    return jinja_take(j, &t, out);
 }
 
 /* {}-formats */
@@ -384,7 +387,7 @@ static bool brace_field(struct jinja *j, const struct jinja_args *args, struct c
         int index = -1;
         bool counted = read_count(&digits, &index) && index >= 0 && digits.at == at;
         struct jinja_value key =
-            bracket && counted ? jinja_int(index) : jinja_string(start, (size_t)(at - start));
+            bracket && counted ? jinja_int(index) : jinja_own(start, (size_t)(at - start));
         bool ok = bracket ? jinja_item(j, &object, &key, out)
                           : jinja_attribute(j, &object, key.text, key.n, out);
         if (!ok)
@@ -432,13 +435,13 @@ static bool brace_spec(struct jinja *j, struct cursor c, struct spec *spec, char
 }
 
 static bool put_brace(struct jinja *j, const struct jinja_value *v, struct cursor format,
-                      struct buf *b)
+                      struct jinja_text *t)
 {
     struct spec spec;
     struct jinja_value text;
     char align;
     if (format.at == format.end)
-        return jinja_write(j, v, b);
+        return jinja_write(j, v, t);
     if (!brace_spec(j, format, &spec, &align))
         return false;
     bool number = jinja_is(v, JINJA_INT) || jinja_is(v, JINJA_FLOAT) ||
@@ -447,11 +450,11 @@ static bool put_brace(struct jinja *j, const struct jinja_value *v, struct curso
     spec.center = align == '^';
     spec.zero = spec.zero && (!align || align == '=');
     if (jinja_is_integral(v) && number && (!spec.type || strchr("dxXob", spec.type))) {
-        put_integer(jinja_integer(v), &spec, b);
+        put_integer(jinja_integer(v), &spec, t);
         return true;
     }
     if (number && spec.type && strchr("eEfFgG%", spec.type))
-        return put_float(j, jinja_real(v), &spec, b);
+        return put_float(j, jinja_real(v), &spec, t);
     if ((spec.type && spec.type != 's') || (jinja_is(v, JINJA_FLOAT) && spec.precision >= 0))
         return jinja_fail(j, "the format '%c' does not fit '%s'", spec.type ? spec.type : '.',
                           jinja_type_name(v));
@@ -459,28 +462,28 @@ static bool put_brace(struct jinja *j, const struct jinja_value *v, struct curso
         return jinja_fail(j, "'%s' takes no format specification", jinja_type_name(v));
     if (!jinja_to_string(j, v, &text))
         return false;
-    put_text(text, &spec, b);
+    put_text(text, &spec, t);
     return true;
 }
 
 static bool convert(struct jinja *j, char conversion, struct jinja_value *v)
 {
-    struct buf b;
+    struct jinja_text t;
     if (conversion == 's')
         return jinja_to_string(j, v, v);
     if (conversion != 'r')
         return jinja_fail(j, "the conversion '!%c' is not supported", conversion);
-    jinja_scratch(j, &b);
-    if (!jinja_write_repr(j, v, &b)) {
-        buf_deinit(&b);
+    jinja_scratch(j, &t);
+    if (!jinja_write_repr(j, v, &t)) {
+        jinja_text_deinit(&t);
         return false;
     }
-    return jinja_take(j, &b, v);
+    return jinja_take(j, &t, v);
 }
 
 /* What stands between the braces. */
 static bool brace_one(struct jinja *j, struct cursor inside, const struct jinja_args *args,
-                      size_t *next, struct buf *b)
+                      size_t *next, struct jinja_text *t)
 {
     struct jinja_value v;
     size_t n = (size_t)(inside.end - inside.at);
@@ -493,26 +496,27 @@ static bool brace_one(struct jinja *j, struct cursor inside, const struct jinja_
         field.end -= 2;
     }
     return brace_field(j, args, field, next, &v) && (!conversion || convert(j, conversion, &v)) &&
-           put_brace(j, &v, format, b);
+           put_brace(j, &v, format, t);
 }
 
 static bool brace_all(struct jinja *j, const struct jinja_value *format,
-                      const struct jinja_args *args, struct buf *b)
+                      const struct jinja_args *args, struct jinja_text *t)
 {
     const char *at = format->text, *end = at + format->n;
     size_t next = 0;
     while (at < end) {
+        size_t place = (size_t)(at - format->text);
         char c = *at++;
         if (c != '{' && c != '}') {
-            buf_putc(b, c);
+            jinja_text_part(t, format, place, 1);
         } else if (at < end && *at == c) {
-            buf_putc(b, c);
+            jinja_text_part(t, format, place, 1);
             at++;
         } else {
             const char *close = c == '{' ? memchr(at, '}', (size_t)(end - at)) : NULL;
             if (!close || memchr(at, '{', (size_t)(close - at)))
                 return jinja_fail(j, "the braces of a format don't match");
-            if (!jinja_charge(j, 1) || !brace_one(j, (struct cursor){at, close}, args, &next, b))
+            if (!jinja_charge(j, 1) || !brace_one(j, (struct cursor){at, close}, args, &next, t))
                 return false;
             at = close + 1;
         }
@@ -523,11 +527,11 @@ static bool brace_all(struct jinja *j, const struct jinja_value *format,
 bool jinja_brace_format(struct jinja *j, const struct jinja_value *format,
                         const struct jinja_args *args, struct jinja_value *out)
 {
-    struct buf b;
-    jinja_scratch(j, &b);
-    if (!jinja_charge(j, format->n / 16) || !brace_all(j, format, args, &b)) {
-        buf_deinit(&b);
+    struct jinja_text t;
+    jinja_scratch(j, &t);
+    if (!jinja_charge(j, format->n / 16) || !brace_all(j, format, args, &t)) {
+        jinja_text_deinit(&t);
         return false;
     }
-    return jinja_take(j, &b, out);
+    return jinja_take(j, &t, out);
 }

@@ -154,7 +154,8 @@ GLOBAL(call_strftime_now)
     char *copy = arena_copy(&j->arena, text, n);
     if (!copy)
         return jinja_fail_memory(j);
-    *out = jinja_string(copy, n);
+    /* the time itself is nobody's; what the format says belongs to whom the format does */
+    *out = jinja_string(copy, n, format.marks == JINJA_OWN ? JINJA_OWN : JINJA_DATA);
     return true;
 }
 

@@ -11,8 +11,8 @@ enum {
     MAX_COMPILED = 128 << 20,
     DEFAULT_STEPS =
         20000000, /* a second or less; a prompt of 1 MB with 100 messages takes 50,000 */
-    DEFAULT_BYTES = 64 << 20,
-    DEFAULT_DEPTH = 600, /* of evaluation; C stack below 1 MB */
+    DEFAULT_BYTES = 128 << 20, /* a text where data and template mix takes twice its length */
+    DEFAULT_DEPTH = 600,       /* of evaluation; C stack below 1 MB */
 };
 
 struct jinja_limits jinja_limits_default(void)
@@ -71,32 +71,43 @@ void jinja_template_destroy(struct jinja_template *t)
     free(t);
 }
 
-/* Drops what a failed render appended. */
-static void take_back(struct buf *out, size_t n_before)
+/* Appends the finished text and its marks: both, or none. */
+static bool hand_over(const struct jinja_text *text, struct buf *out, struct buf *marks,
+                      struct error *err)
 {
-    if (out->data) {
-        out->len = n_before;
-        out->data[n_before] = '\0';
+    size_t n = text->bytes.len;
+    const uint8_t *whose = text->mixed ? (const uint8_t *)text->marks.data : text->alike;
+    if (!buf_reserve(out, n) || (marks && !buf_reserve(marks, n)))
+        return error_set(err, ERROR_NO_MEMORY, "chat template: no memory for %zu bytes", n);
+    buf_append(out, text->bytes.data, n);
+    if (marks && n) {
+        jinja_marks_copy((uint8_t *)marks->data + marks->len, whose, n);
+        marks->len += n;
     }
-    out->failed = false;
+    return true;
 }
 
 bool jinja_template_render(const struct jinja_template *t, const json_t *context,
-                           const struct jinja_limits *limits, struct buf *out, struct error *err)
+                           const struct jinja_notes *notes, const struct jinja_limits *limits,
+                           struct buf *out, struct buf *marks, struct error *err)
 {
+    struct jinja_text text;
     struct jinja j = {.template = t,
                       .context = context,
+                      .notes = notes,
                       .limits = limits ? *limits : jinja_limits_default(),
-                      .out = out,
+                      .out = &text,
                       .err = err};
-    size_t n_before = out->len;
-    if (buf_failed(out))
-        return error_set(err, ERROR_NO_MEMORY, "chat template: the output is full already");
+    if (buf_failed(out) || (marks && buf_failed(marks)) || jinja_notes_failed(notes))
+        return error_set(err, ERROR_NO_MEMORY,
+                         "chat template: out of memory, or the output is full");
+    size_t room = out->max - out->len;
+    jinja_text_init(&text, room < j.limits.max_bytes ? room : j.limits.max_bytes);
     arena_init(&j.arena, j.limits.max_bytes);
     j.globals = jinja_alloc(&j, t->names->n, sizeof *j.globals);
-    bool ok = j.globals && jinja_exec(&j, &t->body) == JINJA_NEXT;
-    if (!ok)
-        take_back(out, n_before);
+    bool ok =
+        j.globals && jinja_exec(&j, &t->body) == JINJA_NEXT && hand_over(&text, out, marks, err);
+    jinja_text_deinit(&text);
     arena_deinit(&j.arena);
     return ok;
 }

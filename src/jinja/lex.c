@@ -107,7 +107,7 @@ static bool data_token(struct jinja_token *out, const struct jinja_lexer *lex, s
                        size_t end)
 {
     *out = (struct jinja_token){.kind = JINJA_TOKEN_DATA, .at = (uint32_t)start};
-    out->value = jinja_string(lex->source + start, end - start);
+    out->value = jinja_own(lex->source + start, end - start);
     return end > start;
 }
 
@@ -200,7 +200,7 @@ static bool next_data(struct jinja_lexer *lex, struct jinja_token *out)
             return error_set(lex->err, ERROR_NO_MEMORY, "chat template: out of memory");
         memcpy(both, before.value.text, before.value.n);
         memcpy(both + before.value.n, out->value.text, out->value.n);
-        out->value = jinja_string(both, n);
+        out->value = jinja_own(both, n);
         return true;
     }
     return begin_tag(lex, at);
@@ -380,7 +380,7 @@ static bool lex_string(struct jinja_lexer *lex, struct jinja_token *out)
     if (end >= lex->n)
         return fail_at(lex, lex->at, "a string without its end");
     out->kind = JINJA_TOKEN_STRING;
-    out->value = jinja_string(lex->source + start, end - start);
+    out->value = jinja_own(lex->source + start, end - start);
     if (escaped) {
         char *text = arena_alloc(lex->arena, end - start + 1);
         size_t n = 0;
@@ -397,7 +397,7 @@ static bool lex_string(struct jinja_lexer *lex, struct jinja_token *out)
             i += n_read;
             n += n_written;
         }
-        out->value = jinja_string(text, n);
+        out->value = jinja_own(text, n);
     }
     move_to(lex, end + 1);
     return true;
@@ -417,7 +417,7 @@ static bool lex_name(struct jinja_lexer *lex, struct jinja_token *out)
     if (end == lex->at)
         return fail_at(lex, lex->at, "a character that means nothing here");
     out->kind = JINJA_TOKEN_NAME;
-    out->value = jinja_string(lex->source + lex->at, end - lex->at);
+    out->value = jinja_own(lex->source + lex->at, end - lex->at);
     move_to(lex, end);
     return true;
 }

@@ -167,7 +167,7 @@ bool jinja_loop_call(struct jinja *j, struct jinja_loop *loop, const struct jinj
     static const char *const names[] = {"iterable"};
     struct jinja_value iterable;
     struct jinja_loop *inner;
-    struct buf text, *saved = j->out;
+    struct jinja_text text, *saved = j->out;
     if (!loop->node->loop.recursive)
         return jinja_fail(j, "only a recursive loop can be called");
     if (!jinja_bind(j, "loop()", args, names, 1, 1, &iterable) ||
@@ -180,7 +180,7 @@ bool jinja_loop_call(struct jinja *j, struct jinja_loop *loop, const struct jinj
     jinja_leave(j);
     j->out = saved;
     if (!ok) {
-        buf_deinit(&text);
+        jinja_text_deinit(&text);
         return false;
     }
     return jinja_take(j, &text, out);
@@ -236,11 +236,11 @@ static bool counted_member(struct jinja *j, struct jinja_loop *loop, const struc
     return true;
 }
 
-bool jinja_loop_write(struct jinja *j, struct jinja_loop *loop, struct buf *b)
+bool jinja_loop_write(struct jinja *j, struct jinja_loop *loop, struct jinja_text *t)
 {
     size_t n;
     return jinja_loop_length(j, loop, &n) &&
-           buf_printf(b, "<LoopContext %zu/%zu>", loop->index0 + 1, n);
+           jinja_text_printf(t, "<LoopContext %zu/%zu>", loop->index0 + 1, n);
 }
 
 bool jinja_loop_member(struct jinja *j, struct jinja_loop *loop, const struct jinja_value *self,
@@ -248,7 +248,7 @@ bool jinja_loop_member(struct jinja *j, struct jinja_loop *loop, const struct ji
 {
     static const struct jinja_function methods[] = {
         {"cycle", loop_cycle}, {"changed", loop_changed}, {NULL, NULL}};
-    struct jinja_value key = jinja_string(name, n);
+    struct jinja_value key = jinja_own(name, n);
     const struct jinja_function *method = jinja_function_find(methods, name, n);
     if (method)
         return jinja_method_value(j, self, method, out);

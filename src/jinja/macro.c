@@ -155,7 +155,7 @@ static bool param_names(struct jinja *j, const struct jinja_macro_node *node,
 bool jinja_macro_member(struct jinja *j, const struct jinja_macro *macro, const char *name,
                         size_t n, struct jinja_value *out)
 {
-    struct jinja_value key = jinja_string(name, n);
+    struct jinja_value key = jinja_own(name, n);
     if (jinja_is_text(&key, "name"))
         *out = *name_text(j, macro->node->name);
     else if (jinja_is_text(&key, "arguments"))

@@ -37,7 +37,7 @@ static const struct jinja_function *find_method(const struct jinja_value *v, con
 static bool object_member(struct jinja *j, const struct jinja_value *v, const char *name, size_t n,
                           struct jinja_value *out)
 {
-    struct jinja_value key = jinja_string(name, n), *found = NULL;
+    struct jinja_value key = jinja_own(name, n), *found = NULL;
     *out = jinja_undefined_member((enum jinja_type)v->type, name, (uint32_t)n);
     switch (v->type) {
     case JINJA_NAMESPACE:
@@ -77,7 +77,7 @@ bool jinja_attribute(struct jinja *j, const struct jinja_value *v, const char *n
         return jinja_method_value(j, v, method, out);
     if (!jinja_is(v, JINJA_DICT))
         return object_member(j, v, name, n, out);
-    struct jinja_value key = jinja_string(name, n);
+    struct jinja_value key = jinja_own(name, n);
     const struct jinja_value *found = jinja_dict_find(v->dict, &key);
     *out = found ? *found : jinja_undefined_member(JINJA_DICT, name, (uint32_t)n);
     return true;
@@ -99,8 +99,7 @@ static bool string_item(struct jinja *j, const struct jinja_value *v, int64_t in
     if (place(index, n, &at)) {
         size_t start = jinja_char_offset(v->text, v->n, at);
         uint32_t point;
-        *out =
-            jinja_string(v->text + start, jinja_char_decode(v->text + start, v->n - start, &point));
+        *out = jinja_part(v, start, jinja_char_decode(v->text + start, v->n - start, &point));
     } else {
         *out = jinja_undefined_element(JINJA_STRING);
     }
@@ -186,22 +185,19 @@ static bool slice_string(struct jinja *j, const struct jinja_value *v, const str
     int64_t n = jinja_range_length(r);
     size_t start = n ? jinja_char_offset(v->text, v->n, (size_t)r->start) : 0;
     if (n == 0 || r->step == 1) {
-        *out = jinja_string(v->text + start,
-                            jinja_char_offset(v->text + start, v->n - start, (size_t)n));
+        size_t length = jinja_char_offset(v->text + start, v->n - start, (size_t)n);
+        *out = jinja_part(v, start, length);
         return true;
     }
     const struct jinja_value *characters;
-    size_t n_characters, n_bytes = 0;
-    char *text = jinja_alloc(j, v->n, 1);
-    if (!text || !jinja_items(j, v, &characters, &n_characters))
+    struct jinja_text text;
+    size_t n_characters;
+    if (!jinja_items(j, v, &characters, &n_characters))
         return false;
-    for (int64_t i = 0; i < n; i++) {
-        const struct jinja_value *c = &characters[r->start + i * r->step];
-        memcpy(text + n_bytes, c->text, c->n);
-        n_bytes += c->n;
-    }
-    *out = jinja_string(text, n_bytes);
-    return true;
+    jinja_scratch(j, &text);
+    for (int64_t i = 0; i < n; i++)
+        jinja_text_value(&text, &characters[r->start + i * r->step]);
+    return jinja_take(j, &text, out);
 }
 
 static bool slice_list(struct jinja *j, const struct jinja_value *v, const struct jinja_range *r,
@@ -261,7 +257,7 @@ bool jinja_slice(struct jinja *j, const struct jinja_value *v, const struct jinj
     if (jinja_is(v, JINJA_STRING)) {
         struct jinja_value from = *v;
         bool ok = slice_string(j, v, &places, out);
-        *out = jinja_marked_like(*out, &from);
+        *out = jinja_markup_like(*out, &from);
         return ok;
     }
     return jinja_is(v, JINJA_RANGE) ? slice_range(j, v, &places, out)
@@ -270,7 +266,7 @@ bool jinja_slice(struct jinja *j, const struct jinja_value *v, const struct jinj
 
 static bool call_joiner(struct jinja_cycler *joiner, struct jinja_value *out)
 {
-    *out = joiner->at ? joiner->items->items[0] : jinja_string("", 0);
+    *out = joiner->at ? joiner->items->items[0] : jinja_own("", 0);
     joiner->at = 1;
     return true;
 }

@@ -60,7 +60,7 @@ static bool split_space(struct jinja *j, struct jinja_value s, int64_t limit,
 {
     for (;;) {
         size_t skip = jinja_char_space_prefix(s.text, s.n);
-        s = jinja_string(s.text + skip, s.n - skip);
+        s = jinja_part(&s, skip, s.n - skip);
         if (s.n == 0)
             return true;
         size_t end = 0;
@@ -72,10 +72,10 @@ static bool split_space(struct jinja *j, struct jinja_value s, int64_t limit,
             end += step;
         }
         if (limit == 0)
-            return jinja_push(j, list, jinja_string(s.text, s.n));
-        if (!jinja_push(j, list, jinja_string(s.text, end)))
+            return jinja_push(j, list, jinja_part(&s, 0, s.n));
+        if (!jinja_push(j, list, jinja_part(&s, 0, end)))
             return false;
-        s = jinja_string(s.text + end, s.n - end);
+        s = jinja_part(&s, end, s.n - end);
         limit -= limit > 0;
     }
 }
@@ -85,9 +85,9 @@ static bool split_at(struct jinja *j, struct jinja_value s, const struct jinja_v
 {
     size_t at;
     while (limit != 0 && jinja_find_bytes(s.text, s.n, separator->text, separator->n, &at)) {
-        if (!jinja_push(j, list, jinja_string(s.text, at)))
+        if (!jinja_push(j, list, jinja_part(&s, 0, at)))
             return false;
-        s = jinja_string(s.text + at + separator->n, s.n - at - separator->n);
+        s = jinja_part(&s, at + separator->n, s.n - at - separator->n);
         limit -= limit > 0;
     }
     return jinja_push(j, list, s);
@@ -136,7 +136,7 @@ static bool rsplit_space(struct jinja *j, struct jinja_value s, int64_t limit,
         }
         if (limit == 0)
             start = 0;
-        if (!jinja_push(j, list, jinja_string(s.text + start, s.n - start)))
+        if (!jinja_push(j, list, jinja_part(&s, start, s.n - start)))
             return false;
         s.n = (uint32_t)start;
         limit -= limit > 0;
@@ -155,7 +155,7 @@ static bool rsplit_at(struct jinja *j, struct jinja_value s, const struct jinja_
             return false;
         if (!found)
             break;
-        if (!jinja_push(j, list, jinja_string(s.text + at + separator->n, s.n - at - separator->n)))
+        if (!jinja_push(j, list, jinja_part(&s, at + separator->n, s.n - at - separator->n)))
             return false;
         s.n = (uint32_t)at;
         limit -= limit > 0;
@@ -254,7 +254,7 @@ static bool window(struct jinja *j, const char *what, const struct jinja_value *
         return true;
     size_t first = jinja_char_offset(s->text, s->n, (size_t)from);
     size_t length = jinja_char_offset(s->text + first, s->n - first, (size_t)(to - from));
-    *out = jinja_string(s->text + first, length);
+    *out = jinja_part(s, first, length);
     *offset = from;
     return jinja_charge_bytes(j, s->n);
 }
@@ -309,7 +309,7 @@ static bool remove_affix(struct jinja *j, const struct jinja_value *self,
         return false;
     *out = *self;
     if (has_affix(self, &affix, suffix))
-        *out = jinja_string(suffix ? self->text : self->text + affix.n, self->n - affix.n);
+        *out = jinja_part(self, suffix ? 0 : affix.n, self->n - affix.n);
     return true;
 }
 METHOD(str_removeprefix)
@@ -378,7 +378,7 @@ METHOD(str_count)
     } else {
         for (; valid && jinja_find_bytes(part.text, part.n, given[0].text, given[0].n, &at);
              count++)
-            part = jinja_string(part.text + at + given[0].n, part.n - at - given[0].n);
+            part = jinja_part(&part, at + given[0].n, part.n - at - given[0].n);
     }
     *out = jinja_int(count);
     return jinja_charge(j, (uint64_t)count + self->n / 64);
@@ -405,11 +405,11 @@ static bool partition(struct jinja *j, const struct jinja_value *self,
         found = jinja_find_bytes(self->text, self->n, separator.text, separator.n, &at);
     list->n = 3;
     if (found) {
-        list->items[0] = jinja_string(self->text, at);
-        list->items[1] = separator;
-        list->items[2] = jinja_string(self->text + at + separator.n, self->n - at - separator.n);
+        list->items[0] = jinja_part(self, 0, at);
+        list->items[1] = jinja_part(self, at, separator.n);
+        list->items[2] = jinja_part(self, at + separator.n, self->n - at - separator.n);
     } else {
-        list->items[0] = list->items[1] = list->items[2] = jinja_string("", 0);
+        list->items[0] = list->items[1] = list->items[2] = jinja_own("", 0);
         list->items[last ? 2 : 0] = *self;
     }
     *out = jinja_of_list(JINJA_TUPLE, list);
@@ -434,7 +434,7 @@ static bool justify(struct jinja *j, const struct jinja_value *self, const struc
         !jinja_want_int(j, "center", &given[0], 0, &width))
         return false;
     if (jinja_is(&given[1], JINJA_ABSENT))
-        given[1] = jinja_string(" ", 1);
+        given[1] = jinja_own(" ", 1);
     if (!jinja_want_string(j, "center", &given[1]))
         return false;
     if (jinja_char_count(given[1].text, given[1].n) != 1)
@@ -457,14 +457,14 @@ METHOD(str_rjust)
 METHOD(str_zfill)
 {
     static const char *const names[] = {"width"};
-    struct jinja_value given, zero = jinja_string("0", 1), sign = jinja_string("", 0), rest = *self;
+    struct jinja_value given, zero = jinja_own("0", 1), sign = jinja_own("", 0), rest = *self;
     int64_t width;
     if (!jinja_bind(j, "zfill", args, names, 1, 1, &given) ||
         !jinja_want_int(j, "zfill", &given, 0, &width))
         return false;
     if (self->n && (self->text[0] == '-' || self->text[0] == '+')) {
-        sign = jinja_string(self->text, 1);
-        rest = jinja_string(self->text + 1, self->n - 1);
+        sign = jinja_part(self, 0, 1);
+        rest = jinja_part(self, 1, self->n - 1);
     }
     struct jinja_value padded;
     return jinja_center(j, &rest, width - sign.n, &zero, 1, &padded) &&

@@ -176,8 +176,26 @@ static char *tail_create(struct jinja *j, const struct jinja_value *a, size_t n)
         return NULL;
     memcpy(text, a->text, a->n);
     j->tail.text = text;
+    j->tail.marks = NULL;
     j->tail.cap = cap;
     return text;
+}
+
+/* The marks of the tail, which is `a` and `b`: written out only where both kinds are in it. */
+static bool tail_marks(struct jinja *j, const struct jinja_value *a, const struct jinja_value *b,
+                       const uint8_t **marks)
+{
+    *marks = a->marks;
+    if (a->marks == b->marks && jinja_marks_alike(a->marks))
+        return true;
+    if (!j->tail.marks) {
+        if (!(j->tail.marks = jinja_alloc(j, j->tail.cap, 1)))
+            return false;
+        jinja_marks_copy(j->tail.marks, a->marks, a->n);
+    }
+    jinja_marks_copy(j->tail.marks + a->n, b->marks, b->n);
+    *marks = j->tail.marks;
+    return true;
 }
 
 bool jinja_concat(struct jinja *j, const struct jinja_value *a, const struct jinja_value *b,
@@ -191,15 +209,16 @@ bool jinja_concat(struct jinja *j, const struct jinja_value *a, const struct jin
     }
     if (n > j->limits.max_bytes)
         return jinja_fail_memory(j);
-    struct jinja_value right = *b;
+    const struct jinja_value left = *a, right = *b; /* `out` may be one of them */
+    const uint8_t *marks;
     bool grows = a->text == j->tail.text && a->n == j->tail.n && n <= j->tail.cap;
     char *text = grows ? (char *)(uintptr_t)j->tail.text : tail_create(j, a, n);
-    if (!text)
+    if (!text || !tail_marks(j, &left, &right, &marks))
         return false;
-    memcpy(text + a->n, right.text, right.n);
+    memcpy(text + left.n, right.text, right.n);
     size_t copied = grows ? right.n : n;
     j->tail.n = n;
-    *out = jinja_string(text, n);
+    *out = jinja_string(text, n, marks);
     return jinja_charge_bytes(j, copied);
 }
 
@@ -232,6 +251,24 @@ static bool concat_lists(struct jinja *j, const struct jinja_value *a, const str
     return jinja_charge(j, 1 + list->n / 4);
 }
 
+static bool repeat_text(struct jinja *j, const struct jinja_value *v, size_t times,
+                        struct jinja_value *out)
+{
+    bool alike = jinja_marks_alike(v->marks);
+    size_t n = v->n;
+    char *bytes = jinja_alloc(j, n * times, 1);
+    uint8_t *marks = alike ? NULL : jinja_alloc(j, n * times, 1);
+    if (!bytes || (!alike && !marks))
+        return false;
+    for (size_t i = 0; i < times; i++) {
+        memcpy(bytes + i * n, v->text, n);
+        if (marks)
+            memcpy(marks + i * n, v->marks, n);
+    }
+    *out = jinja_markup_like(jinja_string(bytes, n * times, alike ? v->marks : marks), v);
+    return jinja_charge(j, times / 16 + n * times / 64);
+}
+
 static bool repeat(struct jinja *j, const struct jinja_value *v, int64_t count,
                    struct jinja_value *out)
 {
@@ -239,13 +276,8 @@ static bool repeat(struct jinja *j, const struct jinja_value *v, int64_t count,
     size_t n = text ? v->n : v->list->n, times = count > 0 && n ? (size_t)count : 0;
     if (times > j->limits.max_bytes / (n ? n : 1))
         return jinja_fail_memory(j);
-    if (text) {
-        char *bytes = jinja_alloc(j, n * times, 1);
-        for (size_t i = 0; bytes && i < times; i++)
-            memcpy(bytes + i * n, v->text, n);
-        *out = jinja_marked_like(jinja_string(bytes, n * times), v);
-        return bytes && jinja_charge(j, times / 16 + n * times / 64);
-    }
+    if (text)
+        return repeat_text(j, v, times, out);
     struct jinja_list *list;
     if (!jinja_new_list(j, n * times, &list))
         return false;

@@ -121,7 +121,7 @@ bool jinja_name_index(struct jinja_parser *p, const struct jinja_value *text, ui
     *index = (uint32_t)names->n;
     char *copy =
         arena_copy(p->arena, text->text, text->n); /* ends with '\0': a key of the context */
-    if (!copy || !jinja_dict_set(p->arena, names, jinja_string(copy, text->n), jinja_int(*index)))
+    if (!copy || !jinja_dict_set(p->arena, names, jinja_own(copy, text->n), jinja_int(*index)))
         return fail_memory(p);
     return true;
 }

@@ -33,7 +33,7 @@ static bool join_strings(struct jinja_parser *p, struct jinja_value *text)
         return error_set(p->err, ERROR_NO_MEMORY, "chat template: out of memory");
     memcpy(both, text->text, text->n);
     memcpy(both + text->n, next.text, next.n);
-    *text = jinja_string(both, n);
+    *text = jinja_own(both, n);
     return jinja_parser_advance(p);
 }
 
@@ -320,7 +320,7 @@ static bool parse_dotted_name(struct jinja_parser *p, struct jinja_value *name)
         struct jinja_value part;
         if (!jinja_parser_advance(p) || !jinja_expect_any_name(p, &part))
             return false;
-        *name = jinja_string(name->text, (size_t)(part.text + part.n - name->text));
+        *name = jinja_own(name->text, (size_t)(part.text + part.n - name->text));
     }
     return true;
 }

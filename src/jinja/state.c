@@ -1,8 +1,10 @@
 /* One render in progress: errors with their place, bounds, memory, arguments, JSON as values. */
 #include "jinja/state.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 bool jinja_fail(struct jinja *j, const char *format, ...)
 {
@@ -127,20 +129,24 @@ bool jinja_new_iterator(struct jinja *j, struct jinja_list *list, const char *na
     return true;
 }
 
-void jinja_scratch(struct jinja *j, struct buf *b)
+void jinja_scratch(struct jinja *j, struct jinja_text *t)
 {
-    buf_init(b, j->limits.max_bytes);
+    jinja_text_init(t, j->limits.max_bytes);
 }
 
-bool jinja_take(struct jinja *j, struct buf *b, struct jinja_value *out)
+bool jinja_take(struct jinja *j, struct jinja_text *t, struct jinja_value *out)
 {
-    bool ok = !buf_failed(b) && b->len < UINT32_MAX;
-    char *copy = ok ? arena_copy(&j->arena, b->data ? b->data : "", b->len) : NULL;
-    size_t n = b->len;
-    buf_deinit(b);
-    if (!copy)
+    size_t n = t->bytes.len;
+    bool ok = !jinja_text_failed(t) && n < UINT32_MAX;
+    const uint8_t *marks = t->alike;
+    char *copy = ok ? arena_copy(&j->arena, t->bytes.data ? t->bytes.data : "", n) : NULL;
+    if (copy && t->mixed)
+        marks = (uint8_t *)arena_copy(&j->arena, t->marks.data, n);
+    ok = copy && (marks || !t->mixed);
+    jinja_text_deinit(t);
+    if (!ok)
         return jinja_fail_memory(j);
-    *out = jinja_string(copy, n);
+    *out = jinja_string(copy, n, marks);
     return jinja_charge_bytes(j, n);
 }
 
@@ -166,11 +172,65 @@ static bool object_from_json(struct jinja *j, const json_t *json, struct jinja_v
         return false;
     for (void *it = json_object_iter(object); it; it = json_object_iter_next(object, it)) {
         struct jinja_value value;
+        const char *key = json_object_iter_key(it);
         if (!jinja_from_json(j, json_object_iter_value(it), &value) ||
-            !jinja_put(j, dict, jinja_literal(json_object_iter_key(it)), value))
+            !jinja_put(j, dict, jinja_string(key, strlen(key), JINJA_DATA), value))
             return false;
     }
     *out = jinja_of_dict(JINJA_DICT, dict);
+    return true;
+}
+
+static const char *skip_digits(const char *at)
+{
+    return at + strspn(at, "0123456789");
+}
+
+/* Is the text a number as JSON writes them? *whole: one without fraction and exponent. */
+static bool is_json_number(const char *text, size_t n, bool *whole)
+{
+    const char *at = text + (*text == '-');
+    const char *end = *at == '0' ? at + 1 : skip_digits(at);
+    bool ok = end > at;
+    *whole = *end != '.' && *end != 'e' && *end != 'E';
+    if (ok && *end == '.') {
+        at = end + 1;
+        end = skip_digits(at);
+        ok = end > at;
+    }
+    if (ok && (*end == 'e' || *end == 'E')) {
+        at = end + 1;
+        at += *at == '-' || *at == '+';
+        end = skip_digits(at);
+        ok = end > at;
+    }
+    return ok && end == text + n;
+}
+
+/* A number that prints as it is written. One of more than 64 bits counts as a float. */
+static bool written_number(const char *text, size_t n, struct jinja_value *out)
+{
+    bool whole;
+    if (!is_json_number(text, n, &whole))
+        return false;
+    errno = 0;
+    long long integer = whole ? strtoll(text, NULL, 10) : 0;
+    *out = whole && errno == 0 ? jinja_int(integer) : jinja_float(strtod(text, NULL));
+    out->n = (uint32_t)n;
+    out->written = text;
+    return true;
+}
+
+static bool string_from_json(struct jinja *j, const json_t *json, struct jinja_value *out)
+{
+    const struct jinja_note *note = jinja_notes_find(j->notes, json);
+    const char *text = json_string_value(json);
+    size_t n = json_string_length(json);
+    if (n >= UINT32_MAX)
+        return jinja_fail_memory(j);
+    if (note && note->is_number && written_number(text, n, out))
+        return true;
+    *out = jinja_string(text, n, note && !note->is_number ? note->marks : JINJA_DATA);
     return true;
 }
 
@@ -192,9 +252,7 @@ bool jinja_from_json(struct jinja *j, const json_t *json, struct jinja_value *ou
         *out = jinja_float(json_real_value(json));
         break;
     case JSON_STRING:
-        *out = jinja_string(json_string_value(json), json_string_length(json));
-        if (json_string_length(json) >= UINT32_MAX)
-            ok = jinja_fail_memory(j);
+        ok = string_from_json(j, json, out);
         break;
     case JSON_ARRAY:
         ok = array_from_json(j, json, out);

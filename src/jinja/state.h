@@ -4,10 +4,10 @@
 #define PENSIEVE_JINJA_STATE_H
 
 #include "base/arena.h"
-#include "base/buf.h"
 #include "base/error.h"
-#include "jinja/jinja.h"
 #include "jinja/ast.h"
+#include "jinja/jinja.h"
+#include "jinja/notes.h"
 #include "jinja/value.h"
 
 struct jinja_binding {
@@ -25,9 +25,10 @@ struct jinja_scope {
 struct jinja {
     const struct jinja_template *template;
     const json_t *context;
+    const struct jinja_notes *notes; /* about its strings, or NULL */
     struct jinja_limits limits;
     struct arena arena;
-    struct buf *out; /* where output goes now: the caller's buffer or a capture */
+    struct jinja_text *out; /* where output goes now: the whole text or a capture */
     struct error *err;
     uint64_t steps;
     unsigned depth;
@@ -36,6 +37,7 @@ struct jinja {
     struct jinja_scope *scope;
     struct { /* the last concatenation: it grows in place if its result is appended to again */
         const char *text;
+        uint8_t *marks; /* [cap] once not all are alike, or NULL */
         size_t n, cap;
     } tail;
 };
@@ -70,9 +72,9 @@ bool jinja_new_pair(struct jinja *j, struct jinja_value a, struct jinja_value b,
                     struct jinja_value *out);
 bool jinja_new_iterator(struct jinja *j, struct jinja_list *list, const char *name,
                         struct jinja_value *out);
-/* Takes a finished buffer as a string of the render and frees it, also on failure. */
-bool jinja_take(struct jinja *j, struct buf *b, struct jinja_value *out);
-void jinja_scratch(struct jinja *j, struct buf *b); /* an empty buffer under the memory ceiling */
+/* Takes a finished text as a string of the render and frees it, also on failure. */
+bool jinja_take(struct jinja *j, struct jinja_text *t, struct jinja_value *out);
+void jinja_scratch(struct jinja *j, struct jinja_text *t); /* empty, under the memory ceiling */
 bool jinja_from_json(struct jinja *j, const json_t *json, struct jinja_value *out);
 
 /* Sorts arguments into parameters by place and name; what was not given is ABSENT. `names` is a
@@ -110,7 +112,7 @@ bool jinja_loop_call(struct jinja *j, struct jinja_loop *loop, const struct jinj
                      struct jinja_value *out);
 bool jinja_loop_member(struct jinja *j, struct jinja_loop *loop, const struct jinja_value *self,
                        const char *name, size_t n, struct jinja_value *out);
-bool jinja_loop_write(struct jinja *j, struct jinja_loop *loop, struct buf *b);
+bool jinja_loop_write(struct jinja *j, struct jinja_loop *loop, struct jinja_text *t);
 bool jinja_loop_length(struct jinja *j, struct jinja_loop *loop, size_t *n);
 
 /* operators.c */

@@ -16,22 +16,22 @@ bool jinja_find_bytes(const char *text, size_t n, const char *what, size_t n_wha
 static bool replace_empty(struct jinja *j, const struct jinja_value *s,
                           const struct jinja_value *new, int64_t count, struct jinja_value *out)
 {
-    struct buf b;
-    jinja_scratch(j, &b);
+    struct jinja_text t;
+    jinja_scratch(j, &t);
     for (uint32_t i = 0; i < s->n;) {
         uint32_t point;
         size_t step = jinja_char_decode(s->text + i, s->n - i, &point);
         if (count != 0) {
-            buf_append(&b, new->text, new->n);
+            jinja_text_value(&t, new);
             count--;
         }
-        buf_append(&b, s->text + i, step);
+        jinja_text_part(&t, s, i, step);
         i += (uint32_t)step;
     }
     if (count != 0)
-        buf_append(&b, new->text, new->n);
+        jinja_text_value(&t, new);
     uint32_t n = s->n;
-    return jinja_take(j, &b, out) && jinja_charge(j, n / 4);
+    return jinja_take(j, &t, out) && jinja_charge(j, n / 4);
 }
 
 bool jinja_replace(struct jinja *j, const struct jinja_value *s, const struct jinja_value *old,
@@ -45,37 +45,37 @@ bool jinja_replace(struct jinja *j, const struct jinja_value *s, const struct ji
     *out = *s;
     if (count == 0 || !jinja_find_bytes(s->text, s->n, old->text, old->n, &at))
         return true;
-    struct buf b;
-    jinja_scratch(j, &b);
-    for (; count != 0 && !buf_failed(&b); count--) {
+    struct jinja_text t;
+    jinja_scratch(j, &t);
+    for (; count != 0 && !jinja_text_failed(&t); count--) {
         if (!jinja_find_bytes(s->text + done, s->n - done, old->text, old->n, &at))
             break;
-        buf_append(&b, s->text + done, at);
-        buf_append(&b, new->text, new->n);
+        jinja_text_part(&t, s, done, at);
+        jinja_text_value(&t, new);
         done += at + old->n;
         n_done++;
     }
-    buf_append(&b, s->text + done, s->n - done);
-    return jinja_take(j, &b, out) && jinja_charge(j, n_done);
+    jinja_text_part(&t, s, done, s->n - done);
+    return jinja_take(j, &t, out) && jinja_charge(j, n_done);
 }
 
 bool jinja_join(struct jinja *j, const struct jinja_value *separator,
                 const struct jinja_value *items, size_t n, bool convert, struct jinja_value *out)
 {
-    struct buf b;
-    jinja_scratch(j, &b);
+    struct jinja_text t;
+    jinja_scratch(j, &t);
     for (size_t i = 0; i < n; i++) {
         bool ok = convert || jinja_is(&items[i], JINJA_STRING);
         if (!ok)
             jinja_fail(j, "join needs strings, got '%s'", jinja_type_name(&items[i]));
         if (i)
-            buf_append(&b, separator->text, separator->n);
-        if (!ok || !jinja_write(j, &items[i], &b)) {
-            buf_deinit(&b);
+            jinja_text_value(&t, separator);
+        if (!ok || !jinja_write(j, &items[i], &t)) {
+            jinja_text_deinit(&t);
             return false;
         }
     }
-    return jinja_take(j, &b, out);
+    return jinja_take(j, &t, out);
 }
 
 static const char *entity(char c)
@@ -98,20 +98,20 @@ static const char *entity(char c)
 
 bool jinja_escape(struct jinja *j, const struct jinja_value *s, struct jinja_value *out)
 {
-    struct buf b;
+    struct jinja_text t;
     *out = *s;
     if (s->kind)
         return true;
-    jinja_scratch(j, &b);
+    jinja_scratch(j, &t);
     for (uint32_t i = 0; i < s->n; i++) {
         const char *text = entity(s->text[i]);
         if (text)
-            buf_puts(&b, text);
+            jinja_text_append(&t, text, strlen(text), jinja_marks_of(s->marks, i));
         else
-            buf_putc(&b, s->text[i]);
+            jinja_text_part(&t, s, i, 1);
     }
     uint32_t n = s->n;
-    bool ok = jinja_take(j, &b, out) && jinja_charge(j, n / 16);
+    bool ok = jinja_take(j, &t, out) && jinja_charge(j, n / 16);
     out->kind = ok;
     return ok;
 }
@@ -156,7 +156,7 @@ bool jinja_strip(struct jinja *j, const struct jinja_value *s, const struct jinj
             return false;
         end -= more ? step : 0;
     }
-    *out = jinja_marked_like(jinja_string(s->text + start, end - start), s);
+    *out = jinja_markup_like(jinja_part(s, start, end - start), s);
     return true;
 }
 
@@ -166,46 +166,45 @@ static bool is_cased(uint32_t c)
            jinja_char_upper(c) != c;
 }
 
-static void put_point(struct buf *b, uint32_t c)
+/* A character in another case: at most 4 bytes. It may be longer than the one it comes from, and
+ * U+00DF, the one letter with a longer upper case that real text has, becomes two. */
+static size_t change_point(uint32_t c, bool upper, bool title, char *out)
 {
-    char bytes[4];
-    buf_append(b, bytes, jinja_char_encode(c, bytes));
-}
-
-/* U+00DF, the one letter with a longer upper case that real text has. */
-static void put_case(struct buf *b, uint32_t c, bool upper, bool title)
-{
-    if (c == 0xDF && upper)
-        buf_puts(b, title ? "Ss" : "SS");
-    else
-        put_point(b, !upper  ? jinja_char_lower(c)
-                     : title ? jinja_char_title(c)
-                             : jinja_char_upper(c));
+    if (c == 0xDF && upper) {
+        memcpy(out, title ? "Ss" : "SS", 2);
+        return 2;
+    }
+    return jinja_char_encode(!upper  ? jinja_char_lower(c)
+                             : title ? jinja_char_title(c)
+                                     : jinja_char_upper(c),
+                             out);
 }
 
 bool jinja_change_case(struct jinja *j, const struct jinja_value *s, enum jinja_case how,
                        struct jinja_value *out)
 {
-    struct buf b;
+    struct jinja_text t;
     bool after_cased = false;
-    jinja_scratch(j, &b);
+    jinja_scratch(j, &t);
     for (uint32_t i = 0; i < s->n;) {
         uint32_t c;
+        char bytes[4];
         size_t step = jinja_char_decode(s->text + i, s->n - i, &c);
         bool upper = how == JINJA_UPPER || (how == JINJA_CAPITALIZE && i == 0) ||
                      (how == JINJA_TITLE && !after_cased) ||
                      (how == JINJA_SWAPCASE && jinja_char_is_lower(c));
         bool title = how == JINJA_CAPITALIZE || how == JINJA_TITLE;
         if (step == 1 && c == 0xFFFD)
-            buf_append(&b, s->text + i, 1);
+            jinja_text_part(&t, s, i, 1);
         else
-            put_case(&b, c, upper, title);
+            jinja_text_append(&t, bytes, change_point(c, upper, title, bytes),
+                              jinja_marks_of(s->marks, i));
         after_cased = is_cased(c);
         i += (uint32_t)step;
     }
     struct jinja_value from = *s;
-    bool ok = jinja_take(j, &b, out) && jinja_charge(j, from.n / 4);
-    *out = jinja_marked_like(*out, &from);
+    bool ok = jinja_take(j, &t, out) && jinja_charge(j, from.n / 4);
+    *out = jinja_markup_like(*out, &from);
     return ok;
 }
 
@@ -232,11 +231,11 @@ bool jinja_split_lines(struct jinja *j, const struct jinja_value *s, bool keep_e
             continue;
         }
         size_t kept = keep_ends ? at + end : at;
-        if (!jinja_push(j, list, jinja_string(s->text + start, kept - start)))
+        if (!jinja_push(j, list, jinja_part(s, start, kept - start)))
             return false;
         start = at += end;
     }
-    if (start < s->n && !jinja_push(j, list, jinja_string(s->text + start, s->n - start)))
+    if (start < s->n && !jinja_push(j, list, jinja_part(s, start, s->n - start)))
         return false;
     return jinja_charge(j, 1 + s->n / 32);
 }
@@ -252,14 +251,14 @@ bool jinja_center(struct jinja *j, const struct jinja_value *s, int64_t width,
         return jinja_fail_memory(j);
     int64_t pad = width - n;
     int64_t left = where < 0 ? 0 : where > 0 ? pad : pad / 2 + (pad & width & 1);
-    struct buf b;
-    jinja_scratch(j, &b);
+    struct jinja_text t;
+    jinja_scratch(j, &t);
     for (int64_t i = 0; i < pad; i++) {
         if (i == left)
-            buf_append(&b, s->text, s->n);
-        buf_append(&b, fill->text, fill->n);
+            jinja_text_value(&t, s);
+        jinja_text_value(&t, fill);
     }
     if (left == pad)
-        buf_append(&b, s->text, s->n);
-    return jinja_take(j, &b, out);
+        jinja_text_value(&t, s);
+    return jinja_take(j, &t, out);
 }

@@ -38,7 +38,7 @@ const char *jinja_type_name_of(enum jinja_type type)
 
 const char *jinja_type_name(const struct jinja_value *v)
 {
-    return jinja_type_name_of((enum jinja_type)v->type);
+    return jinja_type_name_of(jinja_is_large(v) ? JINJA_INT : (enum jinja_type)v->type);
 }
 
 struct jinja_list *jinja_list_create(struct arena *a, size_t capacity)
@@ -132,6 +132,8 @@ static bool numbers_equal(const struct jinja_value *a, const struct jinja_value 
 {
     if (jinja_is_integral(a) && jinja_is_integral(b))
         return jinja_integer(a) == jinja_integer(b);
+    if (jinja_is_large(a) && jinja_is_large(b))
+        return a->n == b->n && memcmp(a->written, b->written, a->n) == 0;
     return jinja_real(a) == jinja_real(b);
 }
 
@@ -448,7 +450,7 @@ static bool characters(struct jinja *j, const struct jinja_value *v, struct jinj
     for (uint32_t i = 0; i < v->n;) {
         uint32_t point;
         size_t step = jinja_char_decode(v->text + i, v->n - i, &point);
-        if (!jinja_push(j, list, jinja_string(v->text + i, step)))
+        if (!jinja_push(j, list, jinja_part(v, i, step)))
             return false;
         i += (uint32_t)step;
     }

@@ -5,7 +5,7 @@
 #define PENSIEVE_JINJA_VALUE_H
 
 #include "base/arena.h"
-#include "base/buf.h"
+#include "jinja/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,9 +49,9 @@ enum jinja_view_kind { JINJA_VIEW_KEYS, JINJA_VIEW_VALUES, JINJA_VIEW_ITEMS };
 
 struct jinja_value {
     uint8_t type; /* enum jinja_type */
-    uint8_t kind; /* of undefined, a view, a grouped tuple; 1: a string that `safe` marked */
+    uint8_t kind; /* of undefined, a view, a grouped tuple; 1: a string that is `safe` markup */
     uint16_t aux;
-    uint32_t n; /* bytes of text */
+    uint32_t n; /* bytes of text, or of a number as it was written */
     union {
         bool boolean;
         int64_t integer;
@@ -66,6 +66,10 @@ struct jinja_value {
         const struct jinja_function *function;
         struct jinja_method *method;
         struct jinja_cycler *cycler; /* and the joiner */
+    };
+    union {
+        const uint8_t *marks; /* of a string: what of it is data (text.h) */
+        const char *written;  /* [n] of a number: how it prints; NULL: as Python prints it */
     };
 };
 
@@ -172,21 +176,32 @@ static inline struct jinja_value jinja_float(double d)
 {
     return (struct jinja_value){.type = JINJA_FLOAT, .real = d};
 }
-static inline struct jinja_value jinja_string(const char *text, size_t n)
+static inline struct jinja_value jinja_string(const char *text, size_t n, const uint8_t *marks)
 {
-    return (struct jinja_value){.type = JINJA_STRING, .n = (uint32_t)n, .text = text};
+    return (struct jinja_value){
+        .type = JINJA_STRING, .n = (uint32_t)n, .text = text, .marks = marks};
 }
-/* The same text with the mark of `safe` and `escape` if `like` has it: what is added to marked text
+/* Text of the template's own, and of the engine's. */
+static inline struct jinja_value jinja_own(const char *text, size_t n)
+{
+    return jinja_string(text, n, JINJA_OWN);
+}
+static inline struct jinja_value jinja_literal(const char *text)
+{
+    return jinja_own(text, strlen(text));
+}
+/* n bytes of a string from `at` on: whose they are stays as it is. They are no markup. */
+static inline struct jinja_value jinja_part(const struct jinja_value *s, size_t at, size_t n)
+{
+    return jinja_string(s->text + at, n, jinja_marks_at(s->marks, at));
+}
+/* The same text as markup (what `safe` and `escape` give) if `like` is: what is added to markup
  * gets escaped, even without autoescape, and some templates show it. */
-static inline struct jinja_value jinja_marked_like(struct jinja_value text,
+static inline struct jinja_value jinja_markup_like(struct jinja_value text,
                                                    const struct jinja_value *like)
 {
     text.kind = like->type == JINJA_STRING && like->kind;
     return text;
-}
-static inline struct jinja_value jinja_literal(const char *text)
-{
-    return jinja_string(text, strlen(text));
 }
 static inline struct jinja_value jinja_of_list(enum jinja_type type, struct jinja_list *list)
 {
@@ -217,6 +232,12 @@ static inline bool jinja_is_number(const struct jinja_value *v)
 static inline int64_t jinja_integer(const struct jinja_value *v)
 {
     return v->type == JINJA_BOOL ? v->boolean : v->integer;
+}
+/* A number as it was written that is an integer of more than 64 bits; `real` is near it. */
+static inline bool jinja_is_large(const struct jinja_value *v)
+{
+    return v->type == JINJA_FLOAT && v->written && !memchr(v->written, '.', v->n) &&
+           !memchr(v->written, 'e', v->n) && !memchr(v->written, 'E', v->n);
 }
 static inline double jinja_real(const struct jinja_value *v)
 {
@@ -257,10 +278,19 @@ bool jinja_iterable(const struct jinja_value *v);
 
 /* str(): the value itself if it is a string, "" for undefined. */
 bool jinja_to_string(struct jinja *j, const struct jinja_value *v, struct jinja_value *out);
-/* The same, and repr(), appended to a buffer. */
-bool jinja_write(struct jinja *j, const struct jinja_value *v, struct buf *b);
-bool jinja_write_repr(struct jinja *j, const struct jinja_value *v, struct buf *b);
-void jinja_write_float(double d, struct buf *b);
+/* A string, or a part of one, appended with its marks. */
+static inline bool jinja_text_value(struct jinja_text *t, const struct jinja_value *s)
+{
+    return jinja_text_append(t, s->text, s->n, s->marks);
+}
+static inline bool jinja_text_part(struct jinja_text *t, const struct jinja_value *s, size_t at,
+                                   size_t n)
+{
+    return jinja_text_append(t, s->text + at, n, jinja_marks_at(s->marks, at));
+}
+/* str() as above, and repr(), appended. */
+bool jinja_write(struct jinja *j, const struct jinja_value *v, struct jinja_text *t);
+bool jinja_write_repr(struct jinja *j, const struct jinja_value *v, struct jinja_text *t);
 
 /* json.dumps(v, ensure_ascii, indent, separators, sort_keys). `indent` NULL: one line. */
 struct jinja_json_style {
@@ -269,6 +299,6 @@ struct jinja_json_style {
     struct jinja_value item_separator, key_separator;
 };
 bool jinja_write_json(struct jinja *j, const struct jinja_value *v,
-                      const struct jinja_json_style *style, struct buf *b);
+                      const struct jinja_json_style *style, struct jinja_text *t);
 
 #endif

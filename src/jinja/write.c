@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool written(struct jinja *j, const struct buf *b)
+static bool written(struct jinja *j, const struct jinja_text *t)
 {
-    return !buf_failed(b) || jinja_fail_memory(j);
+    return !jinja_text_failed(t) || jinja_fail_memory(j);
 }
 
 /* The shortest digits that read back as d (positive, finite): digits[], and the exponent of the
@@ -34,204 +34,214 @@ static int shortest_digits(double d, char digits[20], int *exponent)
 }
 
 /* Python's repr of a float: positional between 1e-4 and 1e16, else with an exponent. */
-void jinja_write_float(double d, struct buf *b)
+static void write_float(double d, struct jinja_text *t)
 {
     char digits[20];
     int exponent;
     if (isnan(d)) {
-        buf_puts(b, "nan");
+        jinja_text_puts(t, "nan");
         return;
     }
     if (signbit(d))
-        buf_putc(b, '-');
+        jinja_text_putc(t, '-');
     if (isinf(d)) {
-        buf_puts(b, "inf");
+        jinja_text_puts(t, "inf");
         return;
     }
     int n = shortest_digits(fabs(d), digits, &exponent);
     if (exponent < -4 || exponent >= 16) {
-        buf_putc(b, digits[0]);
+        jinja_text_putc(t, digits[0]);
         if (n > 1) {
-            buf_putc(b, '.');
-            buf_append(b, digits + 1, (size_t)n - 1);
+            jinja_text_putc(t, '.');
+            jinja_text_append(t, digits + 1, (size_t)n - 1, JINJA_DATA);
         }
-        buf_printf(b, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
+        jinja_text_printf(t, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
         return;
     }
     if (exponent < 0) {
-        buf_puts(b, "0.");
+        jinja_text_puts(t, "0.");
         for (int i = -1; i > exponent; i--)
-            buf_putc(b, '0');
-        buf_append(b, digits, (size_t)n);
+            jinja_text_putc(t, '0');
+        jinja_text_append(t, digits, (size_t)n, JINJA_DATA);
         return;
     }
     for (int i = 0; i <= exponent; i++)
-        buf_putc(b, i < n ? digits[i] : '0');
-    buf_putc(b, '.');
+        jinja_text_putc(t, i < n ? digits[i] : '0');
+    jinja_text_putc(t, '.');
     if (n > exponent + 1)
-        buf_append(b, digits + exponent + 1, (size_t)(n - exponent - 1));
+        jinja_text_append(t, digits + exponent + 1, (size_t)(n - exponent - 1), JINJA_DATA);
     else
-        buf_putc(b, '0');
+        jinja_text_putc(t, '0');
 }
 
-static void write_escaped_point(uint32_t point, struct buf *b)
+static bool write_number(const struct jinja_value *v, struct jinja_text *t)
+{
+    if (v->written)
+        return jinja_text_append(t, v->written, v->n, JINJA_DATA);
+    if (jinja_is(v, JINJA_INT))
+        return jinja_text_printf(t, "%" PRId64, v->integer);
+    write_float(v->real, t);
+    return true;
+}
+
+static void write_escaped_point(uint32_t point, struct jinja_text *t)
 {
     if (point < 0x100)
-        buf_printf(b, "\\x%02x", (unsigned)point);
+        jinja_text_printf(t, "\\x%02x", (unsigned)point);
     else if (point < 0x10000)
-        buf_printf(b, "\\u%04x", (unsigned)point);
+        jinja_text_printf(t, "\\u%04x", (unsigned)point);
     else
-        buf_printf(b, "\\U%08x", (unsigned)point);
+        jinja_text_printf(t, "\\U%08x", (unsigned)point);
 }
 
-static void write_string_repr(const struct jinja_value *v, struct buf *b)
+static void write_string_repr(const struct jinja_value *v, struct jinja_text *t)
 {
     bool has_single = memchr(v->text, '\'', v->n), has_double = memchr(v->text, '"', v->n);
     char quote = has_single && !has_double ? '"' : '\'';
-    buf_putc(b, quote);
+    jinja_text_putc(t, quote);
     for (uint32_t i = 0; i < v->n;) {
         uint32_t point;
         size_t step = jinja_char_decode(v->text + i, v->n - i, &point);
         if (point == (uint32_t)quote || point == '\\') {
-            buf_putc(b, '\\');
-            buf_putc(b, (char)point);
+            jinja_text_putc(t, '\\');
+            jinja_text_putc(t, (char)point);
         } else if (point == '\n' || point == '\r' || point == '\t') {
-            buf_puts(b, point == '\n' ? "\\n" : point == '\r' ? "\\r" : "\\t");
+            jinja_text_puts(t, point == '\n' ? "\\n" : point == '\r' ? "\\r" : "\\t");
         } else if (jinja_char_is_printable(point)) {
-            buf_append(b, v->text + i, step);
+            jinja_text_part(t, v, i, step);
         } else {
-            write_escaped_point(point, b);
+            write_escaped_point(point, t);
         }
         i += (uint32_t)step;
     }
-    buf_putc(b, quote);
+    jinja_text_putc(t, quote);
 }
 
 static bool write_items_repr(struct jinja *j, const struct jinja_list *list, const char *open,
-                             const char *close, struct buf *b)
+                             const char *close, struct jinja_text *t)
 {
-    buf_puts(b, open);
+    jinja_text_puts(t, open);
     for (size_t i = 0; i < list->n; i++) {
         if (i)
-            buf_puts(b, ", ");
-        if (!jinja_write_repr(j, &list->items[i], b))
+            jinja_text_puts(t, ", ");
+        if (!jinja_write_repr(j, &list->items[i], t))
             return false;
     }
-    buf_puts(b, close);
+    jinja_text_puts(t, close);
     return true;
 }
 
-static bool write_dict_repr(struct jinja *j, const struct jinja_dict *dict, struct buf *b)
+static bool write_dict_repr(struct jinja *j, const struct jinja_dict *dict, struct jinja_text *t)
 {
-    buf_putc(b, '{');
+    jinja_text_putc(t, '{');
     for (size_t i = 0; i < dict->n; i++) {
         if (i)
-            buf_puts(b, ", ");
-        if (!jinja_write_repr(j, &dict->pairs[i].key, b))
+            jinja_text_puts(t, ", ");
+        if (!jinja_write_repr(j, &dict->pairs[i].key, t))
             return false;
-        buf_puts(b, ": ");
-        if (!jinja_write_repr(j, &dict->pairs[i].value, b))
+        jinja_text_puts(t, ": ");
+        if (!jinja_write_repr(j, &dict->pairs[i].value, t))
             return false;
     }
-    buf_putc(b, '}');
+    jinja_text_putc(t, '}');
     return true;
 }
 
-static bool write_view_repr(struct jinja *j, const struct jinja_value *v, struct buf *b)
+static bool write_view_repr(struct jinja *j, const struct jinja_value *v, struct jinja_text *t)
 {
     const char *open = v->kind == JINJA_VIEW_KEYS     ? "dict_keys(["
                        : v->kind == JINJA_VIEW_VALUES ? "dict_values(["
                                                       : "dict_items([";
-    return write_items_repr(j, v->list, open, "])", b);
+    return write_items_repr(j, v->list, open, "])", t);
 }
 
-static bool write_range_repr(const struct jinja_range *r, struct buf *b)
+static bool write_range_repr(const struct jinja_range *r, struct jinja_text *t)
 {
-    buf_printf(b, "range(%" PRId64 ", %" PRId64, r->start, r->stop);
+    jinja_text_printf(t, "range(%" PRId64 ", %" PRId64, r->start, r->stop);
     if (r->step != 1)
-        buf_printf(b, ", %" PRId64, r->step);
-    return buf_putc(b, ')');
+        jinja_text_printf(t, ", %" PRId64, r->step);
+    return jinja_text_putc(t, ')');
 }
 
 /* Objects print in Python with an address; here without. */
-static bool write_object_repr(struct jinja *j, const struct jinja_value *v, struct buf *b)
+static bool write_object_repr(struct jinja *j, const struct jinja_value *v, struct jinja_text *t)
 {
     switch (v->type) {
     case JINJA_NAMESPACE:
-        buf_puts(b, "<Namespace ");
-        if (!write_dict_repr(j, v->dict, b))
+        jinja_text_puts(t, "<Namespace ");
+        if (!write_dict_repr(j, v->dict, t))
             return false;
-        buf_putc(b, '>');
+        jinja_text_putc(t, '>');
         return true;
     case JINJA_MACRO:
-        return buf_printf(b, "<Macro '%s'>", jinja_macro_name(j, v->macro));
+        jinja_text_puts(t, "<Macro '");
+        jinja_text_puts(t, jinja_macro_name(j, v->macro));
+        return jinja_text_puts(t, "'>");
     case JINJA_LOOP:
-        return jinja_loop_write(j, v->loop, b);
+        return jinja_loop_write(j, v->loop, t);
     case JINJA_ITERATOR:
-        return buf_printf(b, "<%s object>", v->iterator->name);
+        return jinja_text_printf(t, "<%s object>", v->iterator->name);
     case JINJA_FUNCTION:
-        return buf_printf(b, "<function %s>", v->function->name);
+        return jinja_text_printf(t, "<function %s>", v->function->name);
     case JINJA_METHOD:
-        return buf_printf(b, "<built-in method %s of %s object>", v->method->function->name,
-                          jinja_type_name(&v->method->self));
+        return jinja_text_printf(t, "<built-in method %s of %s object>", v->method->function->name,
+                                 jinja_type_name(&v->method->self));
     default:
-        return buf_printf(b, "<%s object>", jinja_type_name(v));
+        return jinja_text_printf(t, "<%s object>", jinja_type_name(v));
     }
 }
 
-static bool write_value(struct jinja *j, const struct jinja_value *v, struct buf *b)
+static bool write_value(struct jinja *j, const struct jinja_value *v, struct jinja_text *t)
 {
     switch (v->type) {
     case JINJA_ABSENT:
         return true;
     case JINJA_UNDEFINED:
-        return buf_puts(b, "Undefined");
+        return jinja_text_puts(t, "Undefined");
     case JINJA_NONE:
-        return buf_puts(b, "None");
+        return jinja_text_puts(t, "None");
     case JINJA_BOOL:
-        return buf_puts(b, v->boolean ? "True" : "False");
+        return jinja_text_puts(t, v->boolean ? "True" : "False");
     case JINJA_INT:
-        return buf_printf(b, "%" PRId64, v->integer);
     case JINJA_FLOAT:
-        jinja_write_float(v->real, b);
-        return true;
+        return write_number(v, t);
     case JINJA_STRING:
         if (v->kind)
-            buf_puts(b, "Markup(");
-        write_string_repr(v, b);
+            jinja_text_puts(t, "Markup(");
+        write_string_repr(v, t);
         if (v->kind)
-            buf_putc(b, ')');
+            jinja_text_putc(t, ')');
         return jinja_charge(j, v->n / 8);
     case JINJA_LIST:
-        return write_items_repr(j, v->list, "[", "]", b);
+        return write_items_repr(j, v->list, "[", "]", t);
     case JINJA_TUPLE:
-        return write_items_repr(j, v->list, "(", v->list->n == 1 ? ",)" : ")", b);
+        return write_items_repr(j, v->list, "(", v->list->n == 1 ? ",)" : ")", t);
     case JINJA_DICT:
-        return write_dict_repr(j, v->dict, b);
+        return write_dict_repr(j, v->dict, t);
     case JINJA_VIEW:
-        return write_view_repr(j, v, b);
+        return write_view_repr(j, v, t);
     case JINJA_RANGE:
-        return write_range_repr(v->range, b);
+        return write_range_repr(v->range, t);
     default:
-        return write_object_repr(j, v, b);
+        return write_object_repr(j, v, t);
     }
 }
 
-bool jinja_write_repr(struct jinja *j, const struct jinja_value *v, struct buf *b)
+bool jinja_write_repr(struct jinja *j, const struct jinja_value *v, struct jinja_text *t)
 {
-    bool ok = jinja_enter(j) && write_value(j, v, b);
+    bool ok = jinja_enter(j) && write_value(j, v, t);
     jinja_leave(j);
-    return written(j, b) && ok;
+    return written(j, t) && ok;
 }
 
-bool jinja_write(struct jinja *j, const struct jinja_value *v, struct buf *b)
+bool jinja_write(struct jinja *j, const struct jinja_value *v, struct jinja_text *t)
 {
     if (jinja_is(v, JINJA_UNDEFINED))
         return true;
     if (!jinja_is(v, JINJA_STRING))
-        return jinja_write_repr(j, v, b);
-    buf_append(b, v->text, v->n);
-    return written(j, b) && jinja_charge_bytes(j, v->n);
+        return jinja_write_repr(j, v, t);
+    jinja_text_value(t, v);
+    return written(j, t) && jinja_charge_bytes(j, v->n);
 }
 
 bool jinja_to_string(struct jinja *j, const struct jinja_value *v, struct jinja_value *out)
@@ -240,25 +250,25 @@ bool jinja_to_string(struct jinja *j, const struct jinja_value *v, struct jinja_
         *out = *v;
         return true;
     }
-    struct buf b;
-    jinja_scratch(j, &b);
-    if (!jinja_write(j, v, &b)) {
-        buf_deinit(&b);
+    struct jinja_text t;
+    jinja_scratch(j, &t);
+    if (!jinja_write(j, v, &t)) {
+        jinja_text_deinit(&t);
         return false;
     }
-    return jinja_take(j, &b, out);
+    return jinja_take(j, &t, out);
 }
 
 /* json.dumps */
 
-static void write_json_point(uint32_t point, struct buf *b)
+static void write_json_point(uint32_t point, struct jinja_text *t)
 {
     if (point >= 0x10000) {
         point -= 0x10000;
-        buf_printf(b, "\\u%04x\\u%04x", (unsigned)(0xD800 + (point >> 10)),
-                   (unsigned)(0xDC00 + (point & 0x3FF)));
+        jinja_text_printf(t, "\\u%04x\\u%04x", (unsigned)(0xD800 + (point >> 10)),
+                          (unsigned)(0xDC00 + (point & 0x3FF)));
     } else {
-        buf_printf(b, "\\u%04x", (unsigned)point);
+        jinja_text_printf(t, "\\u%04x", (unsigned)point);
     }
 }
 
@@ -284,10 +294,10 @@ static const char *json_escape(unsigned char c)
     }
 }
 
-static void write_json_string(const struct jinja_value *v, bool ascii, struct buf *b)
+static void write_json_string(const struct jinja_value *v, bool ascii, struct jinja_text *t)
 {
     size_t kept = 0, i = 0; /* text[kept..i) goes out as it is */
-    buf_putc(b, '"');
+    jinja_text_putc(t, '"');
     while (i < v->n) {
         unsigned char c = (unsigned char)v->text[i];
         if (c >= 0x20 && c != '"' && c != '\\' && (c < 0x80 || !ascii)) {
@@ -296,78 +306,78 @@ static void write_json_string(const struct jinja_value *v, bool ascii, struct bu
         }
         uint32_t point;
         size_t step = jinja_char_decode(v->text + i, v->n - i, &point);
-        buf_append(b, v->text + kept, i - kept);
+        jinja_text_part(t, v, kept, i - kept);
         const char *escape = json_escape(c);
         if (escape)
-            buf_puts(b, escape);
+            jinja_text_puts(t, escape);
         else if (c == 0x7F && ascii)
-            buf_putc(b, (char)c);
+            jinja_text_putc(t, (char)c);
         else
-            write_json_point(point, b);
+            write_json_point(point, t);
         i += step;
         kept = i;
     }
-    buf_append(b, v->text + kept, i - kept);
-    buf_putc(b, '"');
+    jinja_text_part(t, v, kept, i - kept);
+    jinja_text_putc(t, '"');
 }
 
-static void write_json_newline(const struct jinja_json_style *style, unsigned level, struct buf *b)
+static void write_json_newline(const struct jinja_json_style *style, unsigned level,
+                               struct jinja_text *t)
 {
     if (!style->indent)
         return;
-    buf_putc(b, '\n');
-    for (unsigned i = 0; i < level && !buf_failed(b); i++)
-        buf_append(b, style->indent->text, style->indent->n);
+    jinja_text_putc(t, '\n');
+    for (unsigned i = 0; i < level && !jinja_text_failed(t); i++)
+        jinja_text_value(t, style->indent);
 }
 
-static void write_json_number(const struct jinja_value *v, struct buf *b)
+static void write_json_number(const struct jinja_value *v, struct jinja_text *t)
 {
-    if (jinja_is(v, JINJA_INT))
-        buf_printf(b, "%" PRId64, v->integer);
+    if (jinja_is(v, JINJA_INT) || v->written || isfinite(v->real))
+        write_number(v, t);
     else if (isnan(v->real))
-        buf_puts(b, "NaN");
-    else if (isinf(v->real))
-        buf_puts(b, v->real < 0 ? "-Infinity" : "Infinity");
+        jinja_text_puts(t, "NaN");
     else
-        jinja_write_float(v->real, b);
+        jinja_text_puts(t, v->real < 0 ? "-Infinity" : "Infinity");
 }
 
 static bool write_json(struct jinja *j, const struct jinja_value *v,
-                       const struct jinja_json_style *style, unsigned level, struct buf *b);
+                       const struct jinja_json_style *style, unsigned level, struct jinja_text *t);
 
 static bool write_json_list(struct jinja *j, const struct jinja_list *list,
-                            const struct jinja_json_style *style, unsigned level, struct buf *b)
+                            const struct jinja_json_style *style, unsigned level,
+                            struct jinja_text *t)
 {
-    buf_putc(b, '[');
+    jinja_text_putc(t, '[');
     for (size_t i = 0; i < list->n; i++) {
         if (i)
-            buf_append(b, style->item_separator.text, style->item_separator.n);
-        write_json_newline(style, level + 1, b);
-        if (!write_json(j, &list->items[i], style, level + 1, b))
+            jinja_text_value(t, &style->item_separator);
+        write_json_newline(style, level + 1, t);
+        if (!write_json(j, &list->items[i], style, level + 1, t))
             return false;
     }
     if (list->n)
-        write_json_newline(style, level, b);
-    buf_putc(b, ']');
+        write_json_newline(style, level, t);
+    jinja_text_putc(t, ']');
     return true;
 }
 
 static bool write_json_key(struct jinja *j, const struct jinja_value *key,
-                           const struct jinja_json_style *style, struct buf *b)
+                           const struct jinja_json_style *style, struct jinja_text *t)
 {
     switch (key->type) {
     case JINJA_STRING:
-        write_json_string(key, style->ascii, b);
+        write_json_string(key, style->ascii, t);
         return true;
     case JINJA_NONE:
-        return buf_puts(b, "\"null\"");
+        return jinja_text_puts(t, "\"null\"");
     case JINJA_BOOL:
-        return buf_puts(b, key->boolean ? "\"true\"" : "\"false\"");
+        return jinja_text_puts(t, key->boolean ? "\"true\"" : "\"false\"");
     case JINJA_INT:
     case JINJA_FLOAT:
-        buf_putc(b, '"');
-        write_json_number(key, b);
-        return buf_putc(b, '"');
+        jinja_text_putc(t, '"');
+        write_json_number(key, t);
+        return jinja_text_putc(t, '"');
     default:
         return jinja_fail(j, "tojson: a key of type '%s'", jinja_type_name(key));
     }
@@ -393,7 +403,8 @@ static bool sort_pairs(struct jinja *j, struct jinja_pair *pairs, size_t n)
 }
 
 static bool write_json_dict(struct jinja *j, const struct jinja_dict *dict,
-                            const struct jinja_json_style *style, unsigned level, struct buf *b)
+                            const struct jinja_json_style *style, unsigned level,
+                            struct jinja_text *t)
 {
     const struct jinja_pair *pairs = dict->pairs;
     if (style->sort_keys && dict->n) {
@@ -405,60 +416,61 @@ static bool write_json_dict(struct jinja *j, const struct jinja_dict *dict,
             return false;
         pairs = sorted;
     }
-    buf_putc(b, '{');
+    jinja_text_putc(t, '{');
     for (size_t i = 0; i < dict->n; i++) {
         if (i)
-            buf_append(b, style->item_separator.text, style->item_separator.n);
-        write_json_newline(style, level + 1, b);
-        if (!write_json_key(j, &pairs[i].key, style, b))
+            jinja_text_value(t, &style->item_separator);
+        write_json_newline(style, level + 1, t);
+        if (!write_json_key(j, &pairs[i].key, style, t))
             return false;
-        buf_append(b, style->key_separator.text, style->key_separator.n);
-        if (!write_json(j, &pairs[i].value, style, level + 1, b))
+        jinja_text_value(t, &style->key_separator);
+        if (!write_json(j, &pairs[i].value, style, level + 1, t))
             return false;
     }
     if (dict->n)
-        write_json_newline(style, level, b);
-    buf_putc(b, '}');
+        write_json_newline(style, level, t);
+    jinja_text_putc(t, '}');
     return true;
 }
 
 static bool write_json_inside(struct jinja *j, const struct jinja_value *v,
-                              const struct jinja_json_style *style, unsigned level, struct buf *b)
+                              const struct jinja_json_style *style, unsigned level,
+                              struct jinja_text *t)
 {
     switch (v->type) {
     case JINJA_NONE:
-        buf_puts(b, "null");
+        jinja_text_puts(t, "null");
         return true;
     case JINJA_BOOL:
-        buf_puts(b, v->boolean ? "true" : "false");
+        jinja_text_puts(t, v->boolean ? "true" : "false");
         return true;
     case JINJA_INT:
     case JINJA_FLOAT:
-        write_json_number(v, b);
+        write_json_number(v, t);
         return true;
     case JINJA_STRING:
-        write_json_string(v, style->ascii, b);
+        write_json_string(v, style->ascii, t);
         return jinja_charge(j, v->n / 16);
     case JINJA_LIST:
     case JINJA_TUPLE:
-        return write_json_list(j, v->list, style, level, b);
+        return write_json_list(j, v->list, style, level, t);
     case JINJA_DICT:
-        return write_json_dict(j, v->dict, style, level, b);
+        return write_json_dict(j, v->dict, style, level, t);
     default:
         return jinja_fail(j, "a value of type '%s' is not JSON serializable", jinja_type_name(v));
     }
 }
 
 static bool write_json(struct jinja *j, const struct jinja_value *v,
-                       const struct jinja_json_style *style, unsigned level, struct buf *b)
+                       const struct jinja_json_style *style, unsigned level, struct jinja_text *t)
 {
-    bool ok = jinja_enter(j) && write_json_inside(j, v, style, level, b);
+    bool ok = jinja_enter(j) && write_json_inside(j, v, style, level, t);
     jinja_leave(j);
-    return written(j, b) && ok;
+    return written(j, t) && ok;
 }
 
 bool jinja_write_json(struct jinja *j, const struct jinja_value *v,
-                      const struct jinja_json_style *style, struct buf *b)
+                      const struct jinja_json_style *style, struct jinja_text *t)
 {
-    return write_json(j, v, style, 0, b);
+    return write_json(j, v, style, 0, t);
 }

@@ -283,7 +283,8 @@ static bool encode_text(struct encoding *e, const char *text, size_t n_bytes, bo
     return spm_encode(&e->t->spm, text, n_bytes, first && e->t->add_space_prefix, e->out);
 }
 
-static bool encode(struct encoding *e, const char *text, size_t n_bytes, unsigned flags)
+static bool encode(struct encoding *e, const char *text, const uint8_t *is_data, size_t n_bytes,
+                   unsigned flags)
 {
     bool control = flags & TOKENIZER_SPECIAL, first = true;
     if ((flags & TOKENIZER_BOS) && e->t->add_bos && e->t->bos >= 0 &&
@@ -291,7 +292,7 @@ static bool encode(struct encoding *e, const char *text, size_t n_bytes, unsigne
         return false;
     while (n_bytes) {
         int32_t id = -1;
-        size_t n = tokenizer_special_next(&e->t->special, text, n_bytes, control, &id);
+        size_t n = tokenizer_special_next(&e->t->special, text, is_data, n_bytes, control, &id);
         if (n && !encode_text(e, text, n, first))
             return false;
         if (n == n_bytes)
@@ -300,6 +301,7 @@ static bool encode(struct encoding *e, const char *text, size_t n_bytes, unsigne
             return false;
         n += e->t->vocab.tokens[id].len;
         text += n;
+        is_data = is_data ? is_data + n : NULL;
         n_bytes -= n;
         first = true;
     }
@@ -309,8 +311,15 @@ static bool encode(struct encoding *e, const char *text, size_t n_bytes, unsigne
 bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n_bytes, unsigned flags,
                       struct token_list *out, struct error *err)
 {
+    return tokenizer_encode_marked(t, text, NULL, n_bytes, flags, out, err);
+}
+
+bool tokenizer_encode_marked(const struct tokenizer *t, const char *text, const uint8_t *is_data,
+                             size_t n_bytes, unsigned flags, struct token_list *out,
+                             struct error *err)
+{
     struct encoding e = {.t = t, .out = out};
-    bool ok = encode(&e, text, n_bytes, flags);
+    bool ok = encode(&e, text, is_data, n_bytes, flags);
     bpe_scratch_deinit(&e.scratch);
     return ok ||
            error_set(err, ERROR_NO_MEMORY, "out of memory for the tokens of %zu bytes", n_bytes);

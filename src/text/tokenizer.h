@@ -38,6 +38,16 @@ enum {
 bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n_bytes, unsigned flags,
                       struct token_list *out, struct error *err);
 
+/* The same for a text that is partly somebody's words: is_data[n_bytes] is 1 at each byte that is,
+ * as jinja_template_render tells. A marker (a control token, or a user-defined one written as
+ * markup: <tool_call>) counts only if its first two and its last two bytes are no data, so that a
+ * template may compose one ('<|' + name + '|>') and data may not. What data contains of one, or
+ * reaches into, is ordinary text, and is cut as if no such token were known: what is data changes
+ * nothing else. is_data may be NULL: nothing is. */
+bool tokenizer_encode_marked(const struct tokenizer *t, const char *text, const uint8_t *is_data,
+                             size_t n_bytes, unsigned flags, struct token_list *out,
+                             struct error *err);
+
 /* The bytes of one token, not terminated, valid as long as the tokenizer; "" for an id out of
  * range. Concatenating the pieces of a text's tokens gives the text (SentencePiece: with the
  * leading space that its dummy prefix added). Control tokens give their written form. */

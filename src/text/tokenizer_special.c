@@ -86,9 +86,24 @@ static size_t first_from(const struct tokenizer_special *s, size_t begin, size_t
     return begin;
 }
 
+/* Is the beginning or the end of n bytes data? Two bytes of each, so that a template that writes
+ * '<' + name + '>' around somebody's word does not make a marker of it. */
+static bool touches_data(const uint8_t *is_data, size_t n)
+{
+    return is_data[0] || is_data[n - 1] || (n > 1 && (is_data[1] || is_data[n - 2]));
+}
+
+/* Does a token count that stands for n bytes, of which is_data tells whose they are? */
+static bool counts(const struct tokenizer_special *s, size_t id, const uint8_t *is_data, size_t n,
+                   bool control)
+{
+    return is_special(s->vocab, id, control) && !(is_data && touches_data(is_data, n) &&
+                                                  tokenizer_vocab_is_marker(s->vocab, (int32_t)id));
+}
+
 /* The longest special token that begins at text[0], or -1. */
-static int32_t match(const struct tokenizer_special *s, const char *text, size_t n_bytes,
-                     bool control)
+static int32_t match(const struct tokenizer_special *s, const char *text, const uint8_t *is_data,
+                     size_t n_bytes, bool control)
 {
     int32_t found = -1;
     size_t begin = 0, end = s->n;
@@ -98,7 +113,7 @@ static int32_t match(const struct tokenizer_special *s, const char *text, size_t
         end = first_from(s, begin, end, depth, byte + 1);
         bool whole = false; /* tokens that end here come first in the range; they leave it */
         while (begin < end && s->vocab->tokens[s->ids[begin]].len == depth + 1) {
-            if (!whole && is_special(s->vocab, s->ids[begin], control)) {
+            if (!whole && counts(s, s->ids[begin], is_data, depth + 1, control)) {
                 found = (int32_t)s->ids[begin];
                 whole = true;
             }
@@ -108,14 +123,14 @@ static int32_t match(const struct tokenizer_special *s, const char *text, size_t
     return found;
 }
 
-size_t tokenizer_special_next(const struct tokenizer_special *s, const char *text, size_t n_bytes,
-                              bool control, int32_t *id)
+size_t tokenizer_special_next(const struct tokenizer_special *s, const char *text,
+                              const uint8_t *is_data, size_t n_bytes, bool control, int32_t *id)
 {
     const bool *begins = s->begins[control];
     for (size_t i = 0; i < n_bytes; i++) {
         if (!begins[(unsigned char)text[i]])
             continue;
-        *id = match(s, text + i, n_bytes - i, control);
+        *id = match(s, text + i, is_data ? is_data + i : NULL, n_bytes - i, control);
         if (*id >= 0)
             return i;
     }

@@ -20,8 +20,9 @@ void tokenizer_special_deinit(struct tokenizer_special *s);
 
 /* The first place at or after text where a special token stands, the longest of those that begin
  * there: its offset, or n_bytes if there is none; *id is that token. Control (and unknown) tokens
- * count only with `control`. */
-size_t tokenizer_special_next(const struct tokenizer_special *s, const char *text, size_t n_bytes,
-                              bool control, int32_t *id);
+ * count only with `control`, and no marker (tokenizer_vocab_is_marker) of whose first two or
+ * last two bytes is_data[n_bytes] has one; it may be NULL. */
+size_t tokenizer_special_next(const struct tokenizer_special *s, const char *text,
+                              const uint8_t *is_data, size_t n_bytes, bool control, int32_t *id);
 
 #endif

@@ -73,9 +73,46 @@ int32_t tokenizer_vocab_find(const struct tokenizer_vocab *v, const char *text, 
     return tokenizer_vocab_find_hashed(v, tokenizer_vocab_hash(v, text, n_bytes), text, n_bytes);
 }
 
+/* The tags that vocabularies keep whole as they keep words (Gemma's do). */
+static bool is_html(const char *name, size_t n)
+{
+    static const char names[] = " a b blockquote body br caption code div em h1 h2 h3 h4 h5 h6 hr "
+                                "html i img li ol p pre s span strong sub sup table tbody td tfoot "
+                                "th thead tr u ul ";
+    char padded[16];
+    if (n && *name == '/') {
+        name++;
+        n--;
+    }
+    if (!n || n > sizeof padded - 3 || memchr(name, ' ', n))
+        return false;
+    snprintf(padded, sizeof padded, " %.*s ", (int)n, name);
+    return strstr(names, padded) != NULL;
+}
+
+static bool is_markup(const struct weights_string *token)
+{
+    const char *text = token->data;
+    size_t n = token->len;
+    bool has_letter = false;
+    if (n < 3 ||
+        !((text[0] == '<' && text[n - 1] == '>') || (text[0] == '[' && text[n - 1] == ']')))
+        return false;
+    for (size_t i = 1; i < n - 1; i++)
+        has_letter |= (unsigned char)((text[i] | 0x20) - 'a') < 26;
+    return has_letter && !(text[0] == '<' && is_html(text + 1, n - 2));
+}
+
+bool tokenizer_vocab_is_marker(const struct tokenizer_vocab *v, int32_t id)
+{
+    return v->types[id] == TOKENIZER_TYPE_CONTROL || v->types[id] == TOKENIZER_TYPE_UNKNOWN ||
+           (v->types[id] == TOKENIZER_TYPE_USER_DEFINED && is_markup(&v->tokens[id]));
+}
+
 bool tokenizer_vocab_is_text(const struct tokenizer_vocab *v, int32_t id)
 {
-    return v->types[id] == TOKENIZER_TYPE_NORMAL || v->types[id] == TOKENIZER_TYPE_USER_DEFINED;
+    return v->types[id] == TOKENIZER_TYPE_NORMAL ||
+           (v->types[id] == TOKENIZER_TYPE_USER_DEFINED && !is_markup(&v->tokens[id]));
 }
 
 int32_t tokenizer_vocab_find_text(const struct tokenizer_vocab *v, const char *text, size_t n_bytes)

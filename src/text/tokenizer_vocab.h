@@ -42,10 +42,14 @@ void tokenizer_vocab_deinit(struct tokenizer_vocab *v);
 
 /* The first id with exactly this text, or -1. */
 int32_t tokenizer_vocab_find(const struct tokenizer_vocab *v, const char *text, size_t n_bytes);
-/* The same among what ordinary text may become: normal and user-defined tokens. */
+/* The same among what ordinary text may become: normal and user-defined tokens, no markers. */
 int32_t tokenizer_vocab_find_text(const struct tokenizer_vocab *v, const char *text,
                                   size_t n_bytes);
 bool tokenizer_vocab_is_text(const struct tokenizer_vocab *v, int32_t id);
+/* Does the token tell the model something that only a template may say? Control tokens do, and
+ * user-defined ones that are written as markup (<tool_call>, [INST]); those for runs of spaces or
+ * for tags of HTML are ordinary text. No marker comes out of merging. */
+bool tokenizer_vocab_is_marker(const struct tokenizer_vocab *v, int32_t id);
 /* The same in steps for who looks up many: the hash of a text, fetching its slot into the cache,
  * and the text's id by its hash. */
 uint64_t tokenizer_vocab_hash(const struct tokenizer_vocab *v, const char *text, size_t n_bytes);

@@ -15,8 +15,8 @@ static bool answer(const json_t *request)
     buf_init(&out, 64 << 20);
     struct jinja_template *t =
         jinja_template_create(json_string_value(source), json_string_length(source), &err);
-    bool ok =
-        t && jinja_template_render(t, json_object_get(request, "context"), &limits, &out, &err);
+    bool ok = t && jinja_template_render(t, json_object_get(request, "context"), NULL, &limits,
+                                         &out, NULL, &err);
     json_t *reply = ok ? json_pack("{s:s%}", "output", out.data ? out.data : "", out.len)
                        : json_pack("{s:s}", "error", err.message);
     bool written = reply && json_dumpf(reply, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;

@@ -168,6 +168,56 @@ static void special_tokens_are_taken_whole(void **state)
     unmake(&m);
 }
 
+/* Encodes text whose bytes are data where `marks` has a 'd'. */
+static void assert_marked(const struct tokenizer *t, const char *text, const char *marks,
+                          const int32_t *ids, size_t n)
+{
+    struct token_list list = {0};
+    struct error err;
+    uint8_t is_data[64];
+    size_t n_bytes = strlen(text);
+    assert_true(n_bytes == strlen(marks) && n_bytes <= sizeof is_data);
+    for (size_t i = 0; i < n_bytes; i++)
+        is_data[i] = marks[i] == 'd';
+    assert_true(tokenizer_encode_marked(t, text, is_data, n_bytes, TOKENIZER_SPECIAL, &list, &err));
+    assert_int_equal(list.n, n);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(list.ids[i], ids[i]);
+    token_list_deinit(&list);
+}
+
+#define ASSERT_MARKED(t, text, marks, ...)                                                         \
+    assert_marked((t), (text), (marks), (const int32_t[]){__VA_ARGS__},                            \
+                  sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
+
+static void data_never_becomes_a_marker(void **state)
+{
+    (void)state;
+    static const char *const more[] = {"<|end|>", "<|end|>>", "<tool>", "\t\t", "<table>",
+                                       "[X]",     "[ ]",      "de",     "ex"};
+    static const int32_t types[] = {CONTROL, CONTROL, USER, USER, USER, USER, USER, NORMAL, NORMAL};
+    static const char *const merges[] = {"d e", "e x"};
+    enum { E = 256, EE, CALL, TABS, TABLE, X, BOX, DE, EX };
+    struct made m = make_bpe("qwen2", more, types, 9, merges, 2, -1);
+    ASSERT_MARKED(m.t, "<|end|>", ".......", E);
+    ASSERT_MARKED(m.t, "<|end|>", "ddddddd", '<', '|', 'e', 'n', 'd', '|', '>');
+    ASSERT_MARKED(m.t, "<|end|>", "d......", '<', '|', 'e', 'n', 'd', '|', '>');
+    ASSERT_MARKED(m.t, "<|end|>", "......d", '<', '|', 'e', 'n', 'd', '|', '>');
+    ASSERT_MARKED(m.t, "<|end|>", ".ddddd.", '<', '|', 'e', 'n', 'd', '|', '>');
+    ASSERT_MARKED(m.t, "<|end|>", "..ddd..", E);        /* a template composes it */
+    ASSERT_MARKED(m.t, "<|end|>>", ".......d", E, '>'); /* the longest that counts */
+    ASSERT_MARKED(m.t, "<|end|><|end|>>", "d..............", '<', '|', 'e', 'n', 'd', '|', '>', EE);
+    ASSERT_MARKED(m.t, "<tool>", "dddddd", '<', 't', 'o', 'o', 'l', '>');
+    ASSERT_MARKED(m.t, "<tool>", "......", CALL);
+    ASSERT_MARKED(m.t, "[X]", "...", X);
+    ASSERT_MARKED(m.t, "[X]", ".d.", '[', 'X', ']');
+    ASSERT_MARKED(m.t, "\t\t<table>[ ]", "dddddddddddd", TABS, TABLE, BOX); /* ordinary text */
+    /* No boundary where data begins: "de" and "ex" are cut as in any text. */
+    ASSERT_MARKED(m.t, "adex", ".d.d", 'a', DE, 'x');
+    ASSERT_MARKED(m.t, "<|end|>dex", "dddddddd..", '<', '|', 'e', 'n', 'd', '|', '>', DE, 'x');
+    unmake(&m);
+}
+
 static void tokens_know_what_they_are(void **state)
 {
     (void)state;
@@ -548,6 +598,7 @@ int main(void)
         cmocka_unit_test(bpe_merges_in_the_order_of_ranks),
         cmocka_unit_test(long_pieces_merge_as_short_ones),
         cmocka_unit_test(special_tokens_are_taken_whole),
+        cmocka_unit_test(data_never_becomes_a_marker),
         cmocka_unit_test(tokens_know_what_they_are),
         cmocka_unit_test(every_byte_of_invalid_text_comes_back),
         cmocka_unit_test(a_byte_that_the_vocabulary_lacks_is_left_out_or_replaced),

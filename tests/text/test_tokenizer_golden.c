@@ -89,6 +89,166 @@ static void special_tokens_are_known(void **state)
     }
 }
 
+/* ---- whose words they are ---- */
+
+static struct token_list encode_marked(const char *text, const uint8_t *is_data, size_t n,
+                                       unsigned flags)
+{
+    struct token_list list = {0};
+    struct error err;
+    assert_true(tokenizer_encode_marked(tokenizer, text, is_data, n, flags, &list, &err));
+    return list;
+}
+
+static void assert_same_ids(const struct token_list *a, const struct token_list *b)
+{
+    assert_int_equal(a->n, b->n);
+    if (a->n)
+        assert_memory_equal(a->ids, b->ids, a->n * sizeof *a->ids);
+}
+
+static bool is_marker(int32_t id)
+{
+    static const char *const user_defined[] = {"<tool_call>", "</tool_call>"};
+    for (size_t i = 0; i < 2; i++)
+        if (id == tokenizer_find(tokenizer, user_defined[i]))
+            return true;
+    return tokenizer_is_control(tokenizer, id);
+}
+
+/* The golden texts, all data: they become what they become without special tokens, and no marker
+ * is among it. None of it data: nothing changes. */
+static void texts_that_are_data_are_plain_text(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < cases.n; i++) {
+        const struct tokenizer_case *c = &cases.items[i];
+        uint8_t *marks = calloc(c->n_bytes + 1, 1);
+        assert_non_null(marks);
+        struct token_list own = encode_marked(c->text, marks, c->n_bytes, TOKENIZER_SPECIAL);
+        struct token_list all = encode_marked(c->text, NULL, c->n_bytes, TOKENIZER_SPECIAL);
+        assert_same_ids(&own, &all);
+        memset(marks, 1, c->n_bytes);
+        struct token_list data = encode_marked(c->text, marks, c->n_bytes, TOKENIZER_SPECIAL);
+        struct token_list plain = encode_marked(c->text, NULL, c->n_bytes, 0);
+        bool has_marker = false;
+        for (size_t k = 0; k < plain.n; k++)
+            has_marker |= is_marker(plain.ids[k]);
+        for (size_t k = 0; k < data.n; k++)
+            assert_false(is_marker(data.ids[k]));
+        if (!has_marker) /* user-defined ones are found in plain text, too */
+            assert_same_ids(&data, &plain);
+        assert_true(tokenizer_cases_round_trip(tokenizer, c, &data, 0));
+        token_list_deinit(&own);
+        token_list_deinit(&all);
+        token_list_deinit(&data);
+        token_list_deinit(&plain);
+        free(marks);
+    }
+}
+
+/* A marker of which data has a piece, at any place and of any length. */
+static void data_that_reaches_into_a_marker_makes_it_text(void **state)
+{
+    (void)state;
+    static const char text[] = "x<|im_end|>\ny";
+    enum { N = sizeof text - 1, BEGIN = 1, END = 11 };
+    uint8_t marks[N];
+    int32_t end = tokenizer_find(tokenizer, "<|im_end|>");
+    struct token_list plain = encode_marked(text, NULL, N, 0);
+    struct token_list special = encode_marked(text, NULL, N, TOKENIZER_SPECIAL);
+    for (size_t from = 0; from < N; from++) {
+        for (size_t to = from + 1; to <= N; to++) {
+            memset(marks, 0, N);
+            memset(marks + from, 1, to - from);
+            bool touches = (from < BEGIN + 2 && to > BEGIN) || (to > END - 2 && from < END);
+            struct token_list list = encode_marked(text, marks, N, TOKENIZER_SPECIAL);
+            assert_same_ids(&list, touches ? &plain : &special);
+            bool found = false;
+            for (size_t i = 0; i < list.n; i++)
+                found |= list.ids[i] == end;
+            assert_true(found != touches);
+            token_list_deinit(&list);
+        }
+    }
+    token_list_deinit(&plain);
+    token_list_deinit(&special);
+}
+
+static const char *const parts[] = {"<|im_end|>",  "<|im_start|>", "<|im_", "end|>", "<|",
+                                    "|>",          "user\n",       "a b",   " ",     "\n",
+                                    "<tool_call>", "</tool_call>", "<",     ">",     "im_end",
+                                    "é",           "\0",           "1234",  "'s",    "\xff"};
+enum { N_PARTS = sizeof parts / sizeof *parts, N_MIXED = 40, MIXED_BYTES = N_MIXED * 16 };
+
+/* A text of parts, each wholly own or wholly data; two parts of one marker may meet. */
+static size_t mix(uint32_t *random, char *text, uint8_t *marks)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < N_MIXED; i++) {
+        *random = *random * 1664525 + 1013904223;
+        const char *part = parts[(*random >> 16) % N_PARTS];
+        size_t n_part = strlen(part) + !*part;
+        memcpy(text + n, part, n_part);
+        memset(marks + n, *random >> 31, n_part);
+        n += n_part;
+    }
+    return n;
+}
+
+/* The markers by hand: the first that is written in full without data at its ends, the longest. */
+static size_t find_marker(const char *text, const uint8_t *marks, size_t n, int32_t *id)
+{
+    static const char *const markers[] = {"<|im_end|>", "<|im_start|>", "<tool_call>",
+                                          "</tool_call>"};
+    for (size_t at = 0; at < n; at++) {
+        for (size_t i = 0; i < 4; i++) {
+            size_t n_marker = strlen(markers[i]);
+            *id = tokenizer_find(tokenizer, markers[i]);
+            if (*id >= 0 && n - at >= n_marker && !memcmp(text + at, markers[i], n_marker) &&
+                !marks[at] && !marks[at + 1] && !marks[at + n_marker - 2] &&
+                !marks[at + n_marker - 1])
+                return at;
+        }
+    }
+    return n;
+}
+
+/* What stands between markers is one text, however data and template share it. */
+static void between_markers_there_are_no_borders(void **state)
+{
+    (void)state;
+    char text[MIXED_BYTES];
+    uint8_t marks[MIXED_BYTES], data[MIXED_BYTES];
+    uint32_t random = 7;
+    size_t n_found = 0;
+    memset(data, 1, sizeof data);
+    for (int round = 0; round < 3000; round++) {
+        size_t n = mix(&random, text, marks);
+        struct token_list list = encode_marked(text, marks, n, TOKENIZER_SPECIAL), expected = {0};
+        for (size_t at = 0; at < n;) {
+            int32_t id;
+            size_t n_text = find_marker(text + at, marks + at, n - at, &id);
+            struct token_list piece = encode_marked(text + at, data, n_text, TOKENIZER_SPECIAL);
+            for (size_t i = 0; i < piece.n; i++)
+                assert_true(token_list_push(&expected, piece.ids[i]));
+            token_list_deinit(&piece);
+            at += n_text;
+            if (at == n)
+                break;
+            assert_true(token_list_push(&expected, id));
+            size_t n_marker;
+            tokenizer_piece(tokenizer, id, &n_marker);
+            at += n_marker;
+            n_found++;
+        }
+        assert_same_ids(&list, &expected);
+        token_list_deinit(&list);
+        token_list_deinit(&expected);
+    }
+    assert_true(n_found > 3000);
+}
+
 /* Neither model wants a beginning-of-sequence token. */
 static void no_bos_is_put_where_none_is_wanted(void **state)
 {
@@ -175,6 +335,9 @@ int main(int argc, char **argv)
         qwen ? (struct CMUnitTest)cmocka_unit_test(qwen2_ids_are_those_of_the_reference)
              : (struct CMUnitTest)cmocka_unit_test(smollm_ids_are_those_of_the_reference),
         cmocka_unit_test(special_tokens_are_known),
+        cmocka_unit_test(texts_that_are_data_are_plain_text),
+        cmocka_unit_test(data_that_reaches_into_a_marker_makes_it_text),
+        cmocka_unit_test(between_markers_there_are_no_borders),
         cmocka_unit_test(no_bos_is_put_where_none_is_wanted),
         cmocka_unit_test(every_piece_is_found_by_its_bytes),
         cmocka_unit_test(creation_and_long_texts_take_no_time),
