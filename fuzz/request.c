@@ -3,6 +3,7 @@
  */
 #include "chat/answer.h"
 #include "chat/dialog.h"
+#include "chat/json_exact.h"
 #include "chat/repeat_guard.h"
 #include "claude/request.h"
 
@@ -24,14 +25,41 @@ static void on_text(void *context, const char *bytes, size_t n)
     buf_append(context, bytes, n);
 }
 
-static bool on_call(void *context, const char *name, const json_t *arguments, bool marked)
+static void on_thinking(void *context, const char *bytes, size_t n)
 {
-    char *text = json_dumps(arguments, JSON_COMPACT);
-    if (!json_is_object(arguments) || !text)
+    (void)context, (void)bytes, (void)n;
+    abort(); /* no dialect has thoughts */
+}
+
+/* What is told of a call; its arguments must be JSON whatever the model wrote. */
+static struct buf arguments;
+
+static void on_call_begin(void *context, const char *name, bool marked)
+{
+    buf_printf(context, "<%s %d ", name, marked);
+    buf_init(&arguments, 1 << 26);
+}
+
+static void on_call_bytes(void *context, const char *bytes, size_t n)
+{
+    buf_append(context, bytes, n);
+    buf_append(&arguments, bytes, n);
+}
+
+static void on_call_end(void *context, bool is_whole)
+{
+    json_t *value = json_exact_load(arguments.data, arguments.len, NULL);
+    /* jansson has no keys with zeros */
+    if (!json_is_object(value) && !memmem(arguments.data, arguments.len, "\\u0000", 6))
         abort();
-    buf_printf(context, "<%s %s %d>", name, text, marked);
-    free(text);
-    return true;
+    json_decref(value);
+    buf_deinit(&arguments);
+    buf_puts(context, is_whole ? ">" : " cut>");
+}
+
+static void on_repeats(void *context, const char *name)
+{
+    buf_printf(context, "<again %s>", name);
 }
 
 static void answer(const struct request *r, const char *bytes, size_t n, size_t step,
@@ -42,9 +70,11 @@ static void answer(const struct request *r, const char *bytes, size_t n, size_t 
         .stops = r->stops,
         .n_stops = r->n_stops,
         .one_call = r->conversation.one_call,
-        .own_syntaxes = 1,
+        .dialects = &dialects_known,
+        .own_dialects = 1,
     };
-    const struct answer_sink sink = {told, on_text, on_call};
+    const struct answer_sink sink = {told,          on_text,     on_thinking, on_call_begin,
+                                     on_call_bytes, on_call_end, on_repeats};
     struct answer a;
     buf_init(told, 1 << 24);
     if (!answer_init(&a, &options, &sink))
@@ -69,7 +99,8 @@ static void answer_both_ways(const struct request *r, const char *bytes, size_t 
 
 static void use(struct request *r)
 {
-    static const struct dialog_format formats[] = {{true, true, true}, {false, false, false}};
+    static const struct dialog_format formats[] = {{true, true, true, &dialect_hermes},
+                                                   {false, false, false, &dialect_hermes}};
     struct repeat_guard guard;
     repeat_guard_init(&guard, &r->conversation, 2);
     for (size_t i = 0; i < 2; i++) {

@@ -72,13 +72,26 @@ static void append_paragraph(struct buf *out, const char *bytes, size_t n)
 
 /* ---- what each role says ---- */
 
-static void dialog_add_user(struct dialog *d, const char *bytes, size_t n)
+/* What waits is said first. */
+static void dialog_begin_user(struct dialog *d)
 {
     dialog_begin(d, "user");
     if (d->folded.len) {
         append_paragraph(&d->text, d->folded.data, d->folded.len);
         buf_clear(&d->folded);
     }
+}
+
+static void dialog_begin_paragraph(struct dialog *d)
+{
+    dialog_begin_user(d);
+    if (d->text.len)
+        buf_puts(&d->text, "\n\n");
+}
+
+static void dialog_add_user(struct dialog *d, const char *bytes, size_t n)
+{
+    dialog_begin_user(d);
     append_paragraph(&d->text, bytes, n);
 }
 
@@ -102,17 +115,12 @@ static void dialog_unfold(struct dialog *d)
         dialog_add_user(d, "", 0);
 }
 
-/* The call as it is written in <tool_call> markers. */
 static void dialog_append_call_text(struct dialog *d, const struct conversation_block *b)
 {
     dialog_begin(d, "assistant");
     if (d->text.len)
         buf_putc(&d->text, '\n');
-    buf_puts(&d->text, "<tool_call>\n{\"name\": \"");
-    buf_puts(&d->text, b->name);
-    buf_puts(&d->text, "\", \"arguments\": ");
-    json_exact_write(&d->text, b->arguments, JSON_EXACT_SPACED);
-    buf_puts(&d->text, "}\n</tool_call>");
+    d->format->dialect->write_call(&d->text, b->name, b->arguments);
 }
 
 static void dialog_add_call(struct dialog *d, const struct conversation_block *b)
@@ -141,10 +149,8 @@ static void dialog_add_result(struct dialog *d, const struct conversation_block 
 {
     const char *label = b->is_error && !says_error(b->text) ? "Error: " : "";
     if (!d->format->tools) {
-        dialog_add_user(d, "<tool_response>\n", 16);
-        buf_puts(&d->text, label);
-        buf_append(&d->text, b->text.data, b->text.n);
-        buf_puts(&d->text, "\n</tool_response>");
+        dialog_begin_paragraph(d);
+        d->format->dialect->write_result(&d->text, label, &b->text);
         return;
     }
     dialog_flush(d);
@@ -201,29 +207,13 @@ static void dialog_add_mark(struct dialog *d, const char *mark)
 
 /* ---- instructions in words ---- */
 
-static json_t *describe_tool(const struct conversation_tool *tool)
-{
-    return json_pack("{s:s, s:{s:s, s:s%, s:O}}", "type", "function", "function", "name",
-                     tool->name, "description", tool->description.data, tool->description.n,
-                     "parameters", tool->schema);
-}
-
 static void dialog_add_tools_text(struct dialog *d, const struct conversation *c)
 {
     struct buf text;
     if (d->format->tools || !conversation_n_offered(c))
         return;
     buf_init(&text, TEXT_MAX_BYTES);
-    buf_puts(&text, "# Tools\n\nYou may call these tools to help the user:\n<tools>\n");
-    for (size_t i = 0; i < c->n_tools; i++) {
-        json_t *tool = describe_tool(&c->tools[i]);
-        json_exact_write(&text, tool, JSON_EXACT_SPACED);
-        buf_putc(&text, '\n');
-        json_decref(tool);
-    }
-    buf_puts(&text, "</tools>\n\nTo call one, write its name and its arguments as JSON between "
-                    "<tool_call> and </tool_call>:\n<tool_call>\n{\"name\": <name>, \"arguments\": "
-                    "<object>}\n</tool_call>");
+    d->format->dialect->write_tools(&text, c);
     d->failed |= buf_failed(&text);
     dialog_add_system(d, text.data ? text.data : "", text.len);
     buf_deinit(&text);
@@ -304,7 +294,7 @@ json_t *dialog_tools(const struct conversation *c, const struct dialog_format *f
         return json_null();
     json_t *tools = json_array();
     for (size_t i = 0; i < c->n_tools; i++)
-        if (json_array_append_new(tools, describe_tool(&c->tools[i]))) {
+        if (json_array_append_new(tools, dialect_describe_tool(&c->tools[i]))) {
             json_decref(tools);
             return NULL;
         }

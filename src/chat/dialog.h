@@ -4,16 +4,17 @@
 #ifndef PENSIEVE_CHAT_DIALOG_H
 #define PENSIEVE_CHAT_DIALOG_H
 
-#include "chat/conversation.h"
+#include "chat/dialect.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 
 /* What a template can do by itself. */
 struct dialog_format {
-    bool tools;      /* describes tools, and shows calls and results */
-    bool system;     /* has a system role */
-    bool mid_system; /* also after the first message */
+    bool tools;                    /* describes tools, and shows calls and results */
+    bool system;                   /* has a system role */
+    bool mid_system;               /* also after the first message */
+    const struct dialect *dialect; /* in which calls are written where it has no tools */
 };
 
 /* The messages, in order, neighbours of one role joined. Where marks[i] is not NULL, message i, an

@@ -67,6 +67,18 @@ void json_text_escape(struct buf *out, const char *bytes, size_t n)
     }
 }
 
+void json_text_mend(struct buf *out, const char *bytes, size_t n)
+{
+    for (size_t i = 0, step; i < n; i += step) {
+        int length = sequence_length((const uint8_t *)bytes + i, n - i);
+        step = length > 0 ? (size_t)length : 1;
+        if (length > 0)
+            buf_append(out, bytes + i, step);
+        else
+            buf_append(out, "\xef\xbf\xbd", 3);
+    }
+}
+
 void json_text_string(struct buf *out, const char *bytes, size_t n)
 {
     buf_putc(out, '"');

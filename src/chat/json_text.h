@@ -13,6 +13,9 @@ void json_text_escape(struct buf *out, const char *bytes, size_t n);
 /* With them. */
 void json_text_string(struct buf *out, const char *bytes, size_t n);
 
+/* As they are, but each wrong byte as U+FFFD. */
+void json_text_mend(struct buf *out, const char *bytes, size_t n);
+
 /* Well-formed UTF-8 from the first byte to the last? */
 bool json_text_is_whole(const char *bytes, size_t n);
 

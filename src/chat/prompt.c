@@ -2,7 +2,6 @@
 
 #include "chat/json_exact.h"
 #include "chat/said.h"
-#include "chat/tool_call.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -277,21 +276,22 @@ static bool shows(const struct chat_template *t, const char *bos, const char *eo
     return ok;
 }
 
-static unsigned probe_syntaxes(const struct chat_template *t, const char *bos, const char *eos)
+static unsigned probe_dialects(const struct chat_template *t, const char *bos, const char *eos,
+                               const struct dialects *dialects)
 {
     unsigned found = 0;
-    for (size_t i = 0; i < tool_call_n_syntaxes; i++)
+    for (size_t i = 0; i < dialects->n; i++)
         if (shows(t, bos, eos,
                   json_pack("[o, o, o]", message("user", "x"), probe_call(), probe_result()),
-                  json_null(), (const char *[]){tool_call_syntaxes[i].open, NULL}))
+                  json_null(), (const char *[]){dialects->rows[i]->open, NULL}))
             found |= 1u << i;
     return found;
 }
 
 struct dialog_format prompt_probe(const struct chat_template *t, const char *bos, const char *eos,
-                                  unsigned *own_syntaxes)
+                                  const struct dialects *dialects, unsigned *own_dialects)
 {
-    struct dialog_format f = {0};
+    struct dialog_format f = {.dialect = dialects->rows[0]};
     f.tools = shows(t, bos, eos, json_pack("[o]", message("user", "x")), probe_tools(),
                     (const char *[]){NAME, NULL}) &&
               shows(t, bos, eos,
@@ -305,7 +305,7 @@ struct dialog_format prompt_probe(const struct chat_template *t, const char *bos
                                                message("user", "x"), message("system", MIDDLE),
                                                message("assistant", "x"), message("user", "x")),
                                      json_null(), (const char *[]){SYSTEM, MIDDLE, NULL});
-    *own_syntaxes = f.tools ? probe_syntaxes(t, bos, eos) : 1u << TOOL_CALL_HERMES;
+    *own_dialects = f.tools ? probe_dialects(t, bos, eos, dialects) : 1;
     return f;
 }
 
@@ -317,19 +317,21 @@ static char *piece(const struct tokenizer *t, int32_t id)
 }
 
 bool prompt_init(struct prompt *p, const struct tokenizer *tokenizer,
-                 const struct chat_template *chat_template, struct error *err)
+                 const struct chat_template *chat_template, const struct dialects *dialects,
+                 struct error *err)
 {
-    *p = (struct prompt){tokenizer,
-                         chat_template,
-                         piece(tokenizer, tokenizer_bos(tokenizer)),
-                         piece(tokenizer, tokenizer_eos(tokenizer)),
-                         {0},
-                         0};
+    *p = (struct prompt){
+        .tokenizer = tokenizer,
+        .chat_template = chat_template,
+        .bos = piece(tokenizer, tokenizer_bos(tokenizer)),
+        .eos = piece(tokenizer, tokenizer_eos(tokenizer)),
+        .dialects = dialects,
+    };
     if (!p->bos || !p->eos) {
         prompt_deinit(p);
         return no_memory(err);
     }
-    p->format = prompt_probe(chat_template, p->bos, p->eos, &p->own_syntaxes);
+    p->format = prompt_probe(chat_template, p->bos, p->eos, dialects, &p->own_dialects);
     return true;
 }
 

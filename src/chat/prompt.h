@@ -14,17 +14,20 @@ struct prompt {
     const struct chat_template *chat_template;
     char *bos, *eos; /* their written forms, "" when the model has none */
     struct dialog_format format;
-    unsigned own_syntaxes; /* bit i: its calls are written as tool_call_syntaxes[i] */
+    const struct dialects *dialects; /* that are listened to */
+    unsigned own_dialects;           /* bit i: the model was taught dialects->rows[i] */
 };
 
+/* `dialects` is &dialects_known but for tests. */
 bool prompt_init(struct prompt *p, const struct tokenizer *tokenizer,
-                 const struct chat_template *chat_template, struct error *err);
+                 const struct chat_template *chat_template, const struct dialects *dialects,
+                 struct error *err);
 void prompt_deinit(struct prompt *p);
 
 /* Found by rendering small conversations with marked words: what the template can do, and how it
- * writes calls (where it does not, as dialog.c does). */
+ * writes calls; where it does not, they are written in the first dialect. */
 struct dialog_format prompt_probe(const struct chat_template *t, const char *bos, const char *eos,
-                                  unsigned *own_syntaxes);
+                                  const struct dialects *dialects, unsigned *own_dialects);
 
 /* Appends the prompt's text: up to the place where the model is to go on. */
 bool prompt_render(const struct prompt *p, const struct conversation *c, struct buf *out,

@@ -1,11 +1,12 @@
 #include "chat/repeat_guard.h"
 
+#include "chat/json_exact.h"
 #include "chat/tool_call.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CALLS = 32 }; /* of one answer that are looked at */
+enum { MAX_ARGUMENTS_BYTES = 64 << 20, MAX_CALLS = 32 }; /* of one answer that are looked at */
 
 static bool is_same_call(const struct conversation_block *b, const char *name,
                          const json_t *arguments)
@@ -47,6 +48,19 @@ static uint32_t count_identical(const struct conversation *c, size_t last,
     return count;
 }
 
+static bool guard(struct repeat_guard *g, struct conversation *c,
+                  const struct conversation_block *block)
+{
+    struct buf text;
+    buf_init(&text, MAX_ARGUMENTS_BYTES);
+    json_exact_write(&text, block->arguments, 0);
+    const char *copy = buf_failed(&text) ? NULL : arena_copy(&c->arena, text.data, text.len);
+    g->calls[g->n_calls] = (struct repeat_guard_call){block, copy, text.len};
+    g->n_calls += copy != NULL;
+    buf_deinit(&text);
+    return copy != NULL;
+}
+
 bool repeat_guard_init(struct repeat_guard *g, struct conversation *c, uint32_t n_identical)
 {
     size_t last = c->n_messages;
@@ -61,8 +75,9 @@ bool repeat_guard_init(struct repeat_guard *g, struct conversation *c, uint32_t 
         return false;
     for (size_t k = 0; k < m->n_blocks && k < MAX_CALLS; k++) {
         const struct conversation_block *b = &m->blocks[k];
-        if (b->kind == CONVERSATION_CALL && count_identical(c, last, b, n_identical) >= n_identical)
-            g->calls[g->n_calls++] = b;
+        if (b->kind == CONVERSATION_CALL &&
+            count_identical(c, last, b, n_identical) >= n_identical && !guard(g, c, b))
+            return false;
     }
     return true;
 }
@@ -70,8 +85,20 @@ bool repeat_guard_init(struct repeat_guard *g, struct conversation *c, uint32_t 
 bool repeat_guard_hits(const struct repeat_guard *g, const char *name, const json_t *arguments)
 {
     for (size_t i = 0; i < g->n_calls; i++)
-        if (is_same_call(g->calls[i], name, arguments))
+        if (is_same_call(g->calls[i].block, name, arguments))
             return true;
+    return false;
+}
+
+bool repeat_guard_may_hit(const struct repeat_guard *g, const char *name, const char *bytes,
+                          size_t n)
+{
+    for (size_t i = 0; i < g->n_calls; i++) {
+        const struct repeat_guard_call *call = &g->calls[i];
+        if (!strcmp(call->block->name, name) && n <= call->n_arguments &&
+            !memcmp(call->arguments, bytes, n))
+            return true;
+    }
     return false;
 }
 
@@ -88,7 +115,8 @@ static bool begins_a_word(const char *bytes, size_t n)
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0x80;
 }
 
-uint64_t *repeat_guard_mask(const struct tokenizer *t, bool is_start, size_t *n_words)
+uint64_t *repeat_guard_mask(const struct tokenizer *t, const struct dialects *dialects,
+                            bool is_start, size_t *n_words)
 {
     size_t n_vocab = tokenizer_n_vocab(t);
     *n_words = (n_vocab + 63) / 64;
@@ -96,8 +124,8 @@ uint64_t *repeat_guard_mask(const struct tokenizer *t, bool is_start, size_t *n_
     for (size_t id = 0; mask && id < n_vocab; id++) {
         size_t n;
         const char *bytes = tokenizer_piece(t, (int32_t)id, &n);
-        bool may_come = is_start ? begins_a_word(bytes, n) && !tool_call_opens(bytes, n)
-                                 : !tool_call_opens(bytes, n);
+        bool may_come = is_start ? begins_a_word(bytes, n) && !tool_call_opens(bytes, n, dialects)
+                                 : !tool_call_opens(bytes, n, dialects);
         if (tokenizer_is_eog(t, (int32_t)id))
             may_come = !is_start;
         if (!may_come)

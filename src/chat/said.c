@@ -11,18 +11,21 @@ void said_init(struct said *s)
 {
     buf_init(&s->blocks, MAX_BYTES);
     buf_init(&s->text, MAX_BYTES);
+    buf_init(&s->call, MAX_BYTES);
 }
 
 void said_deinit(struct said *s)
 {
     buf_deinit(&s->blocks);
     buf_deinit(&s->text);
+    buf_deinit(&s->call);
 }
 
 void said_reset(struct said *s)
 {
     buf_clear(&s->blocks);
     buf_clear(&s->text);
+    buf_clear(&s->call);
 }
 
 static void said_put(struct said *s, char kind, const char *bytes, size_t n)
@@ -45,16 +48,30 @@ void said_text(struct said *s, const char *bytes, size_t n)
     buf_append(&s->text, bytes, n);
 }
 
-void said_call(struct said *s, const char *name, const json_t *input)
+void said_call(struct said *s, const char *name, const json_t *arguments)
 {
     struct buf text;
     buf_init(&text, MAX_BYTES);
-    json_exact_write(&text, input, JSON_EXACT_SORTED | JSON_EXACT_ROUNDED);
+    json_exact_write(&text, arguments, JSON_EXACT_SORTED | JSON_EXACT_ROUNDED);
     said_end_text(s);
     said_put(s, 'n', name, strlen(name));
     said_put(s, 'i', text.data ? text.data : "", text.len);
     s->blocks.failed |= buf_failed(&text);
     buf_deinit(&text);
+}
+
+void said_call_bytes(struct said *s, const char *bytes, size_t n)
+{
+    buf_append(&s->call, bytes, n);
+}
+
+void said_call_end(struct said *s, const char *name)
+{
+    json_t *arguments =
+        buf_failed(&s->call) ? NULL : json_exact_load(s->call.data, s->call.len, NULL);
+    said_call(s, name, arguments); /* without: no identity */
+    json_decref(arguments);
+    buf_clear(&s->call);
 }
 
 bool said_identity(struct said *s, uint64_t identity[2])

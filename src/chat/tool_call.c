@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "chat/json_exact.h"
+#include "chat/json_stream.h"
 
 #include <string.h>
 
@@ -10,16 +11,11 @@ enum {
     CALL_MAX_BYTES = 16 << 20,
 };
 
-const struct tool_call_syntax tool_call_syntaxes[] = {
-    [TOOL_CALL_HERMES] = {"<tool_call>", "</tool_call>"}, /* Qwen, too */
-    {"<tools>", "</tools>"},                              /* what small Qwens make of it */
-    {"[TOOL_CALLS]", NULL},                               /* Mistral */
-};
-const size_t tool_call_n_syntaxes = sizeof tool_call_syntaxes / sizeof *tool_call_syntaxes;
+const char *const tool_call_argument_keys[] = {"arguments", "parameters", "input"};
+const size_t tool_call_n_argument_keys = 3;
 
-static const char *const argument_keys[] = {"arguments", "parameters", "input"};
 static const char *const fence_languages[] = {"json", "JSON", "jsonc", "tool_call", "tool", ""};
-enum { N_ARGUMENT_KEYS = 3, N_FENCE_LANGUAGES = 6 };
+enum { N_FENCE_LANGUAGES = 6 };
 
 /* ---- how one begins ---- */
 
@@ -99,7 +95,7 @@ static enum tool_call_start fence(struct cursor *c)
     return found;
 }
 
-static enum tool_call_start tool_name(struct cursor *c, const struct tool_call_tools *tools)
+static enum tool_call_start tool_name(struct cursor *c, const struct dialect_tools *tools)
 {
     enum tool_call_start best = TOOL_CALL_NO;
     for (size_t i = 0; i < tools->n && best != TOOL_CALL_YES; i++) {
@@ -111,7 +107,7 @@ static enum tool_call_start tool_name(struct cursor *c, const struct tool_call_t
 }
 
 /* {"name": "<tool>", "arguments": { */
-static enum tool_call_start call_members(struct cursor *c, const struct tool_call_tools *tools)
+static enum tool_call_start call_members(struct cursor *c, const struct dialect_tools *tools)
 {
     enum tool_call_start found = spaced(c, "\"name\"");
     if (found == TOOL_CALL_YES)
@@ -125,7 +121,7 @@ static enum tool_call_start call_members(struct cursor *c, const struct tool_cal
     if (found == TOOL_CALL_YES)
         found = spaced(c, "\"");
     if (found == TOOL_CALL_YES)
-        found = one_of(c, argument_keys, N_ARGUMENT_KEYS, "\"");
+        found = one_of(c, tool_call_argument_keys, tool_call_n_argument_keys, "\"");
     if (found == TOOL_CALL_YES)
         found = spaced(c, ":");
     skip_space(c);
@@ -137,7 +133,7 @@ static enum tool_call_start call_members(struct cursor *c, const struct tool_cal
 }
 
 enum tool_call_start tool_call_begins(const char *bytes, size_t n, bool marked,
-                                      const struct tool_call_tools *tools, size_t *json_at)
+                                      const struct dialect_tools *tools, size_t *json_at)
 {
     struct cursor c = {bytes, n, 0};
     enum tool_call_start found = TOOL_CALL_YES;
@@ -159,36 +155,20 @@ enum tool_call_start tool_call_begins(const char *bytes, size_t n, bool marked,
 
 /* ---- what a whole one says ---- */
 
-/* Writes bytes[n] with raw line breaks and tabs in strings escaped, and \' as '. */
-static void mend(struct buf *out, const char *bytes, size_t n)
+/* The object in bytes[n], mended as json_stream.h does. */
+static json_t *read_inner(const char *bytes, size_t n)
 {
-    bool in_string = false;
-    for (size_t i = 0; i < n; i++) {
-        char c = bytes[i];
-        if (in_string && c == '\\' && i + 1 < n) {
-            if (bytes[i + 1] != '\'')
-                buf_putc(out, '\\');
-            buf_putc(out, bytes[++i]);
-        } else if (in_string && (c == '\n' || c == '\r' || c == '\t')) {
-            buf_puts(out, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t");
-        } else {
-            in_string ^= c == '"';
-            buf_putc(out, c);
-        }
-    }
-}
-
-static json_t *read_json(const char *bytes, size_t n)
-{
-    struct buf mended;
-    json_t *value = json_exact_load(bytes, n, NULL);
-    if (value)
-        return value;
-    buf_init(&mended, CALL_MAX_BYTES);
-    mend(&mended, bytes, n);
-    if (!buf_failed(&mended) && mended.len)
-        value = json_exact_load(mended.data, mended.len, NULL);
-    buf_deinit(&mended);
+    struct json_stream stream;
+    struct buf out;
+    json_t *value = NULL;
+    enum json_stream_verdict verdict = JSON_STREAM_MORE;
+    buf_init(&out, CALL_MAX_BYTES);
+    json_stream_init(&stream);
+    for (size_t i = 0; i < n && verdict == JSON_STREAM_MORE; i++)
+        verdict = json_stream_byte(&stream, bytes[i], &out);
+    if (verdict == JSON_STREAM_DONE && !buf_failed(&out))
+        value = json_exact_load(out.data, out.len, NULL);
+    buf_deinit(&out);
     return value;
 }
 
@@ -196,43 +176,35 @@ static json_t *read_json(const char *bytes, size_t n)
 static json_t *read_arguments(json_t *call, bool marked)
 {
     json_t *arguments = NULL;
-    for (size_t i = 0; !arguments && i < N_ARGUMENT_KEYS; i++)
-        arguments = json_object_get(call, argument_keys[i]);
+    for (size_t i = 0; !arguments && i < tool_call_n_argument_keys; i++)
+        arguments = json_object_get(call, tool_call_argument_keys[i]);
     if (!arguments)
         return marked ? json_object() : NULL;
     if (json_is_object(arguments))
         return json_incref(arguments);
     if (!json_exact_is_string(arguments))
         return NULL;
-    json_t *inner = read_json(json_string_value(arguments), json_string_length(arguments));
+    json_t *inner = read_inner(json_string_value(arguments), json_string_length(arguments));
     if (json_is_object(inner))
         return inner;
     json_decref(inner);
     return NULL;
 }
 
-static bool is_tool(const json_t *name, const struct tool_call_tools *tools)
-{
-    for (size_t i = 0; json_exact_is_string(name) && i < tools->n; i++)
-        if (json_string_length(name) == strlen(tools->tools[i].name) &&
-            !strcmp(tools->tools[i].name, json_string_value(name)))
-            return true;
-    return false;
-}
-
 static bool append_call(json_t *calls, json_t *value, bool marked,
-                        const struct tool_call_tools *tools)
+                        const struct dialect_tools *tools)
 {
     json_t *name = json_object_get(value, "name");
-    json_t *arguments = is_tool(name, tools) ? read_arguments(value, marked) : NULL;
+    bool is_tool = json_exact_is_string(name) &&
+                   dialect_tool(tools, json_string_value(name), json_string_length(name));
+    json_t *arguments = is_tool ? read_arguments(value, marked) : NULL;
     return arguments && !json_array_append_new(
                             calls, json_pack("{s:O, s:o}", "name", name, "arguments", arguments));
 }
 
-json_t *tool_call_read(const char *bytes, size_t n, bool marked,
-                       const struct tool_call_tools *tools)
+json_t *tool_call_read(const char *bytes, size_t n, bool marked, const struct dialect_tools *tools)
 {
-    json_t *value = read_json(bytes, n), *calls = json_array(), *element;
+    json_t *value = json_exact_load(bytes, n, NULL), *calls = json_array(), *element;
     size_t i;
     bool ok = value && calls;
     if (ok && json_is_object(value))
@@ -248,7 +220,7 @@ json_t *tool_call_read(const char *bytes, size_t n, bool marked,
     return NULL;
 }
 
-bool tool_call_opens(const char *bytes, size_t n)
+bool tool_call_opens(const char *bytes, size_t n, const struct dialects *dialects)
 {
     size_t at = 0;
     while (at < n && is_space(bytes[at]))
@@ -257,9 +229,9 @@ bool tool_call_opens(const char *bytes, size_t n)
         return n > 0; /* white space alone: a call may follow it */
     if (strchr("{[`", bytes[at]) && bytes[at])
         return true;
-    for (size_t i = 0; i < tool_call_n_syntaxes; i++) {
+    for (size_t i = 0; i < dialects->n; i++) {
         struct cursor c = {bytes, n, at};
-        if (literal(&c, tool_call_syntaxes[i].open) != TOOL_CALL_NO)
+        if (literal(&c, dialects->rows[i]->open) != TOOL_CALL_NO)
             return true;
     }
     return false;

@@ -27,6 +27,7 @@ struct claude_call {
     /* the engine's thread alone, once submitted */
     struct answer answer;
     bool wants_restart, is_restarted;
+    const char *tool;         /* the one that is being called */
     bool forgets;             /* what it said is not to be remembered */
     struct said said;         /* what the client was told */
     struct token_list tokens; /* what the model said */
@@ -117,10 +118,18 @@ static void on_text(void *context, const char *bytes, size_t n)
     said_text(&call->said, bytes, n);
 }
 
+static void on_thinking(void *context, const char *bytes, size_t n)
+{
+    struct claude_call *call = context;
+    call->forgets = true; /* clients leave thoughts out when they show an answer again */
+    events_thinking(&call->events, bytes, n);
+}
+
 /* A pointless repetition is not handed on. If the client has heard nothing yet, the answer begins
  * anew. */
-static void refuse_repeat(struct claude_call *call, const char *name)
+static void on_repeats(void *context, const char *name)
 {
+    struct claude_call *call = context;
     call->forgets = true;
     call->wants_restart = !call->is_restarted && !call->events.n_blocks;
     atomic_fetch_add(&call->claude->n_repeats_guarded, 1);
@@ -128,33 +137,46 @@ static void refuse_repeat(struct claude_call *call, const char *name)
              call->wants_restart ? "its answer begins anew" : "not handed on");
 }
 
-static bool on_call(void *context, const char *name, const json_t *arguments, bool marked)
+static void on_call_begin(void *context, const char *name, bool marked)
 {
     struct claude_call *call = context;
-    if (repeat_guard_hits(&call->guard, name, arguments)) {
-        refuse_repeat(call, name);
-        return false;
-    }
+    const struct conversation_tool *tool =
+        conversation_find_tool(&call->request.conversation, name);
+    call->tool = tool->name; /* the caller's may go */
     atomic_fetch_add(&call->claude->n_tool_calls, 1);
     if (!marked) {
         atomic_fetch_add(&call->claude->n_calls_without_markers, 1);
         call->forgets = true; /* the template writes it better, which helps the model */
     }
-    events_tool_use(&call->events, name, arguments);
-    said_call(&call->said, name, arguments);
-    return true;
+    events_call_begin(&call->events, name);
+}
+
+static void on_call_bytes(void *context, const char *bytes, size_t n)
+{
+    struct claude_call *call = context;
+    events_call_bytes(&call->events, bytes, n);
+    said_call_bytes(&call->said, bytes, n);
+}
+
+static void on_call_end(void *context, bool is_whole)
+{
+    struct claude_call *call = context;
+    events_call_end(&call->events);
+    said_call_end(&call->said, call->tool);
+    if (is_whole)
+        return;
+    call->forgets = true;
+    atomic_fetch_add(&call->claude->n_calls_cut, 1);
+    log_info("%s: a call of %s broke off: its end is marked as max_tokens", call->request_id,
+             call->tool);
 }
 
 /* Some models write their markers as control tokens, whose text the engine keeps back. */
 static const char *marker_of(const struct claude_call *call, int32_t id, size_t *n)
 {
     const char *piece = tokenizer_piece(call->claude->tokenizer, id, n);
-    for (size_t i = 0; i < tool_call_n_syntaxes; i++) {
-        const char *open = tool_call_syntaxes[i].open, *close = tool_call_syntaxes[i].close;
-        if ((*n == strlen(open) && !memcmp(piece, open, *n)) ||
-            (close && *n == strlen(close) && !memcmp(piece, close, *n)))
-            return piece;
-    }
+    if (dialects_are_marked_by(call->claude->prompt.dialects, piece, *n))
+        return piece;
     *n = 0;
     return "";
 }
@@ -213,6 +235,8 @@ static const char *stop_reason(const struct claude_call *call, enum engine_finis
 {
     if (call->answer.stop >= 0)
         return "stop_sequence";
+    if (call->answer.is_cut)
+        return "max_tokens"; /* whatever cut it: no client runs a call then */
     if (!answer_ends_with_call(&call->answer)) {
         if (reason == ENGINE_FINISH_LENGTH)
             return "max_tokens";
@@ -321,9 +345,12 @@ static bool prepare_answer(struct claude_call *call, struct error *err)
         .stops = r->stops,
         .n_stops = r->n_stops,
         .one_call = r->conversation.one_call,
-        .own_syntaxes = call->claude->prompt.own_syntaxes,
+        .dialects = call->claude->prompt.dialects,
+        .own_dialects = call->claude->prompt.own_dialects,
+        .guard = &call->guard,
     };
-    const struct answer_sink sink = {call, on_text, on_call};
+    const struct answer_sink sink = {call,          on_text,     on_thinking, on_call_begin,
+                                     on_call_bytes, on_call_end, on_repeats};
     return answer_init(&call->answer, &options, &sink) || no_memory(err);
 }
 

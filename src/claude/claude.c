@@ -34,8 +34,8 @@ static bool copy_options(struct claude *c, const struct claude_options *options,
 
 static bool create_masks(struct claude *c, struct error *err)
 {
-    c->mask_start = repeat_guard_mask(c->tokenizer, true, &c->n_mask_words);
-    c->mask_line = repeat_guard_mask(c->tokenizer, false, &c->n_mask_words);
+    c->mask_start = repeat_guard_mask(c->tokenizer, &dialects_known, true, &c->n_mask_words);
+    c->mask_line = repeat_guard_mask(c->tokenizer, &dialects_known, false, &c->n_mask_words);
     return (c->mask_start && c->mask_line) || no_memory(err);
 }
 
@@ -53,7 +53,7 @@ struct claude *claude_create(struct engine *engine, const struct tokenizer *toke
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->idle, NULL);
     if (!copy_options(c, options, err) || !create_masks(c, err) ||
-        !prompt_init(&c->prompt, tokenizer, chat_template, err)) {
+        !prompt_init(&c->prompt, tokenizer, chat_template, &dialects_known, err)) {
         claude_destroy(c);
         return NULL;
     }
@@ -88,7 +88,7 @@ void claude_stats(const struct claude *c, struct claude_stats *out)
 {
     *out = (struct claude_stats){atomic_load(&c->n_calls), atomic_load(&c->n_tool_calls),
                                  atomic_load(&c->n_calls_without_markers),
-                                 atomic_load(&c->n_repeats_guarded)};
+                                 atomic_load(&c->n_repeats_guarded), atomic_load(&c->n_calls_cut)};
 }
 
 /* ---- errors ---- */

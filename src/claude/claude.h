@@ -74,6 +74,7 @@ bool claude_metrics(struct claude *c, struct buf *out);
 
 struct claude_stats {
     uint64_t n_calls, n_tool_calls, n_calls_without_markers, n_repeats_guarded;
+    uint64_t n_calls_cut; /* that were begun and never became whole */
 };
 void claude_stats(const struct claude *c, struct claude_stats *out);
 

@@ -1,6 +1,5 @@
 #include "claude/events.h"
 
-#include "chat/json_exact.h"
 #include "chat/json_text.h"
 
 #include <stdlib.h>
@@ -151,37 +150,62 @@ static void put_block_stop(struct events *e)
     end_event(e);
 }
 
+/* How a block whose content is a string is spelt. A thought has a signature, which nobody here
+ * checks. */
+static const struct {
+    const char *begin, *end; /* around the string's inside */
+    const char *delta, *member;
+} string_blocks[] = {
+    [EVENTS_TEXT_BLOCK] = {"{\"type\":\"text\",\"text\":\"", "\"}", "text_delta", "text"},
+    [EVENTS_THINKING_BLOCK] = {"{\"type\":\"thinking\",\"thinking\":\"", "\",\"signature\":\"\"}",
+                               "thinking_delta", "thinking"},
+};
+
 static void close_block(struct events *e)
 {
-    if (e->open == EVENTS_TEXT_BLOCK && e->stream)
+    if (e->open != EVENTS_NO_BLOCK && e->stream)
         put_block_stop(e);
-    else if (e->open == EVENTS_TEXT_BLOCK)
-        buf_puts(&e->content, "\"}");
+    else if (e->open == EVENTS_CALL_BLOCK)
+        buf_putc(&e->content, '}');
+    else if (e->open != EVENTS_NO_BLOCK)
+        buf_puts(&e->content, string_blocks[e->open].end);
     e->open = EVENTS_NO_BLOCK;
 }
 
-static void begin_text(struct events *e)
+static void begin_string(struct events *e, enum events_block kind)
 {
-    if (e->open == EVENTS_TEXT_BLOCK)
+    if (e->open == kind)
         return;
-    e->open = EVENTS_TEXT_BLOCK;
+    close_block(e);
+    e->open = kind;
     if (!e->stream) {
-        buf_puts(&e->content, e->n_blocks++ ? ",{\"type\":\"text\",\"text\":\""
-                                            : "{\"type\":\"text\",\"text\":\"");
+        buf_puts(&e->content, e->n_blocks++ ? "," : "");
+        buf_puts(&e->content, string_blocks[kind].begin);
         return;
     }
     put_block_start(e);
-    buf_puts(e->out, "{\"type\":\"text\",\"text\":\"\"}");
+    buf_puts(e->out, string_blocks[kind].begin);
+    buf_puts(e->out, string_blocks[kind].end);
     end_block_start(e);
+}
+
+static void put_string(struct events *e, enum events_block kind, const char *bytes, size_t n)
+{
+    begin_string(e, kind);
+    if (e->stream)
+        put_delta(e, string_blocks[kind].delta, string_blocks[kind].member, bytes, n);
+    else
+        json_text_escape(&e->content, bytes, n);
 }
 
 void events_text(struct events *e, const char *bytes, size_t n)
 {
-    begin_text(e);
-    if (e->stream)
-        put_delta(e, "text_delta", "text", bytes, n);
-    else
-        json_text_escape(&e->content, bytes, n);
+    put_string(e, EVENTS_TEXT_BLOCK, bytes, n);
+}
+
+void events_thinking(struct events *e, const char *bytes, size_t n)
+{
+    put_string(e, EVENTS_THINKING_BLOCK, bytes, n);
 }
 
 /* How much of text[n] goes into one delta: some bytes and the rest of the character. */
@@ -193,39 +217,36 @@ static size_t piece_of(const char *text, size_t n)
     return length;
 }
 
-static void stream_tool_use(struct events *e, const char *name, const char *input, size_t n)
+void events_call_begin(struct events *e, const char *name)
 {
+    close_block(e);
+    e->open = EVENTS_CALL_BLOCK;
+    if (!e->stream) {
+        buf_puts(&e->content, e->n_blocks++ ? "," : "");
+        put_tool_head(&e->content, name);
+        return;
+    }
     put_block_start(e);
     put_tool_head(e->out, name);
     buf_puts(e->out, "{}}");
     end_block_start(e);
     put_delta(e, "input_json_delta", "partial_json", "", 0);
-    for (size_t at = 0; at < n;) {
-        size_t length = piece_of(input + at, n - at);
-        put_delta(e, "input_json_delta", "partial_json", input + at, length);
-        at += length;
-    }
-    put_block_stop(e);
 }
 
-void events_tool_use(struct events *e, const char *name, const json_t *input)
+void events_call_bytes(struct events *e, const char *bytes, size_t n)
 {
-    struct buf text;
-    buf_init(&text, EVENTS_MAX_BYTES);
-    json_exact_write(&text, input, 0);
-    close_block(e);
-    if (buf_failed(&text)) {
-        e->out->failed = true;
-    } else if (e->stream) {
-        stream_tool_use(e, name, text.data, text.len);
-    } else {
-        if (e->n_blocks++)
-            buf_putc(&e->content, ',');
-        put_tool_head(&e->content, name);
-        buf_append(&e->content, text.data, text.len);
-        buf_putc(&e->content, '}');
+    if (!e->stream)
+        buf_append(&e->content, bytes, n);
+    for (size_t at = 0; e->stream && at < n;) {
+        size_t length = piece_of(bytes + at, n - at);
+        put_delta(e, "input_json_delta", "partial_json", bytes + at, length);
+        at += length;
     }
-    buf_deinit(&text);
+}
+
+void events_call_end(struct events *e)
+{
+    close_block(e);
 }
 
 /* ---- beginning and end ---- */
@@ -295,13 +316,17 @@ void events_ping(struct events *e)
 }
 
 /* Both official SDKs overwrite stop_reason, stop_sequence and output_tokens with each
- * message_delta, so the one at the end wins. Inside a text block an empty delta says as little. */
+ * message_delta, so the one at the end wins. Inside a block an empty delta says as little. */
 void events_keep_alive(struct events *e)
 {
     if (!e->stream || !e->has_started)
         return;
-    if (e->open == EVENTS_TEXT_BLOCK) {
-        put_delta(e, "text_delta", "text", "", 0);
+    if (e->open == EVENTS_CALL_BLOCK) {
+        put_delta(e, "input_json_delta", "partial_json", "", 0);
+        return;
+    }
+    if (e->open != EVENTS_NO_BLOCK) {
+        put_delta(e, string_blocks[e->open].delta, string_blocks[e->open].member, "", 0);
         return;
     }
     begin_event(e, "message_delta");

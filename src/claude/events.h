@@ -8,14 +8,13 @@
 #include "engine/engine.h"
 #include "claude/message_id.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum { EVENTS_MAX_BYTES = 16 << 20 };
 
-enum events_block { EVENTS_NO_BLOCK, EVENTS_TEXT_BLOCK };
+enum events_block { EVENTS_NO_BLOCK, EVENTS_TEXT_BLOCK, EVENTS_THINKING_BLOCK, EVENTS_CALL_BLOCK };
 
 struct events {
     struct buf *out; /* borrowed: where the bytes go */
@@ -34,7 +33,12 @@ void events_deinit(struct events *e);
 /* message_start. Of the usage, what was generated does not matter yet. */
 void events_start(struct events *e, const struct engine_usage *usage);
 void events_text(struct events *e, const char *bytes, size_t n);
-void events_tool_use(struct events *e, const char *name, const json_t *input);
+void events_thinking(struct events *e, const char *bytes, size_t n);
+/* A tool_use block: its beginning, the bytes of its input (in all, one JSON object in whole UTF-8
+ * sequences), its end. */
+void events_call_begin(struct events *e, const char *name);
+void events_call_bytes(struct events *e, const char *bytes, size_t n);
+void events_call_end(struct events *e);
 /* The ends: message_delta and message_stop, or the whole message. stop_sequence may be NULL. */
 void events_finish(struct events *e, const char *stop_reason, const char *stop_sequence,
                    size_t n_stop_sequence, const struct engine_usage *usage);

@@ -82,6 +82,8 @@ bool claude_metrics(struct claude *c, struct buf *out)
     put_counter(out, "tool_calls_total", "Tool calls in answers.", calls.n_tool_calls);
     put_counter(out, "repeats_guarded_total", "Identical tool calls that were not handed on.",
                 calls.n_repeats_guarded);
+    put_counter(out, "tool_calls_cut_total", "Tool calls that were begun and never became whole.",
+                calls.n_calls_cut);
     put_memory(out, &memory);
     return !buf_failed(out);
 }

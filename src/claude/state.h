@@ -17,7 +17,8 @@ struct claude {
     /* Tokens that a restarted answer may not begin with, and those that a line of it may not. */
     uint64_t *mask_start, *mask_line; /* [n_mask_words] */
     size_t n_mask_words;
-    atomic_uint_fast64_t n_calls, n_tool_calls, n_calls_without_markers, n_repeats_guarded;
+    atomic_uint_fast64_t n_calls, n_tool_calls, n_calls_without_markers, n_repeats_guarded,
+        n_calls_cut;
 
     pthread_mutex_t lock;
     pthread_cond_t idle;

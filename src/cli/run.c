@@ -120,7 +120,7 @@ static bool chat_tokens(const struct loaded *l, const char *system, const struct
     if (!json_text_is_whole(asked.data, asked.n) ||
         (system && !json_text_is_whole(told.data, told.n)))
         return error_set(err, ERROR_INPUT, "the prompt is not valid UTF-8");
-    if (!prompt_init(&p, l->tokenizer, l->chat_template, err))
+    if (!prompt_init(&p, l->tokenizer, l->chat_template, &dialects_known, err))
         return false;
     conversation_init(&c, MAX_CONVERSATION_BYTES);
     bool ok = conversation_ask(&c, system ? &told : NULL, &asked) ||

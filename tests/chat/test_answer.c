@@ -1,6 +1,7 @@
 /* The reader of answers: the same text and calls however the bytes are cut, calls in each form that
  * models write, and nothing held back longer than it must be. */
 #include "chat/answer.h"
+#include "chat/tool_call.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,8 @@ static const struct conversation_tool tools[] = {{"Write"}, {"Bash"}, {"WriteAll
 /* What the client would be told: text as it is, calls in angle brackets. */
 struct told {
     struct buf out;
-    bool refuses;
+    bool marked;
+    size_t n_pieces; /* of arguments */
 };
 
 static void on_text(void *context, const char *bytes, size_t n)
@@ -29,22 +31,48 @@ static void on_text(void *context, const char *bytes, size_t n)
     assert_true(buf_append(&told->out, bytes, n));
 }
 
-static bool on_call(void *context, const char *name, const json_t *arguments, bool marked)
+static void on_thinking(void *context, const char *bytes, size_t n)
 {
     struct told *told = context;
-    if (told->refuses)
-        return false;
-    char *text = json_dumps(arguments, JSON_COMPACT);
-    buf_printf(&told->out, "<%s %s%s>", name, text, marked ? " marked" : "");
-    free(text);
-    return true;
+    assert_true(n > 0);
+    assert_true(buf_putc(&told->out, '(') && buf_append(&told->out, bytes, n) &&
+                buf_putc(&told->out, ')'));
 }
 
-static const struct answer_options all_tools = {.tools = {tools, 3}, .own_syntaxes = 1};
+static void on_call_begin(void *context, const char *name, bool marked)
+{
+    struct told *told = context;
+    told->marked = marked;
+    buf_printf(&told->out, "<%s ", name);
+}
+
+static void on_call_bytes(void *context, const char *bytes, size_t n)
+{
+    struct told *told = context;
+    assert_true(n > 0);
+    told->n_pieces++;
+    buf_append(&told->out, bytes, n);
+}
+
+static void on_call_end(void *context, bool is_whole)
+{
+    struct told *told = context;
+    buf_printf(&told->out, "%s%s>", told->marked ? " marked" : "", is_whole ? "" : " cut");
+}
+
+static void on_repeats(void *context, const char *name)
+{
+    struct told *told = context;
+    buf_printf(&told->out, "<again %s>", name);
+}
+
+static const struct answer_options all_tools = {
+    .tools = {tools, 3}, .dialects = &dialects_known, .own_dialects = 1};
 
 static void begin(struct answer *a, struct told *told, const struct answer_options *options)
 {
-    const struct answer_sink sink = {told, on_text, on_call};
+    const struct answer_sink sink = {told,          on_text,     on_thinking, on_call_begin,
+                                     on_call_bytes, on_call_end, on_repeats};
     buf_init(&told->out, 1 << 20);
     buf_append(&told->out, "", 0);
     assert_true(answer_init(a, options, &sink));
@@ -143,7 +171,7 @@ static void test_marked_text(void **state)
     (void)state;
     same("<tool_call>\nWrite\n</tool_call>");
     same("<tool_call>\n{\"name\": \"Nope\", \"arguments\": {}}\n</tool_call>");
-    same("<tool_call>\n{\"name\": \"Write\", \"arguments\": {");
+    same("<tool_call>\n{\"name\": \"Write\", \"arguments\": ");
     same("Use <tool_call> and </tool_call>.");
     check("<tool_call>no <tool_call>" WRITE "</tool_call>", "<tool_call>no " MARKED_CALL);
 }
@@ -213,7 +241,7 @@ static void test_mended_call(void **state)
 
 static void test_without_tools(void **state)
 {
-    const struct answer_options none = {.own_syntaxes = 1};
+    const struct answer_options none = {.dialects = &dialects_known, .own_dialects = 1};
     (void)state;
     check_with(&none, WRITE "\n<tool_call>" WRITE "</tool_call>\n ",
                WRITE "\n<tool_call>" WRITE "</tool_call>\n ");
@@ -355,23 +383,150 @@ static void test_bounded(void **state)
     free(text);
 }
 
-static void test_unwanted_call(void **state)
+/* A conversation whose last answer made this call, for the guard. */
+static void guard_of(struct repeat_guard *g, struct conversation *c, json_t *arguments)
+{
+    static struct conversation_block call, result;
+    static struct conversation_message messages[2];
+    call = (struct conversation_block){
+        .kind = CONVERSATION_CALL, .name = "Write", .arguments = arguments, .result = &result};
+    result = (struct conversation_block){.kind = CONVERSATION_RESULT, .call = &call};
+    messages[0] = (struct conversation_message){CONVERSATION_ASSISTANT, &call, 1};
+    messages[1] = (struct conversation_message){CONVERSATION_USER, &result, 1};
+    conversation_init(c, 1 << 16);
+    c->messages = messages;
+    c->n_messages = 2;
+    assert_true(repeat_guard_init(g, c, 1));
+    assert_int_equal(g->n_calls, 1);
+}
+
+static void test_repeated_call(void **state)
+{
+    struct repeat_guard guard;
+    struct conversation c;
+    struct answer_options options = all_tools;
+    json_t *arguments = json_pack("{s:s, s:s}", "path", "a", "text", "long");
+    (void)state;
+    guard_of(&guard, &c, arguments);
+    options.guard = &guard;
+#define GUARDED "{\"name\": \"Write\", \"arguments\": {\"path\": \"a\", \"text\": \"lo\\u006eg\"}}"
+#define TURNED "{\"name\": \"Write\", \"arguments\": {\"text\": \"long\", \"path\": \"a\"}}"
+    check_with(&options, "Yes.\n" GUARDED "\nmore", "Yes.<again Write>");
+    check_with(&options, "Yes.\n" TURNED, "Yes.<again Write>");
+    check_with(&options, "Yes.\n<tool_call>" GUARDED "</tool_call>", "Yes.<again Write>");
+    check_with(&options,
+               "<tool_call>{\"arguments\": {\"path\": \"a\", \"text\": \"long\"}, "
+               "\"name\": \"Write\"}</tool_call>",
+               "<again Write>");
+    check_with(&options, "<tool_call>" WRITE "</tool_call>", MARKED_CALL);
+    check_with(&options,
+               "<tool_call>{\"name\": \"Write\", \"arguments\": {\"path\": \"a\", \"text\": "
+               "\"longer\"}}</tool_call>",
+               "<Write {\"path\":\"a\",\"text\":\"longer\"} marked>");
+    /* held until it differs, and no longer */
+    static const char head[] = "<tool_call>{\"name\": \"Write\", \"arguments\": {\"path\": \"a\", "
+                               "\"text\": \"lon";
+    struct answer a;
+    struct told told = {0};
+    begin(&a, &told, &options);
+    feed(&a, head, sizeof head - 1, 1);
+    assert_int_equal(told.out.len, 0);
+    feed(&a, "e", 1, 1);
+    assert_string_equal(told.out.data, "<Write {\"path\":\"a\",\"text\":\"lone");
+    end(&a, &told);
+    conversation_deinit(&c);
+    json_decref(arguments);
+}
+
+static void test_reset(void **state)
 {
     struct answer a;
-    struct told told = {.refuses = true};
+    struct told told = {0};
     (void)state;
     begin(&a, &told, &all_tools);
-    assert_false(answer_feed(&a, "Yes.\n" WRITE "\nmore", sizeof "Yes.\n" WRITE "\nmore" - 1));
-    assert_string_equal(told.out.data, "Yes.");
-    assert_int_equal(a.n_calls, 0);
+    assert_false(answer_feed(&a, WRITE, sizeof WRITE - 1));
     assert_false(answer_feed(&a, "x", 1));
-    /* and then again from the start */
     answer_reset(&a);
     assert_true(answer_may_open_call(&a));
     assert_true(answer_feed(&a, "Done", 4));
     answer_finish(&a);
-    assert_string_equal(told.out.data, "Yes.Done");
+    assert_string_equal(told.out.data, CALL "Done");
     end(&a, &told);
+}
+
+/* ---- arguments on their way ---- */
+
+#define OPEN "<tool_call>\n{\"name\": \"Write\", \"arguments\": {"
+
+static void test_arguments_stream(void **state)
+{
+    (void)state;
+    check_held(OPEN, "<Write {");
+    check_held(OPEN "\"pa", "<Write {\"pa");
+    check_held("Now:\n" OPEN " \"path\" : \"a\\u00e9\\", "Now:<Write {\"path\":\"a\xc3\xa9");
+    check_held(OPEN "\"n\": [1.50, tr", "<Write {\"n\":[1.50,tr");
+    check_held(OPEN "\"t\": \"\xf0\x9f\x98", "<Write {\"t\":\"");
+    check_held(OPEN "\"t\": \"\\ud83d\\ude0", "<Write {\"t\":\"");
+    check_held(OPEN "}", "<Write {}");
+    check_held("<tool_call>{\"name\": \"Nope\", \"arguments\": {\"a\": 1", "");
+    check_held("<tool_call>{\"id\": 1, \"name\": \"Write\", \"arguments\": {\"a\": 1", "");
+    /* numbers as written, whatever their size */
+    check(OPEN "\"a\": 18446744073709551616, \"b\": -0, \"c\": 1E400}}</tool_call>",
+          "<Write {\"a\":18446744073709551616,\"b\":-0,\"c\":1E400} marked>");
+    check("{\"name\": \"Write\", \"arguments\": {\"a\": 18446744073709551616, \"b\": 0.10}}",
+          "<Write {\"a\":18446744073709551616,\"b\":0.10}>");
+    /* what is no JSON, but plain: escapes that mean nothing, raw controls, lone surrogates */
+    check(OPEN "\"re\": \"\\d+\\s\", \"p\": \"C:\\Users\\unix\", \"z\": \"\x01\\ud800x\\udc00\"}}",
+          "<Write {\"re\":\"\\\\d+\\\\s\",\"p\":\"C:\\\\Users\\\\unix\","
+          "\"z\":\"\\u0001\\\\ud800x\\\\udc00\"} marked>");
+    check(OPEN "\"t\": \"\xff\xc3\"}}", "<Write {\"t\":\"\xef\xbf\xbd\xef\xbf\xbd\"} marked>");
+    check(OPEN "\"t\": \"\\ud83d\\ude00\\/\"}}", "<Write {\"t\":\"\xf0\x9f\x98\x80/\"} marked>");
+}
+
+/* Wherever it breaks off, what was told can be read, and says that it is not whole. */
+static void test_calls_that_break_off(void **state)
+{
+    static const char whole[] =
+        OPEN "\"a\": [1.5e+2, true, {\"k\": \"v\\n\\u00e9\\ud83d\\ude00\"}, -3], "
+             "\"b\": null, \"c\": {}}}</tool_call>";
+    const size_t begun = sizeof OPEN - 1, done = sizeof whole - 1 - sizeof "}</tool_call>" + 1;
+    (void)state;
+    for (size_t n = 0; n < sizeof whole; n++) {
+        struct answer a;
+        struct told told = {0};
+        begin(&a, &told, &all_tools);
+        feed(&a, whole, n, 0);
+        answer_finish(&a);
+        assert_int_equal(a.is_cut, n >= begun && n < done);
+        assert_int_equal(answer_ends_with_call(&a), n >= done);
+        if (n >= begun) {
+            assert_memory_equal(told.out.data, "<Write ", 7);
+            const char *json = told.out.data + 7, *tail = strstr(json, " marked");
+            json_t *value = json_loadb(json, (size_t)(tail - json), 0, NULL);
+            assert_non_null(value);
+            json_decref(value);
+            assert_string_equal(tail, n < done ? " marked cut>" : " marked>");
+        } else {
+            assert_memory_equal(told.out.data, whole, n);
+        }
+        end(&a, &told);
+    }
+    check(OPEN "\"a\": 1, oops}} more", "<Write {\"a\":1} marked cut>");
+    check(OPEN "\"a\": 01}}", "<Write {\"a\":0} marked cut>");
+    check(OPEN "\"a\": \"say \"hi\"\"}}", "<Write {\"a\":\"say \"} marked cut>");
+    /* whole arguments make a whole call, whatever is wrong behind them */
+    check(OPEN "\"a\": 1}\n</tool_call>Done", "<Write {\"a\":1} marked>Done");
+    check(OPEN "\"a\": 1}, oops", "<Write {\"a\":1} marked>oops");
+}
+
+static void test_lists(void **state)
+{
+    (void)state;
+    check("<tool_call>[" WRITE ",\n " BASH " ]</tool_call>x",
+          MARKED_CALL "<Bash {\"command\":\"ls\"} marked>x");
+    check("[TOOL_CALLS] [" WRITE ", " BASH "] more", CALL "<Bash {\"command\":\"ls\"}>");
+    check("[TOOL_CALLS] [" WRITE ", {\"name\": \"Nope\"}]", CALL);
+    check("[TOOL_CALLS]" WRITE " more", CALL);
 }
 
 static void check_opening(const char *text, bool may_open)
@@ -426,9 +581,9 @@ static void test_token_opens(void **state)
     static const char *const others[] = {"", "a", "<a", "</", " x", "(", "\"", "Done"};
     (void)state;
     for (size_t i = 0; i < sizeof openers / sizeof *openers; i++)
-        assert_true(tool_call_opens(openers[i], strlen(openers[i])));
+        assert_true(tool_call_opens(openers[i], strlen(openers[i]), &dialects_known));
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        assert_false(tool_call_opens(others[i], strlen(others[i])));
+        assert_false(tool_call_opens(others[i], strlen(others[i]), &dialects_known));
 }
 
 /* Any bytes, among them many that matter: whole or cut, the same. */
@@ -487,15 +642,28 @@ static void test_random_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_text),       cmocka_unit_test(test_marked_call),
-        cmocka_unit_test(test_marked_text),      cmocka_unit_test(test_bare_call),
-        cmocka_unit_test(test_fenced_call),      cmocka_unit_test(test_bare_text),
-        cmocka_unit_test(test_mended_call),      cmocka_unit_test(test_without_tools),
-        cmocka_unit_test(test_one_call),         cmocka_unit_test(test_stop_sequences),
-        cmocka_unit_test(test_utf8_is_whole),    cmocka_unit_test(test_held_no_longer_than_needed),
-        cmocka_unit_test(test_bounded),          cmocka_unit_test(test_unwanted_call),
-        cmocka_unit_test(test_where_calls_open), cmocka_unit_test(test_ends_with_call),
-        cmocka_unit_test(test_token_opens),      cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_plain_text),
+        cmocka_unit_test(test_marked_call),
+        cmocka_unit_test(test_marked_text),
+        cmocka_unit_test(test_bare_call),
+        cmocka_unit_test(test_fenced_call),
+        cmocka_unit_test(test_bare_text),
+        cmocka_unit_test(test_mended_call),
+        cmocka_unit_test(test_without_tools),
+        cmocka_unit_test(test_one_call),
+        cmocka_unit_test(test_stop_sequences),
+        cmocka_unit_test(test_utf8_is_whole),
+        cmocka_unit_test(test_held_no_longer_than_needed),
+        cmocka_unit_test(test_bounded),
+        cmocka_unit_test(test_repeated_call),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_arguments_stream),
+        cmocka_unit_test(test_calls_that_break_off),
+        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_where_calls_open),
+        cmocka_unit_test(test_ends_with_call),
+        cmocka_unit_test(test_token_opens),
+        cmocka_unit_test(test_random_bytes),
     };
     srand(4);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,8 +15,10 @@
     "\"tools\":[{\"name\":\"Read\",\"description\":\"reads\",\"input_schema\":{\"type\":"          \
     "\"object\"}}]"
 
-static const struct dialog_format full = {true, true, true}, plain = {false, true, true},
-                                  rigid = {true, true, false}, bare = {false, false, false};
+static const struct dialog_format full = {true, true, true, &dialect_hermes},
+                                  plain = {false, true, true, &dialect_hermes},
+                                  rigid = {true, true, false, &dialect_hermes},
+                                  bare = {false, false, false, &dialect_hermes};
 
 static void check(const struct dialog_format *format, const char *body, const char *tail,
                   const char *expected)

@@ -35,7 +35,7 @@ static void check(const char *source, const char *body, const char *expected)
     struct buf out;
     struct error err = {0};
     speaker_open(&s, source);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
     render(&p, body, &out);
     assert_string_equal(out.data, expected);
     buf_deinit(&out);
@@ -48,7 +48,7 @@ static void check_format(const char *source, bool tools, bool system, bool mid_s
     struct speaker s;
     unsigned own;
     speaker_open(&s, source);
-    struct dialog_format f = prompt_probe(s.chat_template, "", "<|end|>", &own);
+    struct dialog_format f = prompt_probe(s.chat_template, "", "<|end|>", &dialects_known, &own);
     assert_int_equal(f.tools, tools);
     assert_int_equal(f.system, system);
     assert_int_equal(f.mid_system, mid_system);
@@ -102,7 +102,7 @@ static void test_tools_without_a_place(void **state)
     struct error err = {0};
     (void)state;
     speaker_open(&s, speaker_plain);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
     render(&p, HEAD TOOLS ",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", &out);
     assert_memory_equal(out.data, "<|start|>system\n# Tools\n", 24);
     assert_non_null(strstr(out.data, "\"name\": \"Read\""));
@@ -120,7 +120,7 @@ static void check_with_zeros(const char *source, const char *body, const char *e
     struct buf out;
     struct error err = {0};
     speaker_open(&s, source);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
     render(&p, body, &out);
     for (size_t i = 0; i < out.len; i++)
         out.data[i] = out.data[i] ? out.data[i] : '#';
@@ -190,7 +190,7 @@ static void check_first(const char *source, void (*more)(struct gguf_builder *g)
     struct token_list tokens = {0};
     struct error err = {0};
     speaker_open_as(&s, source, more);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
     conversation_init(&c, 1 << 16);
     assert_true(conversation_ask(&c, NULL, &hi));
     assert_true(prompt_tokens(&p, &c, NULL, &tokens, &err));
@@ -240,7 +240,7 @@ static void test_nothing_volatile(void **state)
     struct error err = {0};
     (void)state;
     speaker_open(&s, speaker_full);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
     render(&p,
            HEAD "\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: "
                 "a\"},{\"type\":\"text\",\"text\":\"S\"}],"
@@ -273,7 +273,7 @@ static void test_refusing_template(void **state)
     struct error err = {0};
     (void)state;
     speaker_open(&s, speaker_rigid);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &err));
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
     buf_init(&out, 1 << 20);
     assert_true(request_parse(&r, body, sizeof body - 1, false, &err));
     assert_false(prompt_render(&p, &r.conversation, &out, &err));

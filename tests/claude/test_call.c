@@ -279,6 +279,16 @@ static void test_whole(void **state)
                 "<tool_call>" WRITE "</too", ENGINE_FINISH_LENGTH, "tool_use", "[Write]");
     check_whole("{\"model\":\"claude-x\",\"max_tokens\":100," TOOLS ASK, "{\"name\": \"Wri",
                 ENGINE_FINISH_LENGTH, "max_tokens", "[{\"name\": \"Wri]");
+    /* a call that was cut is told as far as it came, and by what ends it nobody runs it */
+    check_whole("{\"model\":\"claude-x\",\"max_tokens\":100," TOOLS ASK,
+                "<tool_call>{\"name\": \"Write\", \"arguments\": {\"path\": \"a",
+                ENGINE_FINISH_LENGTH, "max_tokens", "[Write]");
+    check_whole("{\"model\":\"claude-x\",\"max_tokens\":100," TOOLS ASK,
+                "<tool_call>{\"name\": \"Write\", \"arguments\": {\"path\": \"a",
+                ENGINE_FINISH_CONTEXT, "max_tokens", "[Write]");
+    check_whole("{\"model\":\"claude-x\",\"max_tokens\":100," TOOLS ASK,
+                "Now <tool_call>{\"name\": \"Write\", \"arguments\": {oops}}</tool_call>",
+                ENGINE_FINISH_EOG, "max_tokens", "[Now ][Write]");
     /* without tools it is text */
     check_whole(BODY, "[1]", ENGINE_FINISH_EOG, "end_turn", "[[1]]");
 }
@@ -409,6 +419,129 @@ static void test_signs_of_life(void **state)
     finish(ENGINE_FINISH_EOG, 0, 1);
     assert_int_equal(read_all(&w, call)[0], '{');
     claude_call_end(call);
+    world_end(&w);
+}
+
+/* ---- streams and whole answers ---- */
+
+/* The content that a client makes of a stream's events. */
+static json_t *assemble(const char *events, json_t **stop_reason)
+{
+    json_t *content = json_array(), *input = NULL;
+    struct buf gathered;
+    buf_init(&gathered, 1 << 20);
+    for (const char *at = events; (at = strstr(at, "\ndata: ")); at++) {
+        json_t *event = json_loads(at + 7, JSON_DISABLE_EOF_CHECK, NULL);
+        json_t *block = json_object_get(event, "content_block");
+        json_t *delta = json_object_get(event, "delta");
+        const char *type = json_string_value(json_object_get(event, "type"));
+        assert_non_null(event);
+        if (block) {
+            assert_int_equal(json_integer_value(json_object_get(event, "index")),
+                             json_array_size(content));
+            json_array_append(content, block);
+            buf_clear(&gathered);
+            buf_puts(&gathered, "");
+        }
+        block = json_array_get(content, json_array_size(content) - 1);
+        static const char *const members[] = {"text", "thinking", "partial_json"};
+        for (size_t i = 0; i < 3; i++) {
+            json_t *text = json_object_get(delta, members[i]);
+            buf_append(&gathered, json_string_value(text), json_string_length(text));
+        }
+        if (!strcmp(type, "content_block_stop")) {
+            input = json_object_get(block, "input");
+            if (input) {
+                json_t *whole = json_loadb(gathered.data, gathered.len, JSON_ALLOW_NUL, NULL);
+                assert_non_null(whole);
+                json_object_set_new(block, "input", whole);
+            } else {
+                json_object_set_new(block, "text", json_stringn(gathered.data, gathered.len));
+            }
+        }
+        if (json_object_get(delta, "stop_reason"))
+            *stop_reason = json_incref(json_object_get(delta, "stop_reason"));
+        json_decref(event);
+    }
+    buf_deinit(&gathered);
+    return content;
+}
+
+/* Ids are drawn anew for each answer. */
+static json_t *without_ids(json_t *content)
+{
+    size_t i;
+    json_t *block;
+    json_array_foreach(content, i, block) json_object_del(block, "id");
+    return content;
+}
+
+/* Says the text in tokens that end at `first` and then after each `step` bytes. */
+static enum engine_finish say_in_pieces(const char *text, size_t first, size_t step)
+{
+    const size_t n = strlen(text);
+    for (size_t at = 0, length; at < n; at += length) {
+        length = at ? step : first;
+        length = length > n - at ? n - at : length;
+        if (engine.ask.sink.token(engine.ask.sink.context, 'x', text + at, length, 0) ==
+            ENGINE_STOP)
+            return ENGINE_FINISH_STOPPED;
+    }
+    return ENGINE_FINISH_EOG;
+}
+
+static json_t *answer_in_pieces(struct world *w, bool stream, const char *said, size_t first,
+                                size_t step, json_t **stop_reason)
+{
+    struct claude_call *call = begin(
+        w, stream ? STREAM TOOLS ASK : "{\"model\":\"claude-x\",\"max_tokens\":100," TOOLS ASK);
+    json_t *content, *message = NULL;
+    start(0);
+    finish(say_in_pieces(said, first, step), 0, 9);
+    if (stream) {
+        content = assemble(read_all(w, call), stop_reason);
+    } else {
+        message = read_message(w, call);
+        content = json_incref(json_object_get(message, "content"));
+        *stop_reason = json_incref(json_object_get(message, "stop_reason"));
+    }
+    json_decref(message);
+    claude_call_end(call);
+    return without_ids(content);
+}
+
+static void test_streams_are_whole_answers_in_pieces(void **state)
+{
+    static const char *const saids[] = {
+        "Now \xc3\xa9:\n<tool_call>\n{\"name\": \"Write\", \"arguments\": {\"path\": "
+        "\"\\u00e9\xf0\x9f"
+        "\x98\x80\\n\\\\\", \"n\": [1, 2.50, {\"a\": null}]}}\n</tool_call>\n<tool_call>" WRITE
+        "</tool_call>",
+        "I do\n```json\n" WRITE "\n```",
+        "<tool_call>{\"name\": \"Bash\", \"arguments\": {\"c\": \"l",
+        "<tool_call>{\"arguments\": {\"c\": \"ls\"}, \"name\": \"Bash\"}</tool_call> done",
+        "<tool_call>[" WRITE "," WRITE "]</tool_call>",
+        "{\"name\": \"Nope\"} and text",
+    };
+    struct world w;
+    (void)state;
+    world_begin(&w, 0);
+    for (size_t i = 0; i < sizeof saids / sizeof *saids; i++) {
+        json_t *reason, *other;
+        json_t *whole = answer_in_pieces(&w, false, saids[i], strlen(saids[i]), 1, &reason);
+        assert_true(json_array_size(whole) > 0);
+        for (size_t first = 1; first <= strlen(saids[i]); first++)
+            for (size_t step = 1; step < 100; step += 98)
+                for (int stream = 0; stream < 2; stream++) {
+                    json_t *again = answer_in_pieces(&w, stream, saids[i], first, step, &other);
+                    assert_true(json_equal(whole, again));
+                    assert_true(json_equal(reason, other));
+                    json_decref(again);
+                    json_decref(other);
+                }
+        json_decref(whole);
+        json_decref(reason);
+    }
     world_end(&w);
 }
 
@@ -668,6 +801,7 @@ int main(void)
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_end_before_the_engine),
         cmocka_unit_test(test_signs_of_life),
+        cmocka_unit_test(test_streams_are_whole_answers_in_pieces),
         cmocka_unit_test(test_answers_are_shown_as_they_were_said),
         cmocka_unit_test(test_what_is_not_whole_is_not_remembered),
         cmocka_unit_test(test_repeat_is_taken_back),

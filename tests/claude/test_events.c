@@ -1,5 +1,6 @@
 /* The bytes of answers: the documented order of events, JSON that any client reads, signs of life
  * that change nothing. */
+#include "chat/json_exact.h"
 #include "claude/events.h"
 #include "chat/json_text.h"
 
@@ -118,7 +119,14 @@ static void test_tool_stream(void **state)
     events_start(&e, &usage);
     events_text(&e, "Now", 3);
     size_t n_before = out.len;
-    events_tool_use(&e, "Write", arguments);
+    struct buf written;
+    buf_init(&written, 1 << 16);
+    json_exact_write(&written, arguments, 0);
+    events_call_begin(&e, "Write");
+    events_call_bytes(&e, written.data, written.len / 2 - 1);
+    events_call_bytes(&e, written.data + written.len / 2 - 1, written.len - written.len / 2 + 1);
+    events_call_end(&e);
+    buf_deinit(&written);
     events_finish(&e, "tool_use", NULL, 0, &usage);
     assert_null(strstr(out.data + n_before, "ping")); /* one, after the first block's start */
 
@@ -167,10 +175,12 @@ static void test_whole(void **state)
     events_ping(&e);
     events_keep_alive(&e);
     events_text(&e, "\"two\"", 5);
-    json_t *arguments = json_pack("{s:b}", "a", 1);
-    events_tool_use(&e, "A", arguments);
-    events_tool_use(&e, "B", arguments);
-    json_decref(arguments);
+    for (int i = 0; i < 2; i++) {
+        events_call_begin(&e, i ? "B" : "A");
+        events_call_bytes(&e, "{\"a\"", 4);
+        events_call_bytes(&e, ":true}", 6);
+        events_call_end(&e);
+    }
     events_text(&e, "after", 5);
     assert_int_equal(out.len, 0);
     events_finish(&e, "tool_use", NULL, 0, &usage);
@@ -193,6 +203,39 @@ static void test_whole(void **state)
     assert_int_equal(json_integer_value(json_object_get(counts, "cache_read_input_tokens")), 12);
     assert_int_equal(json_integer_value(json_object_get(counts, "output_tokens")), 7);
     json_decref(message);
+    end(&e, &out);
+}
+
+static void test_thinking(void **state)
+{
+    struct events e;
+    struct buf out;
+    (void)state;
+    begin(&e, &out, true);
+    events_thinking(&e, "hm\"", 3);
+    size_t n = out.len;
+    events_keep_alive(&e); /* not before message_start */
+    assert_int_equal(out.len, n);
+    events_text(&e, "So", 2);
+    assert_string_equal(
+        out.data,
+        "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,"
+        "\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}}\n\n" PING
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":"
+        "{\"type\":\"thinking_delta\",\"thinking\":\"hm\\\"\"}}\n\n" STOP(
+            "0") "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":1,"
+                 "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n"
+                 "event: content_block_delta\ndata: "
+                 "{\"type\":\"content_block_delta\",\"index\":1,\"delta\":"
+                 "{\"type\":\"text_delta\",\"text\":\"So\"}}\n\n");
+    end(&e, &out);
+    begin(&e, &out, false);
+    events_thinking(&e, "h", 1);
+    events_thinking(&e, "m", 1);
+    events_text(&e, "So", 2);
+    events_finish(&e, "end_turn", NULL, 0, &usage);
+    assert_non_null(strstr(out.data, "\"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\","
+                                     "\"signature\":\"\"},{\"type\":\"text\",\"text\":\"So\"}]"));
     end(&e, &out);
 }
 
@@ -336,11 +379,12 @@ static void test_ids_differ(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text_stream),   cmocka_unit_test(test_empty_stream),
-        cmocka_unit_test(test_tool_stream),   cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_signs_of_life), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_ceiling),       cmocka_unit_test(test_any_bytes),
-        cmocka_unit_test(test_unfinished),    cmocka_unit_test(test_ids_differ),
+        cmocka_unit_test(test_text_stream), cmocka_unit_test(test_empty_stream),
+        cmocka_unit_test(test_tool_stream), cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_thinking),    cmocka_unit_test(test_signs_of_life),
+        cmocka_unit_test(test_errors),      cmocka_unit_test(test_ceiling),
+        cmocka_unit_test(test_any_bytes),   cmocka_unit_test(test_unfinished),
+        cmocka_unit_test(test_ids_differ),
     };
     srand(7);
     return cmocka_run_group_tests(tests, NULL, NULL);
