@@ -200,10 +200,10 @@ struct backend_ops {
      * load_end nothing else uses that page or state, of which the content is lost. */
     void *(*load_begin)(struct backend *be, enum backend_kept kept, uint32_t id,
                         struct error *err);
-    /* Makes it the content that every later step sees. Not `is_whole`: it could not be filled, and
-     * the content is anything. */
-    bool (*load_end)(struct backend *be, enum backend_kept kept, uint32_t id, bool is_whole,
-                     struct error *err);
+    /* Makes these bytes, which load_begin gave, the content that every later step sees. Not
+     * `is_whole`: they could not be filled, and the content is anything. */
+    bool (*load_end)(struct backend *be, enum backend_kept kept, uint32_t id, void *bytes,
+                     bool is_whole, struct error *err);
 
     /* What it has taken. Any thread, once all memory was asked for. */
     void (*memory)(const struct backend *be, struct backend_memory *out);

@@ -358,7 +358,7 @@ static bool read_page(struct prefix_tree *t, uint32_t slot, uint32_t page)
     struct error err = {.message = ""};
     void *bytes = op->load_begin(t->be, BACKEND_PAGE, page, &err);
     bool is_whole = bytes && disk_tier_read(t->disk, slot, bytes);
-    bool is_loaded = bytes && op->load_end(t->be, BACKEND_PAGE, page, is_whole, &err);
+    bool is_loaded = bytes && op->load_end(t->be, BACKEND_PAGE, page, bytes, is_whole, &err);
     if (!bytes || !is_loaded)
         log_info("a page of the KV store cannot be loaded: %s", err.message);
     return is_whole && is_loaded;

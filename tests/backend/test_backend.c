@@ -1,5 +1,5 @@
-/* The CPU backend's operations against plain double arithmetic, and its promise: a row's result is
- * the same bits whatever rows are beside it and for any number of threads. */
+/* What the CPU backend promises beyond the interface (conformance.h): products and logits that are
+ * the same bits for any number of threads, how logits are refined, vectors of any type. */
 #include "fixture.h"
 
 enum { MAX_ROWS = 150 };
@@ -78,23 +78,6 @@ static void assert_product(const struct matrix *w, const float *x, uint32_t n_ro
     free(row);
 }
 
-static void linear_is_the_product_of_the_decoded_weights(void **state)
-{
-    (void)state;
-    enum { N_IN = 512, N_OUT = 70, ROWS = 20 };
-    static float x[ROWS * N_IN], y[ROWS * N_OUT], bias[N_OUT];
-    fixture_fill(x, ROWS * N_IN);
-    fixture_fill(bias, N_OUT);
-    for (int i = 0; i < N_TYPES; i++) {
-        struct matrix w = fixture_matrix(types[i], N_IN, N_OUT);
-        product(&w, x, 2, NULL, 2, NULL, y);
-        assert_product(&w, x, 2, NULL, 1, y);
-        product(&w, x, ROWS, bias, 2, NULL, y);
-        assert_product(&w, x, ROWS, bias, 1, y);
-        fixture_free(&w);
-    }
-}
-
 /* For every type and tier: each row alone on one thread, against batches of many sizes on 1 to 4.
  */
 static void a_row_is_the_same_alone_and_in_any_batch(void **state)
@@ -163,30 +146,6 @@ static void several_outputs_are_one_pass(void **state)
 }
 
 /* ---- the rest ---- */
-
-static void select_keeps_the_rows_that_want_logits(void **state)
-{
-    (void)state;
-    enum { WIDTH = 64, ROWS = 10, WANTED = 4 }; /* rows 0, 3, 6, 9 */
-    struct backend *be = fixture_backend(2, NULL);
-    struct backend_activation *x = fixture_activation(be, WIDTH);
-    struct backend_activation *h = fixture_activation(be, WIDTH);
-    struct batch batch;
-    batch_init(&batch, ROWS);
-    fixture_fill(x->data, ROWS * WIDTH);
-    be->ops->begin(be, &batch.batch);
-    assert_int_equal(be->ops->select(be, x, h), WANTED);
-    for (size_t i = 0; i < WANTED; i++)
-        fixture_assert_same(x->data + 3 * i * WIDTH, h->data + i * WIDTH, WIDTH, "selected rows");
-    be->ops->end(be, NULL);
-
-    for (int i = 0; i < ROWS; i++)
-        batch.rows[i].wants_logits = false;
-    be->ops->begin(be, &batch.batch);
-    assert_int_equal(be->ops->select(be, x, h), 0);
-    be->ops->end(be, NULL);
-    be->ops->destroy(be);
-}
 
 /* Logits of the first n_rows rows of x. */
 static void compute_logits(struct backend *be, struct backend_activation *in,
@@ -266,30 +225,6 @@ static void the_largest_logits_are_more_exact(void **state)
     fixture_free(&w);
 }
 
-static void embed_decodes_the_rows_of_the_table(void **state)
-{
-    (void)state;
-    enum { WIDTH = 256, ROWS = 70 };
-    struct batch batch;
-    float row[WIDTH];
-    batch_init(&batch, ROWS);
-    for (int i = 0; i < N_TYPES; i++) {
-        struct matrix table = fixture_matrix(types[i], WIDTH, 50);
-        struct backend *be = fixture_backend(3, NULL);
-        struct backend_activation *x = fixture_activation(be, WIDTH);
-        be->ops->begin(be, &batch.batch);
-        be->ops->embed(be, fixture_take(be, &table), x);
-        be->ops->end(be, NULL);
-        for (size_t t = 0; t < ROWS; t++) {
-            const size_t token = (size_t)batch.rows[t].token;
-            quant_traits(types[i])->decode(matrix_row(&table, MATRIX_BLOCKS, token), row, WIDTH);
-            fixture_assert_same(row, x->data + t * WIDTH, WIDTH, "embedding");
-        }
-        fixture_free(&table);
-        be->ops->destroy(be);
-    }
-}
-
 /* Norms and biases of any type: as if they were the F32 that they decode to. */
 static void vectors_may_be_of_any_type(void **state)
 {
@@ -327,140 +262,6 @@ static void vectors_may_be_of_any_type(void **state)
     }
 }
 
-static void row_operations_are_their_formulas(void **state)
-{
-    (void)state;
-    enum { WIDTH = 100, ROWS = 200 };
-    struct backend *be = fixture_backend(4, NULL);
-    struct backend_activation *x = fixture_activation(be, WIDTH);
-    struct backend_activation *y = fixture_activation(be, WIDTH);
-    struct matrix w = fixture_matrix(QUANT_F32, WIDTH, 1);
-    static float a[ROWS * WIDTH], b[ROWS * WIDTH];
-    const float *weight = w.parts[MATRIX_BLOCKS].data;
-    struct batch batch;
-    batch_init(&batch, ROWS);
-    fixture_fill(a, ROWS * WIDTH);
-    fixture_fill(b, ROWS * WIDTH);
-    be->ops->begin(be, &batch.batch);
-
-    memcpy(x->data, a, sizeof a);
-    be->ops->rms_norm(be, x, fixture_take(be, &w), 1e-5f, y);
-    for (size_t t = 0; t < ROWS; t++) {
-        double sum = 0;
-        for (size_t i = 0; i < WIDTH; i++)
-            sum += (double)a[t * WIDTH + i] * (double)a[t * WIDTH + i];
-        for (size_t i = 0; i < WIDTH; i++) {
-            double v = (double)a[t * WIDTH + i] / sqrt(sum / WIDTH + 1e-5) * (double)weight[i];
-            assert_true(fabs(v - (double)y->data[t * WIDTH + i]) <= 1e-6 * (1 + fabs(v)));
-        }
-    }
-
-    memcpy(y->data, b, sizeof b);
-    be->ops->add(be, x, y);
-    for (size_t i = 0; i < ROWS * WIDTH; i++)
-        assert_true(x->data[i] == a[i] + b[i]);
-
-    memcpy(x->data, a, sizeof a);
-    be->ops->swiglu(be, x, y);
-    for (size_t i = 0; i < ROWS * WIDTH; i++) {
-        double v = (double)a[i] / (1 + exp(-(double)a[i])) * (double)b[i];
-        assert_true(fabs(v - (double)x->data[i]) <= 1e-6 * (1 + fabs(v)));
-    }
-
-    memcpy(x->data, a, sizeof a);
-    be->ops->geglu(be, x, y);
-    for (size_t i = 0; i < ROWS * WIDTH; i++) {
-        double g = (double)a[i], z = sqrt(2 / acos(-1)) * (g + 0.044715 * g * g * g);
-        double v = 0.5 * g * (1 + tanh(z)) * (double)b[i];
-        assert_true(fabs(v - (double)x->data[i]) <= 1e-6 * (1 + fabs(v)));
-    }
-    be->ops->end(be, NULL);
-    fixture_free(&w);
-    be->ops->destroy(be);
-}
-
-/* Against long double angles, at positions where float angles are wrong in the third digit. */
-static void check_rope(enum backend_rope kind, uint32_t n_dims, const float *factors)
-{
-    enum { HEADS = 3, DIM = 64, ROWS = 33, FIRST = 30000 };
-    struct backend *be = fixture_backend(2, NULL);
-    struct backend_activation *x = fixture_activation(be, HEADS * DIM);
-    static float before[ROWS * HEADS * DIM];
-    const struct backend_rope_params params = {.kind = kind,
-                                               .n_dims = n_dims,
-                                               .freq_base = 1e6f,
-                                               .freq_scale = 0.5f,
-                                               .factors = factors,
-                                               .magnitude = 1};
-    struct batch batch;
-    batch_init(&batch, ROWS);
-    for (int i = 0; i < ROWS; i++)
-        batch.rows[i].position += FIRST;
-    fixture_fill(before, ROWS * HEADS * DIM);
-    memcpy(x->data, before, sizeof before);
-    be->ops->begin(be, &batch.batch);
-    be->ops->rope(be, x, HEADS, DIM, &params);
-    be->ops->end(be, NULL);
-    for (size_t i = 0; i < ROWS * HEADS; i++) {
-        const float *in = before + i * DIM, *out = x->data + i * DIM;
-        for (uint32_t p = 0; p < n_dims / 2; p++) {
-            long double angle =
-                powl(1e6L, -2.0L * p / n_dims) * 0.5L * (long double)(FIRST + i / HEADS);
-            if (factors)
-                angle /= (long double)factors[p];
-            uint32_t a = kind == BACKEND_ROPE_PAIRS ? 2 * p : p;
-            uint32_t b = kind == BACKEND_ROPE_PAIRS ? 2 * p + 1 : p + n_dims / 2;
-            double c = (double)cosl(angle), s = (double)sinl(angle);
-            assert_true(fabs((double)in[a] * c - (double)in[b] * s - (double)out[a]) < 1e-6);
-            assert_true(fabs((double)in[a] * s + (double)in[b] * c - (double)out[b]) < 1e-6);
-        }
-        for (uint32_t d = n_dims; d < DIM; d++)
-            assert_true(in[d] == out[d]);
-    }
-    be->ops->destroy(be);
-}
-
-static void rope_is_exact_at_far_positions(void **state)
-{
-    (void)state;
-    float factors[32];
-    for (int i = 0; i < 32; i++)
-        factors[i] = 1.0f + (float)i / 8;
-    check_rope(BACKEND_ROPE_HALVES, 64, NULL);
-    check_rope(BACKEND_ROPE_PAIRS, 64, NULL);
-    check_rope(BACKEND_ROPE_HALVES, 34, NULL);
-    check_rope(BACKEND_ROPE_PAIRS, 62, factors);
-    check_rope(BACKEND_ROPE_HALVES, 64, factors);
-}
-
-/* Two sets of parameters in turn, and a new batch: each gets its own table. */
-static void rope_tables_are_not_mixed_up(void **state)
-{
-    (void)state;
-    struct backend *be = fixture_backend(1, NULL);
-    struct backend_activation *x = fixture_activation(be, 2);
-    struct batch batch;
-    for (int step = 0; step < 3; step++) {
-        batch_init(&batch, 1);
-        batch.rows[0].position = 1 + step;
-        be->ops->begin(be, &batch.batch);
-        for (int i = 0; i < 6; i++) { /* one dimension pair: the scale is the frequency */
-            float scale = 0.1f * (float)(1 + i % 3);
-            const struct backend_rope_params p = {.kind = BACKEND_ROPE_PAIRS,
-                                                  .n_dims = 2,
-                                                  .freq_base = 10000.0f,
-                                                  .freq_scale = scale,
-                                                  .magnitude = 1};
-            x->data[0] = 1;
-            x->data[1] = 0;
-            be->ops->rope(be, x, 1, 2, &p);
-            assert_true(fabs((double)x->data[0] - cos((double)scale * (1 + step))) < 1e-6);
-        }
-        be->ops->end(be, NULL);
-    }
-    be->ops->destroy(be);
-}
-
 static void unknown_tiers_and_types_are_refused(void **state)
 {
     (void)state;
@@ -487,17 +288,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_tiers_and_types_are_refused),
-        cmocka_unit_test(linear_is_the_product_of_the_decoded_weights),
         cmocka_unit_test(a_row_is_the_same_alone_and_in_any_batch),
         cmocka_unit_test(several_outputs_are_one_pass),
-        cmocka_unit_test(select_keeps_the_rows_that_want_logits),
         cmocka_unit_test(logits_are_exact_and_the_same_alone),
         cmocka_unit_test(the_largest_logits_are_more_exact),
-        cmocka_unit_test(embed_decodes_the_rows_of_the_table),
-        cmocka_unit_test(row_operations_are_their_formulas),
         cmocka_unit_test(vectors_may_be_of_any_type),
-        cmocka_unit_test(rope_is_exact_at_far_positions),
-        cmocka_unit_test(rope_tables_are_not_mixed_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,10 +46,10 @@ static const void *faulty_bytes(struct backend *be, struct backend_save *save, s
     return NULL;
 }
 
-static bool faulty_load(struct backend *be, enum backend_kept kept, uint32_t id, bool is_whole,
-                        struct error *err)
+static bool faulty_load(struct backend *be, enum backend_kept kept, uint32_t id, void *bytes,
+                        bool is_whole, struct error *err)
 {
-    bool ok = real->load_end(be, kept, id, is_whole, err);
+    bool ok = real->load_end(be, kept, id, bytes, is_whole, err);
     if (loads_fail)
         return error_set(err, ERROR_INTERNAL, "the device is gone");
     return ok;

@@ -66,9 +66,10 @@ static void *page_load(struct backend *be, enum backend_kept kept, uint32_t page
     return memory[page];
 }
 
-static bool page_loaded(struct backend *be, enum backend_kept kept, uint32_t page, bool is_whole,
-                        struct error *err)
+static bool page_loaded(struct backend *be, enum backend_kept kept, uint32_t page, void *bytes,
+                        bool is_whole, struct error *err)
 {
+    (void)bytes;
     (void)be;
     (void)kept;
     (void)page;

@@ -48,12 +48,13 @@ void *cpu_load_begin(struct backend *be, enum backend_kept kept, uint32_t id, st
     return cpu_kv_bytes((struct cpu *)be, kept, id, &n_bytes);
 }
 
-bool cpu_load_end(struct backend *be, enum backend_kept kept, uint32_t id, bool is_whole,
-                  struct error *err)
+bool cpu_load_end(struct backend *be, enum backend_kept kept, uint32_t id, void *bytes,
+                  bool is_whole, struct error *err)
 {
     (void)be;
     (void)kept;
     (void)id;
+    (void)bytes;
     (void)is_whole;
     (void)err;
     return true;

@@ -164,8 +164,8 @@ struct backend_save *cpu_save_begin(struct backend *be, enum backend_kept kept, 
 const void *cpu_save_bytes(struct backend *be, struct backend_save *save, struct error *err);
 void cpu_save_end(struct backend *be, struct backend_save *save);
 void *cpu_load_begin(struct backend *be, enum backend_kept kept, uint32_t id, struct error *err);
-bool cpu_load_end(struct backend *be, enum backend_kept kept, uint32_t id, bool is_whole,
-                  struct error *err);
+bool cpu_load_end(struct backend *be, enum backend_kept kept, uint32_t id, void *bytes,
+                  bool is_whole, struct error *err);
 
 /* attend.c */
 void cpu_attend(struct backend *be, uint32_t layer, const struct backend_activation *q,
