@@ -12,7 +12,7 @@
 enum { BLOCK_BYTES = 8 << 10, HEAVY_BODY_BYTES = 256 << 10 };
 
 struct due {
-    bool start, tick, end;
+    bool start, tick, probe, end;
 };
 
 /* ---- errors ---- */
@@ -175,10 +175,11 @@ static struct due take_due(struct exchange *x)
 {
     pthread_mutex_lock(&x->server->state_lock);
     const bool gone = x->vanished || atomic_load(&x->server->stopping);
-    struct due due = {x->state == EXCHANGE_STARTING && !gone, x->wants_tick, x->is_over};
+    struct due due = {x->state == EXCHANGE_STARTING && !gone, x->wants_tick, x->wants_probe,
+                      x->is_over};
     if (x->state == EXCHANGE_STARTING && gone)
         x->state = EXCHANGE_WAITING;
-    x->again = x->wants_tick = false;
+    x->again = x->wants_tick = x->wants_probe = false;
     pthread_mutex_unlock(&x->server->state_lock);
     return due;
 }
@@ -209,6 +210,8 @@ void answer_work(struct exchange *x)
             start_reply(x);
         if (x->reply.ops && due.tick && x->reply.ops->tick)
             x->reply.ops->tick(x->reply.context, clock_now_ms());
+        if (x->reply.ops && due.probe && x->reply.ops->probe)
+            x->reply.ops->probe(x->reply.context);
         if (x->reply.ops && has_head(x))
             read_body(x);
     } while (!rest(x)); /* from here on it may be gone */

@@ -262,9 +262,11 @@ static void set_state(struct exchange *x, enum exchange_state state)
 /* A refusal waits for the end of the body, or the client may never read it: a socket closed with
  * unread bytes resets. Not where the client waits for a permission to send, nor for an absurd
  * length. */
-static enum MHD_Result take_head(struct exchange *x, const char *url, const char *method)
+static enum MHD_Result take_head(struct exchange *x, const char *url, const char *method,
+                                 const char *version)
 {
     x->method = method;
+    x->knows_interim = !strcmp(version, MHD_HTTP_VERSION_1_1);
     x->path = url;
     copy_printable(x->log_method, method, sizeof x->log_method);
     copy_printable(x->log_path, url, sizeof x->log_path);
@@ -369,11 +371,10 @@ enum MHD_Result exchange_handle(void *server, struct MHD_Connection *connection,
     struct exchange *x = *exchange;
     (void)server;
     (void)connection;
-    (void)version;
     if (!x)
         return MHD_NO; /* there was no memory for it */
     if (x->state == EXCHANGE_HEAD)
-        return take_head(x, url, method);
+        return take_head(x, url, method, version);
     if (!*n_upload)
         return advance(x);
     size_t n = *n_upload;

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
@@ -27,6 +28,33 @@ enum {
 
 /* ---- peers ---- */
 
+/* A request that lies in its socket makes it busy, too: the socket thread will come to it. */
+static bool is_idle(const struct peer *p)
+{
+    char byte;
+    return !p->exchange && !p->given_up && recv(p->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
+/* The connection that has been without a request for the longest time. */
+static struct peer *oldest_idle(struct server *s)
+{
+    struct peer *oldest = NULL;
+    for (struct peer *p = s->peers; p; p = p->next)
+        if ((!oldest || p->since_ms <= oldest->since_ms) && is_idle(p))
+            oldest = p;
+    return oldest;
+}
+
+/* Who keeps a connection for later gives way to who comes now. */
+static void make_room(struct server *s)
+{
+    if (++s->n_peers - s->n_given_up <= s->options.max_connections)
+        return;
+    struct peer *p = oldest_idle(s);
+    if (p)
+        peer_give_up(s, p);
+}
+
 static void peer_connect(struct server *s, struct MHD_Connection *connection, void **peer)
 {
     const union MHD_ConnectionInfo *info =
@@ -38,6 +66,7 @@ static void peer_connect(struct server *s, struct MHD_Connection *connection, vo
     p->fd = info->connect_fd;
     p->since_ms = clock_now_ms();
     pthread_mutex_lock(&s->lock);
+    make_room(s);
     p->next = s->peers;
     if (p->next)
         p->next->prev = p;
@@ -51,6 +80,8 @@ static void peer_disconnect(struct server *s, struct peer *p)
     if (!p)
         return;
     pthread_mutex_lock(&s->lock);
+    s->n_peers--;
+    s->n_given_up -= p->given_up;
     if (p->prev)
         p->prev->next = p->next;
     else
@@ -108,7 +139,7 @@ static bool start_daemon(struct server *s, struct error *err)
         flags, s->listener.port, NULL, NULL, exchange_handle, s,
         MHD_OPTION_EXTERNAL_LOGGER, on_library_log, s,
         MHD_OPTION_LISTEN_SOCKET, s->listener.fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->options.max_connections,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)(s->options.max_connections + SPARE_CONNECTIONS),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((s->options.stall_ms + 999) / 1000),
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,

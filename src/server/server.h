@@ -20,7 +20,7 @@ struct server_options {
     bool allow_remote;           /* an address that other machines reach is refused without it */
     size_t max_body_bytes;       /* of one request [32 MiB] */
     size_t max_all_bodies_bytes; /* of all requests on their way in [256 MiB] */
-    uint32_t max_connections;    /* more wait to be accepted [256] */
+    uint32_t max_connections;    /* for one more the oldest idle one is closed [256] */
     uint32_t idle_ms;            /* a connection without a complete request head [120000] */
     uint32_t body_ms;            /* for a body, plus one second for each 16 KiB that came [30000] */
     uint32_t stall_ms;           /* a client that reads nothing of its answer [600000] */

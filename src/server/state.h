@@ -18,12 +18,15 @@
 #include "server/server.h"
 
 #include <microhttpd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
 enum {
     EXCHANGE_OUT_BYTES = 32 << 10, /* read ahead of the client, at most */
     WORK_MAX_THREADS = 16,         /* of a lane */
+    SPARE_CONNECTIONS =
+        8, /* beyond the limit, while the oldest idle one is being closed for each */
 };
 
 enum exchange_state {
@@ -65,6 +68,11 @@ struct exchange {
     size_t n_counted;         /* of the body, in server.n_body_bytes */
     atomic_size_t n_received; /* of the body, dropped bytes too */
     bool is_refused;          /* decided before the body was read */
+    bool knows_interim;       /* HTTP/1.1: its client skips "100 Continue" */
+
+    /* the watcher's */
+    bool is_half_closed; /* the client sends no more: it may be gone */
+    int64_t probed_ms;
 
     /* the job's: of the worker that has it, else of nobody */
     struct reply reply;
@@ -76,7 +84,7 @@ struct exchange {
     bool vanished; /* the client is gone */
     bool is_over;  /* the connection is done with it, the next job frees it */
     bool in_job, again;
-    bool wants_tick;
+    bool wants_tick, wants_probe;
     struct buf out; /* of the body, not yet sent */
     bool is_full;   /* the job stopped for lack of room in out */
     bool has_ended, has_failed;
@@ -100,6 +108,7 @@ struct server {
 
     pthread_mutex_t lock;
     struct peer *peers;
+    uint32_t n_peers, n_given_up;
 
     pthread_mutex_t state_lock;
 
@@ -110,7 +119,9 @@ struct server {
 
     pthread_t watcher;
     bool watching;
-    int poke[2]; /* a pipe that wakes the watcher */
+    int poke[2];            /* a pipe that wakes the watcher */
+    struct pollfd *watched; /* [max_watched], the watcher's */
+    size_t max_watched;
 };
 
 /* exchange.c: callbacks of the socket thread, and what others may do to an exchange. */
@@ -149,6 +160,8 @@ void work_stop(struct server *s);
 
 /* watch.c */
 bool watch_start(struct server *s, struct error *err);
+/* Ends a connection from this side. Under the server's lock. */
+void peer_give_up(struct server *s, struct peer *p);
 void watch_poke(struct server *s);
 void watch_stop(struct server *s);
 

@@ -197,6 +197,8 @@ static ptrdiff_t call_read(void *reply, char *dst, size_t max)
         atomic_fetch_add(&call->f->n_made, max);
         return (ptrdiff_t)max;
     }
+    if (call->breaks && !call->n_bytes)
+        return REPLY_FAILED;
     pthread_mutex_lock(&call->lock);
     bool done = call->done;
     size_t n = call->out.len < max ? call->out.len : max;

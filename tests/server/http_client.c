@@ -31,6 +31,11 @@ void http_close(struct http_client *c)
     buf_deinit(&c->in);
 }
 
+void http_say_no_more(struct http_client *c)
+{
+    shutdown(c->fd, SHUT_WR);
+}
+
 bool http_send(struct http_client *c, const char *bytes, size_t n_bytes)
 {
     while (n_bytes) {
@@ -159,9 +164,12 @@ bool http_read(struct http_client *c, struct http_answer *a, bool is_head)
     memset(a, 0, sizeof *a);
     buf_init(&a->head, 1 << 16);
     buf_init(&a->body, 1 << 28);
-    if (!take_through(c, &a->head, "\r\n\r\n") ||
-        sscanf(a->head.data, "HTTP/1.1 %d", &a->status) != 1)
-        return false;
+    do {
+        buf_clear(&a->head);
+        if (!take_through(c, &a->head, "\r\n\r\n") ||
+            sscanf(a->head.data, "HTTP/1.1 %d", &a->status) != 1)
+            return false;
+    } while (a->status == 100);
     if (is_head)
         return true;
     const char *encoding = http_header(a, "Transfer-Encoding");

@@ -27,7 +27,10 @@ bool http_puts(struct http_client *c, const char *text);
 /* method, path and body (NULL: none) with the usual headers, and more ("A: b\r\n") if given. */
 bool http_ask(struct http_client *c, const char *method, const char *path, const char *more,
               const char *body);
-/* Reads one answer to its end. `is_head`: an answer to HEAD, without a body. */
+/* Closes the sending side alone. */
+void http_say_no_more(struct http_client *c);
+/* Reads one answer to its end, passing over interim ones. `is_head`: an answer to HEAD, without a
+ * body. */
 bool http_read(struct http_client *c, struct http_answer *a, bool is_head);
 /* Waits for bytes up to and with `text`; they stay where they are. */
 bool http_wait_for(struct http_client *c, const char *text);

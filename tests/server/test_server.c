@@ -304,7 +304,7 @@ static void a_slow_reply_holds_up_only_itself(void **state)
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
         struct http_client slow;
         char body[32];
-        snprintf(body, sizeof body, "slow-%s 1500", operations[i]);
+        snprintf(body, sizeof body, "slow-%s 800", operations[i]);
         assert_true(http_connect(&slow, f->port));
         assert_true(http_ask(&slow, "POST", "/v1/messages", NULL, body));
         assert_true(becomes(&f->fake.n_blocked, 1, 5000));
@@ -660,6 +660,71 @@ static void a_client_that_resets_ends_its_call(void **state)
     assert_true(becomes(&f->fake.n_ended, 1, 1000));
 }
 
+/* As nc -N and `printf | nc` do: all is said, and the client reads on. */
+static void a_half_closed_request_is_answered(void **state)
+{
+    static const struct {
+        const char *path, *body, *wanted;
+    } rows[] = {
+        {"/v1/messages", "whole 0", "{\"type\":\"message\"}"},
+        {"/v1/messages", "whole 500", "{\"type\":\"message\"}"},
+        {"/v1/messages", "slow-start 500", "{\"type\":\"message\"}"},
+        {"/v1/messages", "stream 10 50", "\"n\":9"},
+        {"/v1/messages", "bytes 3000000", "wxyzabc"},
+        {"/v1/messages/count_tokens", "12345", "{\"input_tokens\":5}"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        for (int closes = 0; closes < 2; closes++) {
+            struct http_client c;
+            struct http_answer a;
+            assert_true(http_connect(&c, f->port));
+            assert_true(http_ask(&c, "POST", rows[i].path, closes ? "Connection: close\r\n" : NULL,
+                                 rows[i].body));
+            http_say_no_more(&c);
+            assert_true(http_read(&c, &a, false));
+            assert_int_equal(a.status, 200);
+            assert_non_null(strstr(a.body.data, rows[i].wanted));
+            http_answer_deinit(&a);
+            assert_true(http_is_closed_within(&c, 5000));
+            http_close(&c);
+        }
+    }
+}
+
+/* First half, then whole: found out by the next sign that it gets. */
+static void a_half_closed_client_that_leaves_ends_its_call(void **state)
+{
+    static const char *const bodies[] = {"hang-whole", "hang-stream"};
+    static const char *const signs[] = {"100 Continue\r\n\r\n", ":\n\n"};
+    struct fixture *f = *state;
+    for (int i = 0; i < 2; i++) {
+        struct http_client c;
+        assert_true(http_connect(&c, f->port));
+        assert_true(http_ask(&c, "POST", "/v1/messages", NULL, bodies[i]));
+        http_say_no_more(&c);
+        assert_true(http_wait_for(&c, signs[i]));
+        usleep(300000);
+        assert_int_equal(f->fake.n_ended, i);
+        http_close(&c);
+        assert_true(becomes(&f->fake.n_ended, i + 1, 15000));
+    }
+}
+
+static void a_half_closed_client_costs_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client c;
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_ask(&c, "POST", "/v1/messages", NULL, "hang-whole"));
+    http_say_no_more(&c);
+    assert_true(http_wait_for(&c, "100 Continue\r\n\r\n"));
+    double before = cpu_seconds();
+    usleep(1000000);
+    assert_true(cpu_seconds() - before < 0.3); /* the handler's own thread uses some of it */
+    http_close(&c);
+}
+
 static void leaving_at_any_moment_loses_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -711,20 +776,32 @@ static void many_connections_all_get_their_answers(void **state)
     assert_int_equal(f->fake.n_started, 3 * N);
 }
 
-static void more_connections_than_allowed_wait(void **state)
+/* Who keeps a connection for later gives way; who waits for an answer does not. */
+static void the_oldest_idle_connection_makes_room(void **state)
 {
-    struct fixture *f = fixture_with(&(struct server_options){.max_connections = 2});
-    struct http_client c[3];
+    enum { MAX = 10, N = 30 };
+    struct fixture *f = fixture_with(&(struct server_options){.max_connections = MAX});
+    struct http_client busy, idle[N];
     struct http_answer a;
     (void)state;
-    for (int i = 0; i < 3; i++)
-        assert_true(http_connect(&c[i], f->port)); /* the third in the backlog */
-    for (int i = 0; i < 3; i++) {
-        ask_on(&c[i], &a, "GET", "/health", NULL, NULL);
-        assert_int_equal(a.status, 200);
-        http_answer_deinit(&a);
-        http_close(&c[i]);
-    }
+    assert_true(http_connect(&busy, f->port));
+    assert_true(http_ask(&busy, "POST", "/v1/messages", NULL, "stream 10 300"));
+    for (int i = 0; i < N; i++)
+        assert_true(http_connect(&idle[i], f->port));
+    int64_t before = clock_now_ms();
+    assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
+    assert_true(clock_now_ms() - before < 5000);
+    for (int i = 0; i < N - MAX; i++)
+        assert_true(http_is_closed_within(&idle[i], 5000));
+    ask_on(&idle[N - 1], &a, "GET", "/health", NULL, NULL); /* the youngest is still there */
+    assert_int_equal(a.status, 200);
+    http_answer_deinit(&a);
+    assert_true(http_read(&busy, &a, false));
+    assert_non_null(strstr(a.body.data, "\"n\":9"));
+    http_answer_deinit(&a);
+    http_close(&busy);
+    for (int i = 0; i < N; i++)
+        http_close(&idle[i]);
     fixture_end(f);
 }
 
@@ -820,9 +897,12 @@ int main(void)
         with_server(a_client_that_does_not_read_bounds_the_reply),
         with_server(a_client_that_leaves_ends_its_call),
         with_server(a_client_that_resets_ends_its_call),
+        with_server(a_half_closed_request_is_answered),
+        with_server(a_half_closed_client_that_leaves_ends_its_call),
+        with_server(a_half_closed_client_costs_nothing),
         with_server(leaving_at_any_moment_loses_nothing),
         with_server(many_connections_all_get_their_answers),
-        cmocka_unit_test(more_connections_than_allowed_wait),
+        cmocka_unit_test(the_oldest_idle_connection_makes_room),
         with_server(a_taken_port_is_an_error),
         cmocka_unit_test(a_freed_port_can_be_taken_at_once),
         cmocka_unit_test(addresses_for_others_need_permission),
