@@ -52,9 +52,12 @@ static void multiply_tokens(const struct product *p, const float *rows, size_t n
     const size_t width = p->w->n_cols, n_out = p->w->n_rows;
     float part[KERNELS_FEW_TOKENS * TASK_ROWS];
     for (size_t at = 0; at < width; at += STEP) {
-        p->cpu->kernels.types[QUANT_F32].float_rows(
-            rows + at, width * sizeof *rows, n_rows, width - at < STEP ? width - at : STEP,
-            p->x + t * width + at, width, n, part, TASK_ROWS);
+        struct matrix columns = matrix_of_blocks(QUANT_F32, width, n_rows, 1, rows + at);
+        struct kernels_row_x x[KERNELS_FEW_TOKENS] = {{.x = NULL}};
+        columns.n_cols = width - at < STEP ? width - at : STEP;
+        for (uint32_t i = 0; i < n; i++)
+            x[i].x = p->x + (t + i) * width + at;
+        p->cpu->kernels.types[QUANT_F32].rows(&columns, 0, n_rows, x, n, part, TASK_ROWS);
         for (uint32_t i = 0; i < n; i++)
             for (size_t r = 0; r < n_rows; r++)
                 y[i * n_out + r] = part[i * TASK_ROWS + r] + (at ? y[i * n_out + r] : 0);

@@ -102,10 +102,23 @@ size_t kernels_tier_best(void)
     return best;
 }
 
+static const struct kernels_type types[QUANT_N_TYPES] = {
+#define X(NAME, number, elements, bytes, form, offset, ...)                                        \
+    [number] = {KERNELS_##form, offset, NULL, NULL},
+    QUANT_TYPES(X)
+#undef X
+};
+
+enum kernels_form kernels_form_of(enum quant_type type)
+{
+    return types[type].form;
+}
+
 void kernels_init(struct kernels *k, size_t tier)
 {
     memset(k, 0, sizeof *k);
     k->tier = kernels_tier_name(tier);
+    memcpy(k->types, types, sizeof types);
     for (size_t i = 0; i <= tier && i < N_TIERS; i++)
         tiers[i].init(k);
 }

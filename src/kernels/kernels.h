@@ -29,6 +29,7 @@
 #define PENSIEVE_KERNELS_KERNELS_H
 
 #include "kernels/attend.h"
+#include "quant/matrix.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,20 +45,38 @@ enum {
     KERNELS_FLOAT_STRANDS = 16, /* element i of a float row belongs to strand i mod 16 */
     KERNELS_FLOAT_TOKENS = 16,  /* tokens of a float panel's tile */
     KERNELS_SCALE_BITS = 4,       /* of the fractions of activations' scales */
-    KERNELS_N_TYPES = 40,     /* above every type number of QUANT_TYPES */
 };
 
+/* All but that of floats. */
+#define KERNELS_INTEGER_FORMS(X) X(OFFSET) X(WIDE) X(MIN) X(HALVES) X(MINS) X(WIDE_MIN)
+
 enum kernels_form {
-    KERNELS_NONE, /* the table has nothing for this type */
+    KERNELS_NONE, /* there is no such type */
     KERNELS_FLOAT,
-    KERNELS_OFFSET,
-    KERNELS_WIDE,
-    KERNELS_MIN,
-    KERNELS_HALVES,
-    KERNELS_MINS,
-    KERNELS_WIDE_MIN,
+#define X(form) KERNELS_##form,
+    KERNELS_INTEGER_FORMS(X)
+#undef X
     KERNELS_N_FORMS,
 };
+
+/* The form of each type, as its row in quant/types.h says. */
+enum {
+#define X(NAME, number, elements, bytes, form, ...) KERNELS_FORM_##NAME = KERNELS_##form,
+    QUANT_TYPES(X)
+#undef X
+};
+
+static inline bool kernels_form_has_min(enum kernels_form form)
+{
+    return form == KERNELS_MIN || form == KERNELS_MINS || form == KERNELS_WIDE_MIN;
+}
+
+/* Whether products add a correction -offset * sum(a). */
+static inline bool kernels_form_has_offset(enum kernels_form form)
+{
+    return form == KERNELS_OFFSET || form == KERNELS_WIDE || form == KERNELS_HALVES ||
+           form == KERNELS_WIDE_MIN;
+}
 
 /* Blocks of one strand when a row has n_blocks; a strand's room is that of the longest. */
 static inline size_t kernels_strand_room(size_t n_blocks)
@@ -78,9 +97,11 @@ struct kernels_blocks {
     size_t strand, step;
 };
 
-/* Rows for the row kernels: places are block numbers, with room for a multiple of 8. Each group of
- * 8 blocks is in the order that its tier's arrange() makes of the natural one. */
+/* A token for the row kernels: places are block numbers, with room for a multiple of 8. Each group
+ * of 8 blocks is in the order that its tier's arrange() makes of the natural one. A float type
+ * looks at `x` alone, the others never. */
 struct kernels_row_x {
+    const float *x; /* [n_cols] the activations themselves */
     const int8_t *q;    /* [room][32] */
     const float *d, *s; /* [room] */
     /* [room] the correction -offset * sum(a): c[0] of the block (OFFSET, WIDE, WIDE_MIN), or of
@@ -89,8 +110,10 @@ struct kernels_row_x {
     const float *sh[2]; /* [room] MINS: d * sum of q of each half */
 };
 
-/* KERNELS_TILE_TOKENS rows interleaved, strand by strand; room = kernels_strand_room(n_blocks). */
+/* KERNELS_TILE_TOKENS rows interleaved, strand by strand; room = kernels_strand_room(n_blocks).
+ * Beside float weights KERNELS_FLOAT_TOKENS of them, which `pack` of F32 has put side by side. */
 struct kernels_tile_x {
+    const float *x;      /* FLOAT: [16][ceil(n_cols / 16)][tokens], and nothing else */
     const int8_t *q;     /* [8][room][tokens][32] */
     const float *d, *s;  /* [8][room][tokens] */
     const int32_t *c[2]; /* [8][room][tokens] as above */
@@ -133,56 +156,34 @@ struct kernels_ahead {
  * anything. */
 struct kernels_panel {
     uint8_t *q; /* [8][room][8 quads][16 rows][4 elements] */
-    float *d;   /* [8][room][16 rows]; HALVES: [8][room][2][16 rows] */
+    float *d;   /* [8][room][16 rows]; HALVES: [8][room][2][16 rows]; aligned to 64.
+                 * FLOAT: the weights, [16][ceil(n_cols / 16)][16 rows], and nothing else */
     float *m;   /* [8][room][16 rows], MIN and WIDE_MIN; MINS: [8][room][2][16 rows] */
     struct kernels_ahead *ahead; /* or NULL */
+    bool has_long_scales; /* kernels_has_long_scales() of the matrix */
 };
 
-/* What the table knows about a type of weights. */
+/* Whether scales may have more than 19 significant bits. No others have, but for HALVES, so that
+ * their product with a scale of activations (above) is exact, but for its power of two. */
+static inline bool kernels_has_long_scales(const struct matrix *m)
+{
+    return m->scale == MATRIX_SCALE_F32;
+}
+
+/* What the table knows about a type of weights. Both functions take rows first .. first + n of the
+ * (first expert of the) matrix, in whatever parts it lies, and read nothing behind them. */
 struct kernels_type {
     enum kernels_form form;
     int32_t offset;
 
-    /* y[t * y_stride + r] = dot(row r, x[t]) for n_rows rows and n_tokens <= KERNELS_FEW_TOKENS. */
-    void (*rows)(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,
-                 const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride);
-    /* Unpacks n_rows <= KERNELS_PANEL_ROWS rows; missing ones become zeros. */
-    void (*pack)(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,
+    /* y[t * y_stride + r] = dot(row first + r, x[t]) for n rows and n_tokens <=
+     * KERNELS_FEW_TOKENS. */
+    void (*rows)(const struct matrix *m, size_t first, size_t n, const struct kernels_row_x *x,
+                 size_t n_tokens, float *y, size_t y_stride);
+    /* Unpacks n <= KERNELS_PANEL_ROWS rows; missing ones become zeros. */
+    void (*pack)(const struct matrix *m, size_t first, size_t n,
                  const struct kernels_panel *panel);
-
-    /* FLOAT: the same for n elements and float activations x[t * x_stride + i]; `rows` is not
-     * used. */
-    void (*float_rows)(const void *w, size_t row_bytes, size_t n_rows, size_t n, const float *x,
-                       size_t x_stride, size_t n_tokens, float *y, size_t y_stride);
-    /* Unpacks n_rows <= KERNELS_PANEL_ROWS rows of n elements side by side, strand by strand:
-     * panel [16][room][16 rows], room = ceil(n / 16), aligned to 64. Missing rows become zeros. */
-    void (*float_pack)(const void *w, size_t row_bytes, size_t n_rows, size_t n, float *panel);
 };
-
-/* Weights as MLX stores them, three arrays: w = scale * u + bias with one scale and one bias for
- * `group` elements of a row; u are `bits` wide, the first in the lowest bits of a little-endian
- * word. Products have the form MIN (4 bits) or WIDE_MIN (8 bits: m = fma(128, scale, bias)). */
-struct kernels_affine {
-    const uint32_t *q;               /* [n_out][n_in * bits / 32] */
-    const uint16_t *scales, *biases; /* [n_out][n_in / group] */
-    uint32_t bits;                   /* 4 or 8 */
-    uint32_t group;                  /* 32, 64 or 128 */
-    bool bf16;                       /* what scales and biases are; else f16 */
-};
-static inline enum kernels_form kernels_affine_form(const struct kernels_affine *w)
-{
-    return w->bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
-}
-/* The same from row `row` on, of rows of n_blocks blocks. */
-static inline struct kernels_affine kernels_affine_at(const struct kernels_affine *w, size_t row,
-                                                      size_t n_blocks)
-{
-    struct kernels_affine at = *w;
-    at.q += row * n_blocks * w->bits;
-    at.scales += row * n_blocks * KERNELS_BLOCK / w->group;
-    at.biases += row * n_blocks * KERNELS_BLOCK / w->group;
-    return at;
-}
 
 /* An element of a row and where it stood. */
 struct kernels_ranked {
@@ -192,7 +193,7 @@ struct kernels_ranked {
 
 struct kernels {
     const char *tier;
-    struct kernels_type types[KERNELS_N_TYPES];
+    struct kernels_type types[QUANT_N_TYPES];
 
     /* Quantizes n_blocks * 32 floats to the places of `out`. */
     void (*quantize)(const float *x, size_t n_blocks, const struct kernels_blocks *out);
@@ -200,23 +201,12 @@ struct kernels {
      * last block there is) into the order in which this tier's row kernels read. */
     void (*arrange)(const struct kernels_blocks *row, size_t n_blocks);
 
-    /* The many-token product by form: y[t * y_stride + r] for a panel of n_rows rows and a tile of
-     * n_tokens tokens. */
-    void (*panel[KERNELS_N_FORMS])(const struct kernels_panel *w, size_t n_rows, size_t n_blocks,
+    /* The many-token product by form: y[t * y_stride + r] for a panel of n_rows rows of n_cols and
+     * a tile of n_tokens tokens. Strands of floats end as those of `rows` do: halves added to
+     * halves. */
+    void (*panel[KERNELS_N_FORMS])(const struct kernels_panel *w, size_t n_rows, size_t n_cols,
                                    const struct kernels_tile_x *x, size_t n_tokens, float *y,
                                    size_t y_stride);
-
-    /* `rows` and `pack` of affine weights; n_blocks is a multiple of group / 32. */
-    void (*affine_rows)(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
-                        const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride);
-    void (*affine_pack)(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
-                        const struct kernels_panel *panel);
-
-    /* The many-token product of float types: y[t * y_stride + r] for a panel of n_rows rows and one
-     * of n_tokens rows of F32 activations, both float_pack's. The strands' sums end as float_rows'
-     * do: halves added to halves. */
-    void (*float_panel)(const float *w, size_t n_rows, size_t n, const float *x, size_t n_tokens,
-                        float *y, size_t y_stride);
 
     struct kernels_kv kv[KERNELS_KV_N_TYPES];
 
@@ -271,5 +261,7 @@ int kernels_tier_find(const char *name);
 size_t kernels_tier_best(void);
 /* Fills the table of a tier. */
 void kernels_init(struct kernels *k, size_t tier);
+/* As a type's row says, without a table. */
+enum kernels_form kernels_form_of(enum quant_type type);
 
 #endif

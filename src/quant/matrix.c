@@ -1,6 +1,8 @@
 /* See matrix.h. */
 #include "quant/matrix.h"
 
+#include "quant/half.h"
+
 struct matrix matrix_of_blocks(enum quant_type type, size_t n_cols, size_t n_rows,
                                size_t n_experts, const void *data)
 {
@@ -12,6 +14,93 @@ struct matrix matrix_of_blocks(enum quant_type type, size_t n_cols, size_t n_row
         .n_experts = n_experts,
         .parts = {[MATRIX_BLOCKS] = {data, row_bytes, row_bytes * n_rows}},
     };
+}
+
+size_t matrix_scale_bytes(enum matrix_scale scale)
+{
+    static const uint8_t bytes[MATRIX_N_SCALES] = {2, 2, 4, 1, 1};
+    return bytes[scale];
+}
+
+struct matrix matrix_of_packed(enum quant_type type, enum matrix_scale scale, uint32_t group,
+                               size_t n_cols, size_t n_rows, size_t n_experts, const void *packed,
+                               const void *scales, const void *biases)
+{
+    const size_t row_bytes = quant_row_bytes(type, n_cols);
+    const size_t n_groups = group ? n_cols / group : 0;
+    const size_t scale_bytes = n_groups * matrix_scale_bytes(scale);
+    return (struct matrix){
+        .type = type,
+        .scale = scale,
+        .group = group,
+        .n_cols = n_cols,
+        .n_rows = n_rows,
+        .n_experts = n_experts,
+        .parts = {[MATRIX_PACKED] = {packed, row_bytes, row_bytes * n_rows},
+                  [MATRIX_SCALES] = {scales, scale_bytes, scale_bytes * n_rows},
+                  [MATRIX_BIASES] = {biases, scale_bytes, scale_bytes * n_rows}},
+    };
+}
+
+static bool is_group(uint32_t n)
+{
+    return n == 16 || n == 32 || n == 64 || n == 128;
+}
+
+bool matrix_check(const struct matrix *m, struct error *err)
+{
+    const struct quant_traits *traits = quant_traits(m->type);
+    if (!traits)
+        return error_set(err, ERROR_UNSUPPORTED, "weights of the unknown type %u",
+                         (unsigned)m->type);
+    if (m->n_cols % traits->block_elements)
+        return error_set(err, ERROR_FORMAT, "rows of %zu are not whole blocks of %s", m->n_cols,
+                         traits->name);
+    if (!traits->is_packed)
+        return true;
+    if (!is_group(m->group) || m->n_cols % m->group || (unsigned)m->scale >= MATRIX_N_SCALES)
+        return error_set(err, ERROR_FORMAT, "rows of %zu in groups of %u", m->n_cols, m->group);
+    return true;
+}
+
+static float scale_from_e4m3(uint8_t x)
+{
+    const int exponent = x >> 3 & 15, fraction = x & 7;
+    float f = (float)fraction * 0x1p-9f; /* subnormal */
+    if (exponent)
+        f = half_bits_to_float((uint32_t)(exponent + 120) << 23 | (uint32_t)fraction << 20);
+    if (exponent == 15 && fraction == 7)
+        f = half_bits_to_float(0x7fc00000);
+    return x & 0x80 ? -f : f;
+}
+
+/* 255 is NaN, the lowest is subnormal. */
+static float scale_from_e8m0(uint8_t e)
+{
+    return half_bits_to_float(e == 255 ? 0x7fc00000 : e ? (uint32_t)e << 23 : 0x400000);
+}
+
+float matrix_scale(const struct matrix *m, enum matrix_part_number part, size_t row, size_t g)
+{
+    const uint8_t *at =
+        (const uint8_t *)matrix_row(m, part, row) + g * matrix_scale_bytes(m->scale);
+    uint16_t half;
+    float f = 0;
+    switch (m->scale) {
+    case MATRIX_SCALE_F16:
+        memcpy(&half, at, sizeof half);
+        return half_to_float(half);
+    case MATRIX_SCALE_BF16:
+        memcpy(&half, at, sizeof half);
+        return half_bf16_to_float(half);
+    case MATRIX_SCALE_E8M0:
+        return scale_from_e8m0(*at);
+    case MATRIX_SCALE_E4M3:
+        return scale_from_e4m3(*at);
+    default:
+        memcpy(&f, at, sizeof f);
+        return f;
+    }
 }
 
 struct matrix matrix_rows(const struct matrix *m, size_t first, size_t n)
@@ -37,5 +126,9 @@ struct matrix matrix_expert(const struct matrix *m, size_t i)
 
 void matrix_decode(const struct matrix *m, size_t row, float *out)
 {
-    quant_traits(m->type)->decode(matrix_row(m, MATRIX_BLOCKS, row), out, m->n_cols);
+    const struct quant_traits *traits = quant_traits(m->type);
+    if (traits->is_packed)
+        traits->decode_row(m, row, out);
+    else
+        traits->decode(matrix_row(m, MATRIX_BLOCKS, row), out, m->n_cols);
 }

@@ -5,6 +5,7 @@
 #ifndef PENSIEVE_QUANT_MATRIX_H
 #define PENSIEVE_QUANT_MATRIX_H
 
+#include "base/error.h"
 #include "quant/quant.h"
 
 #include <stddef.h>
@@ -25,8 +26,9 @@ enum matrix_scale {
     MATRIX_SCALE_F16,
     MATRIX_SCALE_BF16,
     MATRIX_SCALE_F32,
-    MATRIX_SCALE_E8M0, /* a byte that is an exponent */
-    MATRIX_SCALE_E4M3, /* a float of eight bits */
+    MATRIX_SCALE_E8M0, /* 2^(e - 127), as the Open Compute Project's microscaled formats say */
+    MATRIX_SCALE_E4M3, /* their float of eight bits, without infinity; 0x7f is NaN */
+    MATRIX_N_SCALES,
 };
 
 struct matrix_part {
@@ -37,7 +39,7 @@ struct matrix_part {
 struct matrix {
     enum quant_type type;
     enum matrix_scale scale; /* of packed numbers */
-    uint32_t group;          /* elements of a row that share a scale; 0: blocks say */
+    uint32_t group;          /* the same: elements of a row that share a scale */
     size_t n_cols, n_rows, n_experts; /* of one expert: [n_rows][n_cols] */
     struct matrix_part parts[MATRIX_N_PARTS];
 };
@@ -46,6 +48,16 @@ struct matrix {
 struct matrix matrix_of_blocks(enum quant_type type, size_t n_cols, size_t n_rows,
                                size_t n_experts, const void *data);
 
+/* [n_experts][n_rows][n_cols] weights of a packed type whose parts lie densely in three arrays: see
+ * the parts above. */
+struct matrix matrix_of_packed(enum quant_type type, enum matrix_scale scale, uint32_t group,
+                               size_t n_cols, size_t n_rows, size_t n_experts, const void *packed,
+                               const void *scales, const void *biases);
+
+/* Whether type and sizes belong together, so that every row can be decoded: else FORMAT, or
+ * UNSUPPORTED for a type that this build does not know. Data is not looked at. */
+bool matrix_check(const struct matrix *m, struct error *err);
+
 /* Rows first .. first + n (of every expert). */
 struct matrix matrix_rows(const struct matrix *m, size_t first, size_t n);
 /* Expert i alone. */
@@ -53,6 +65,11 @@ struct matrix matrix_expert(const struct matrix *m, size_t i);
 
 /* Row `row` of the first expert as floats [n_cols], exactly as the format defines. */
 void matrix_decode(const struct matrix *m, size_t row, float *out);
+
+size_t matrix_scale_bytes(enum matrix_scale scale);
+
+/* Scale (or bias) g of a row, which belongs to its elements [g * group, (g + 1) * group). */
+float matrix_scale(const struct matrix *m, enum matrix_part_number part, size_t row, size_t g);
 
 /* Where a row of the first expert begins in a part. */
 static inline const void *matrix_row(const struct matrix *m, enum matrix_part_number part,

@@ -4,12 +4,13 @@
 #include "quant/quant.h"
 
 #include "quant/blocks.h"
+#include "quant/decoders.h"
 #include "quant/half.h"
 
 #include <string.h>
 
-#define X(name, number, elements, bytes)                                                           \
-    _Static_assert(bytes > 0 && elements > 0 && elements <= 256, "block size of " #name);
+#define X(NAME, number, elements, bytes, ...)                                                      \
+    _Static_assert(bytes > 0 && elements > 0 && elements <= 256, "block size of " #NAME);
 QUANT_TYPES(X)
 #undef X
 _Static_assert(sizeof(struct quant_q4_0) == 18 && sizeof(struct quant_q4_1) == 20, "layout");
@@ -20,26 +21,26 @@ _Static_assert(sizeof(struct quant_iq4_nl) == 18 && sizeof(struct quant_iq4_xs) 
 _Static_assert(sizeof(struct quant_mxfp4) == 17, "layout");
 _Static_assert(sizeof(struct quant_q5_k) == 176 && sizeof(struct quant_q6_k) == 210, "layout");
 
-static void decode_F32(const void *blocks, float *out, size_t n)
+void quant_decode_F32(const void *blocks, float *out, size_t n)
 {
     memcpy(out, blocks, n * sizeof *out);
 }
 
-static void decode_F16(const void *blocks, float *out, size_t n)
+void quant_decode_F16(const void *blocks, float *out, size_t n)
 {
     const uint16_t *in = blocks;
     for (size_t i = 0; i < n; i++)
         out[i] = half_to_float(in[i]);
 }
 
-static void decode_BF16(const void *blocks, float *out, size_t n)
+void quant_decode_BF16(const void *blocks, float *out, size_t n)
 {
     const uint16_t *in = blocks;
     for (size_t i = 0; i < n; i++)
         out[i] = half_bf16_to_float(in[i]);
 }
 
-static void decode_Q4_0(const void *blocks, float *out, size_t n)
+void quant_decode_Q4_0(const void *blocks, float *out, size_t n)
 {
     const struct quant_q4_0 *block = blocks;
     for (; n; n -= 32, out += 32, block++) {
@@ -51,7 +52,7 @@ static void decode_Q4_0(const void *blocks, float *out, size_t n)
     }
 }
 
-static void decode_Q4_1(const void *blocks, float *out, size_t n)
+void quant_decode_Q4_1(const void *blocks, float *out, size_t n)
 {
     const struct quant_q4_1 *block = blocks;
     for (; n; n -= 32, out += 32, block++) {
@@ -70,7 +71,7 @@ static int five_bits(const uint8_t qs[16], const uint8_t qh[4], int i)
     return low | (qh[i / 8] >> (i % 8) & 1) << 4;
 }
 
-static void decode_Q5_0(const void *blocks, float *out, size_t n)
+void quant_decode_Q5_0(const void *blocks, float *out, size_t n)
 {
     const struct quant_q5_0 *block = blocks;
     for (; n; n -= 32, out += 32, block++) {
@@ -80,7 +81,7 @@ static void decode_Q5_0(const void *blocks, float *out, size_t n)
     }
 }
 
-static void decode_Q5_1(const void *blocks, float *out, size_t n)
+void quant_decode_Q5_1(const void *blocks, float *out, size_t n)
 {
     const struct quant_q5_1 *block = blocks;
     for (; n; n -= 32, out += 32, block++) {
@@ -90,7 +91,7 @@ static void decode_Q5_1(const void *blocks, float *out, size_t n)
     }
 }
 
-static void decode_Q8_0(const void *blocks, float *out, size_t n)
+void quant_decode_Q8_0(const void *blocks, float *out, size_t n)
 {
     const struct quant_q8_0 *block = blocks;
     for (; n; n -= 32, out += 32, block++) {
@@ -112,7 +113,7 @@ static void k_scale_and_min(const uint8_t scales[12], int j, int *scale, int *mi
     }
 }
 
-static void decode_Q4_K(const void *blocks, float *out, size_t n)
+void quant_decode_Q4_K(const void *blocks, float *out, size_t n)
 {
     const struct quant_q4_k *block = blocks;
     for (; n; n -= 256, block++) {
@@ -129,7 +130,7 @@ static void decode_Q4_K(const void *blocks, float *out, size_t n)
     }
 }
 
-static void decode_Q5_K(const void *blocks, float *out, size_t n)
+void quant_decode_Q5_K(const void *blocks, float *out, size_t n)
 {
     const struct quant_q5_k *block = blocks;
     for (; n; n -= 256, block++) {
@@ -148,7 +149,7 @@ static void decode_Q5_K(const void *blocks, float *out, size_t n)
     }
 }
 
-static void decode_Q6_K(const void *blocks, float *out, size_t n)
+void quant_decode_Q6_K(const void *blocks, float *out, size_t n)
 {
     const struct quant_q6_k *block = blocks;
     for (; n; n -= 256, block++) {
@@ -163,7 +164,7 @@ static void decode_Q6_K(const void *blocks, float *out, size_t n)
     }
 }
 
-static void decode_Q2_K(const void *blocks, float *out, size_t n)
+void quant_decode_Q2_K(const void *blocks, float *out, size_t n)
 {
     const struct quant_q2_k *block = blocks;
     for (; n; n -= 256, block++) {
@@ -184,7 +185,7 @@ static int q3_k_scale(const uint8_t scales[12], int i)
     return (low | (scales[8 + i % 4] >> (i / 4 * 2) & 3) << 4) - 32;
 }
 
-static void decode_Q3_K(const void *blocks, float *out, size_t n)
+void quant_decode_Q3_K(const void *blocks, float *out, size_t n)
 {
     const struct quant_q3_k *block = blocks;
     for (; n; n -= 256, block++) {
@@ -211,14 +212,14 @@ static void decode_values(const int8_t values[16], const uint8_t qs[16], float d
 static const int8_t iq4_values[16] = {QUANT_IQ4_VALUES};
 static const int8_t mxfp4_values[16] = {QUANT_MXFP4_VALUES};
 
-static void decode_IQ4_NL(const void *blocks, float *out, size_t n)
+void quant_decode_IQ4_NL(const void *blocks, float *out, size_t n)
 {
     const struct quant_iq4_nl *block = blocks;
     for (; n; n -= 32, out += 32, block++)
         decode_values(iq4_values, block->qs, half_to_float(block->d), out);
 }
 
-static void decode_IQ4_XS(const void *blocks, float *out, size_t n)
+void quant_decode_IQ4_XS(const void *blocks, float *out, size_t n)
 {
     const struct quant_iq4_xs *block = blocks;
     for (; n; n -= 256, block++) {
@@ -231,7 +232,7 @@ static void decode_IQ4_XS(const void *blocks, float *out, size_t n)
     }
 }
 
-static void decode_MXFP4(const void *blocks, float *out, size_t n)
+void quant_decode_MXFP4(const void *blocks, float *out, size_t n)
 {
     const struct quant_mxfp4 *block = blocks;
     for (; n; n -= 32, out += 32, block++)
@@ -240,12 +241,17 @@ static void decode_MXFP4(const void *blocks, float *out, size_t n)
 
 const struct quant_traits *quant_traits(uint32_t type)
 {
-    static const struct quant_traits table[] = {
-#define X(name, number, elements, bytes) [number] = {#name, elements, bytes, decode_##name},
-        QUANT_TYPES(X)
+    static const struct quant_traits table[QUANT_N_TYPES] = {
+#define X(NAME, number, elements, bytes, ...)                                                      \
+    [number] = {#NAME, elements, bytes, false, quant_decode_##NAME, NULL},
+        QUANT_FLOAT_TYPES(X) QUANT_BLOCK_TYPES(X)
+#undef X
+#define X(NAME, number, elements, bytes, ...)                                                      \
+    [number] = {#NAME, elements, bytes, true, NULL, quant_decode_##NAME},
+        QUANT_PACKED_TYPES(X)
 #undef X
     };
-    if (type >= sizeof table / sizeof *table || !table[type].name)
+    if (type >= QUANT_N_TYPES || !table[type].name)
         return NULL;
     return &table[type];
 }

@@ -143,7 +143,7 @@ static void rows_come_back_as_they_were(void **state)
 /* ---- products ---- */
 
 static const enum quant_type types[] = {
-#define X(name, number, elements, bytes) QUANT_##name,
+#define X(name, ...) QUANT_##name,
     QUANT_TYPES(X)
 #undef X
 };

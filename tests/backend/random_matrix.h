@@ -2,6 +2,7 @@
 #ifndef PENSIEVE_TESTS_BACKEND_RANDOM_MATRIX_H
 #define PENSIEVE_TESTS_BACKEND_RANDOM_MATRIX_H
 
+#include "quant/half.h"
 #include "quant/matrix.h"
 
 #include <setjmp.h>
@@ -28,9 +29,37 @@ static inline void fixture_fill(float *x, size_t n)
         x[i] = fixture_random() + fixture_random();
 }
 
+/* Of packed numbers; what groups and scales are differs with the shape. */
+static inline struct matrix fixture_packed(enum quant_type type, uint64_t n_in, uint64_t n_out)
+{
+    const enum matrix_scale scale = (enum matrix_scale)((n_in / 32 + n_out) % 3);
+    const uint32_t group = n_in % 64 ? 32 : n_in % 128 ? 64 : 128;
+    const size_t n_packed = quant_row_bytes(type, n_in) * n_out, n_scales = n_in / group * n_out;
+    uint8_t *packed = malloc(n_packed);
+    float *scales[2];
+    assert_non_null(packed);
+    for (size_t i = 0; i < n_packed; i++)
+        packed[i] = (uint8_t)(int)(fixture_random() * 127);
+    for (int part = 0; part < 2; part++) {
+        scales[part] = malloc(n_scales * sizeof(float));
+        assert_non_null(scales[part]);
+        for (size_t i = 0; i < n_scales; i++) {
+            const float f = fixture_random() * 0x1p-6f;
+            const uint16_t f16 = half_from_float(f), bf16 = half_bf16_from_float(f);
+            if (scale == MATRIX_SCALE_F32)
+                scales[part][i] = f;
+            else
+                memcpy((uint16_t *)scales[part] + i, scale == MATRIX_SCALE_F16 ? &f16 : &bf16, 2);
+        }
+    }
+    return matrix_of_packed(type, scale, group, n_in, n_out, 1, packed, scales[0], scales[1]);
+}
+
 /* A matrix [n_out][n_in] with random bits and small scales; fixture_free(). */
 static inline struct matrix fixture_matrix(enum quant_type type, uint64_t n_in, uint64_t n_out)
 {
+    if (quant_traits(type)->is_packed)
+        return fixture_packed(type, n_in, n_out);
     size_t n_bytes = quant_row_bytes(type, n_in) * n_out;
     uint8_t *data = malloc(n_bytes);
     assert_non_null(data);

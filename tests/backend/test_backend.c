@@ -4,10 +4,11 @@
 
 enum { MAX_ROWS = 150 };
 
-static const enum quant_type types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0,
-                                        QUANT_Q4_1, QUANT_Q5_0, QUANT_Q5_1, QUANT_Q8_0,
-                                        QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K, QUANT_Q2_K,
-                                        QUANT_Q3_K, QUANT_IQ4_NL, QUANT_IQ4_XS, QUANT_MXFP4};
+static const enum quant_type types[] = {
+#define X(NAME, ...) QUANT_##NAME,
+    QUANT_TYPES(X)
+#undef X
+};
 enum { N_TYPES = sizeof types / sizeof *types };
 
 /* A batch of n rows at positions 0.., of one sequence. */
@@ -116,8 +117,8 @@ static void a_row_is_the_same_alone_and_in_any_batch(void **state)
 static void several_outputs_are_one_pass(void **state)
 {
     (void)state;
-    enum { N_IN = 256, N = 10, ROWS = 14 };
-    static float x[ROWS * N_IN], expected[ROWS * 40];
+    enum { N_IN = 256, N = N_TYPES, ROWS = 14 };
+    static float x[ROWS * N_IN], expected[ROWS * (11 + N)];
     struct matrix w[N];
     struct backend_linear outputs[N];
     struct backend *be = fixture_backend(2, NULL);
@@ -275,12 +276,16 @@ static void unknown_tiers_and_types_are_refused(void **state)
     assert_null(be->ops->matrix(be, &w, &err));
     assert_int_equal(err.code, ERROR_UNSUPPORTED);
     for (int i = 0; i < N_TYPES; i++) {
-        w = matrix_of_blocks(types[i], 256, 3, 1, "");
+        w = fixture_matrix(types[i], 256, 3);
         assert_non_null(be->ops->matrix(be, &w, &err));
         w.n_experts = 2;
         assert_null(be->ops->matrix(be, &w, &err));
         assert_int_equal(err.code, ERROR_UNSUPPORTED);
+        fixture_free(&w);
     }
+    w = matrix_of_packed(QUANT_AFFINE_4, MATRIX_SCALE_F16, 48, 96, 3, 1, "", "", "");
+    assert_null(be->ops->matrix(be, &w, &err));
+    assert_int_equal(err.code, ERROR_FORMAT);
     be->ops->destroy(be);
 }
 

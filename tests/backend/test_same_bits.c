@@ -6,7 +6,7 @@
 enum { ROWS = 29, MAX_WIDTH = 5 * 256, MAX_OUT = 35 };
 
 static const enum quant_type types[] = {
-#define X(name, number, elements, bytes) QUANT_##name,
+#define X(name, ...) QUANT_##name,
     QUANT_TYPES(X)
 #undef X
 };

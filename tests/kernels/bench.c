@@ -86,8 +86,7 @@ static void print_gbs(const char *what, double gbs)
 struct product {
     const struct kernels *k;
     struct check_weights w;
-    struct check_affine affine; /* when w has no type */
-    enum kernels_form form;
+    size_t row_bytes; /* of all parts */
     struct check_x x;
     struct kernels_panel panel;
     float *y;
@@ -100,49 +99,42 @@ static void run_rows(void *context)
     struct kernels_row_x rows[KERNELS_FEW_TOKENS];
     for (size_t t = 0; t < p->n_tokens; t++)
         rows[t] = check_x_row(&p->x, t);
-    if (p->w.type)
-        p->k->types[p->w.type->type].rows(p->w.data, p->w.row_bytes, p->w.n_rows, p->w.n_blocks,
-                                          rows, p->n_tokens, p->y, p->w.n_rows);
-    else
-        p->k->affine_rows(&p->affine.w, p->w.n_rows, p->w.n_blocks, rows, p->n_tokens, p->y,
-                          p->w.n_rows);
+    p->k->types[p->w.m.type].rows(&p->w.m, 0, p->w.n_rows, rows, p->n_tokens, p->y, p->w.n_rows);
 }
 
 static void run_pack(void *context)
 {
     const struct product *p = context;
-    if (p->w.type)
-        p->k->types[p->w.type->type].pack(p->w.data, p->w.row_bytes, R, p->w.n_blocks, &p->panel);
-    else
-        p->k->affine_pack(&p->affine.w, R, p->w.n_blocks, &p->panel);
+    p->k->types[p->w.m.type].pack(&p->w.m, 0, R, &p->panel);
 }
 
 static void run_panel(void *context)
 {
     const struct product *p = context;
     const struct kernels_tile_x tile = check_x_tile(&p->x, 0);
-    p->k->panel[p->form](&p->panel, R, p->w.n_blocks, &tile, p->n_tokens, p->y, R);
+    p->k->panel[p->k->types[p->w.m.type].form](&p->panel, R, p->w.m.n_cols, &tile, p->n_tokens, p->y, R);
 }
 
-/* Prints the rest of the line of a product whose weights and form are set. */
-static void bench_paths(struct product *p, int32_t offset)
+/* Prints the rest of the line of a product whose weights are set. */
+static void bench_paths(struct product *p)
 {
     const size_t n = p->w.n_blocks * 32, n_rows = p->w.n_rows;
+    const struct kernels_type *type = &p->k->types[p->w.m.type];
     float *x = check_floats(T * n, CHECK_RANDOM);
     p->y = check_floats(n_rows * T, CHECK_ZEROS);
     for (p->n_tokens = 1; p->n_tokens <= KERNELS_FEW_TOKENS; p->n_tokens *= 2) {
         check_x_init(&p->x, p->k, x, p->n_tokens, n / 32, 0);
         check_x_arrange(&p->x, p->k, p->n_tokens);
-        check_x_correct(&p->x, p->x.n_places * p->n_tokens, p->form, offset);
+        check_x_correct(&p->x, p->x.n_places * p->n_tokens, type->form, type->offset);
         char what[32];
         snprintf(what, sizeof what, "%zu token%s", p->n_tokens, p->n_tokens == 1 ? "" : "s");
-        print_gbs(what, (double)(p->w.row_bytes * n_rows) / best_ns(run_rows, p));
+        print_gbs(what, (double)(p->row_bytes * n_rows) / best_ns(run_rows, p));
         check_x_deinit(&p->x);
     }
     check_x_init(&p->x, p->k, x, T, n / 32, T);
-    check_x_correct(&p->x, p->x.n_places * T, p->form, offset);
+    check_x_correct(&p->x, p->x.n_places * T, type->form, type->offset);
     p->panel = check_panel(p->x.n_places);
-    print_gbs("pack", (double)(p->w.row_bytes * R) / best_ns(run_pack, p));
+    print_gbs("pack", (double)(p->row_bytes * R) / best_ns(run_pack, p));
     run_pack(p);
     for (p->n_tokens = T / 3; p->n_tokens <= T; p->n_tokens += T / 3) {
         double gops = 2.0 * R * (double)(n * p->n_tokens) / best_ns(run_panel, p);
@@ -157,64 +149,61 @@ static void bench_paths(struct product *p, int32_t offset)
 
 static void bench_product(const struct kernels *k, const struct check_type *type, size_t n)
 {
-    struct product p = {.k = k, .form = k->types[type->type].form};
-    const size_t n_rows = (96 << 20) / (n / type->block_elements * type->block_bytes);
-    check_weights_init(&p.w, type, n_rows, n, CHECK_RANDOM, 0);
+    struct product p = {.k = k, .row_bytes = n / type->block_elements * type->block_bytes};
+    check_weights_init(&p.w, type, (96 << 20) / p.row_bytes, n, CHECK_RANDOM, 0);
     printf("%-6s %-6s %5zu ", k->tier, type->name, n);
-    bench_paths(&p, k->types[type->type].offset);
+    bench_paths(&p);
     check_weights_deinit(&p.w);
 }
 
-static void bench_affine(const struct kernels *k, uint32_t bits, uint32_t group, bool bf16,
-                         size_t n)
+static void bench_packed(const struct kernels *k, const struct check_type *type,
+                         enum matrix_scale scale, uint32_t group, size_t n)
 {
-    struct product p = {.k = k};
-    p.w.row_bytes = n * bits / 8 + n / group * 4;
-    p.w.n_rows = (96 << 20) / p.w.row_bytes;
-    p.w.n_blocks = n / 32;
-    check_affine_init(&p.affine, bits, group, bf16, p.w.n_rows, p.w.n_blocks, CHECK_RANDOM);
-    p.form = kernels_affine_form(&p.affine.w);
-    printf("%-6s affine %u bits, groups of %u%s %zu ", k->tier, bits, group, bf16 ? ", bf16" : "",
-           n);
-    bench_paths(&p, 128);
-    check_affine_deinit(&p.affine);
+    struct product p = {.k = k, .row_bytes = n / 32 * type->block_bytes + n / group * 4};
+    check_packed_init(&p.w, type, scale, group, (96 << 20) / p.row_bytes, n / 32, CHECK_RANDOM);
+    printf("%-6s %s, groups of %u%s %zu ", k->tier, type->name, group,
+           scale == MATRIX_SCALE_BF16 ? ", bf16" : "", n);
+    bench_paths(&p);
+    check_weights_deinit(&p.w);
 }
 
 struct floats {
     const struct kernels *k;
     struct check_weights w;
-    float *panel, *tile, *y;
-    size_t n;
+    struct kernels_panel panel, tile;
+    float *y;
 };
 
 static void run_float_pack(void *context)
 {
     const struct floats *f = context;
-    f->k->types[f->w.type->type].float_pack(f->w.data, f->w.row_bytes, R, f->n, f->panel);
+    f->k->types[f->w.m.type].pack(&f->w.m, 0, R, &f->panel);
 }
 
 static void run_float_panel(void *context)
 {
     const struct floats *f = context;
-    f->k->float_panel(f->panel, R, f->n, f->tile, KERNELS_FLOAT_TOKENS, f->y, R);
+    const struct kernels_tile_x tile = {.x = f->tile.d};
+    f->k->panel[KERNELS_FLOAT](&f->panel, R, f->w.m.n_cols, &tile, KERNELS_FLOAT_TOKENS, f->y, R);
 }
 
 static void bench_floats(const struct kernels *k, const struct check_type *type, size_t n)
 {
-    struct floats f = {.k = k, .n = n};
+    struct floats f = {.k = k};
     const size_t bytes = (n + 15) / 16 * 256 * sizeof(float);
     float *x = check_floats(KERNELS_FLOAT_TOKENS * n, CHECK_RANDOM);
     check_weights_init(&f.w, type, R, n, CHECK_RANDOM, 0);
-    f.panel = check_alloc(bytes);
-    f.tile = check_alloc(bytes);
+    f.panel = (struct kernels_panel){.d = check_alloc(bytes)};
+    f.tile = (struct kernels_panel){.d = check_alloc(bytes)};
+    const struct matrix mx = matrix_of_blocks(QUANT_F32, n, KERNELS_FLOAT_TOKENS, 1, x);
     f.y = check_floats(R * KERNELS_FLOAT_TOKENS, CHECK_ZEROS);
-    k->types[QUANT_F32].float_pack(x, n * sizeof *x, KERNELS_FLOAT_TOKENS, n, f.tile);
+    k->types[QUANT_F32].pack(&mx, 0, KERNELS_FLOAT_TOKENS, &f.tile);
     double pack = best_ns(run_float_pack, &f), product = best_ns(run_float_panel, &f);
     printf("%-6s %-5s %5zu   pack %6.2f GB/s  16 tokens %6.1f Gflop/s\n", k->tier, type->name, n,
-           (double)(f.w.row_bytes * R) / pack, 2.0 * R * 16 * (double)n / product);
+           (double)(f.w.m.parts[MATRIX_BLOCKS].row_bytes * R) / pack, 2.0 * R * 16 * (double)n / product);
     check_weights_deinit(&f.w);
-    free(f.panel);
-    free(f.tile);
+    free(f.panel.d);
+    free(f.tile.d);
     free(f.y);
     free(x);
 }
@@ -338,9 +327,8 @@ void bench_all(const char *tier)
         kernels_init(&k, i);
         for (size_t t = 0; t < check_n_types; t++)
             bench_product(&k, &check_types[t], check_types[t].block_elements == 32 ? 896 : 4864);
-        bench_affine(&k, 4, 64, true, 896);
-        bench_affine(&k, 4, 32, false, 896);
-        bench_affine(&k, 8, 64, true, 896);
+        for (size_t t = 0; t < check_n_packed_types; t++)
+            bench_packed(&k, &check_packed_types[t], MATRIX_SCALE_BF16, 64, 896);
         for (size_t t = 0; t < check_n_float_types; t++)
             bench_floats(&k, &check_float_types[t], 896);
         bench_vectors(&k);

@@ -10,48 +10,30 @@
 
 enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS, NO = 0xffff };
 
-#define TYPES(X)                                                                                   \
-    X(Q4_0, 0, NO)                                                                                 \
-    X(Q4_1, 0, 2)                                                                                  \
-    X(Q5_0, 0, NO)                                                                                 \
-    X(Q5_1, 0, 2)                                                                                  \
-    X(Q8_0, 0, NO)                                                                                 \
-    X(Q4_K, 0, 2)                                                                                  \
-    X(Q5_K, 0, 2)                                                                                  \
-    X(Q6_K, 208, NO)                                                                               \
-    X(Q2_K, 80, 82)                                                                                \
-    X(Q3_K, 108, NO)                                                                               \
-    X(IQ4_NL, 0, NO)                                                                               \
-    X(IQ4_XS, 0, NO)                                                                               \
-    X(MXFP4, NO, NO)
-
-#define X(NAME, number, elements, bytes) enum { E_##NAME = elements, B_##NAME = bytes };
-QUANT_TYPES(X)
-#undef X
-
-static void decode(enum quant_type type, const void *blocks, float *out, size_t n)
-{
-    quant_traits(type)->decode(blocks, out, n);
-}
-#define X(NAME, a, b)                                                                              \
-    static void decode_##NAME(const void *blocks, float *out, size_t n)                            \
-    {                                                                                              \
-        decode(QUANT_##NAME, blocks, out, n);                                                      \
-    }
-TYPES(X)
-#undef X
-
-#define X(NAME, a, b) {QUANT_##NAME, #NAME, E_##NAME, B_##NAME, decode_##NAME, {a, b}},
-const struct check_type check_types[] = {TYPES(X)};
+#define X(NAME, number, elements, bytes, ...) {QUANT_##NAME, #NAME, elements, bytes},
+const struct check_type check_types[] = {QUANT_BLOCK_TYPES(X)};
+const struct check_type check_float_types[] = {QUANT_FLOAT_TYPES(X)};
+const struct check_type check_packed_types[] = {QUANT_PACKED_TYPES(X)};
 #undef X
 const size_t check_n_types = sizeof check_types / sizeof *check_types;
-
-const struct check_type check_float_types[] = {
-    {QUANT_F32, "F32", 1, 4, NULL, {NO, NO}},
-    {QUANT_F16, "F16", 1, 2, NULL, {NO, NO}},
-    {QUANT_BF16, "BF16", 1, 2, NULL, {NO, NO}},
-};
 const size_t check_n_float_types = sizeof check_float_types / sizeof *check_float_types;
+const size_t check_n_packed_types = sizeof check_packed_types / sizeof *check_packed_types;
+
+/* Where the 16-bit scales of a block are; others begin with the one they have. */
+static void scales_of(enum quant_type type, uint32_t at[2])
+{
+    static const struct {
+        enum quant_type type;
+        uint32_t at[2];
+    } scales[] = {{QUANT_Q4_1, {0, 2}},    {QUANT_Q5_1, {0, 2}},    {QUANT_Q4_K, {0, 2}},
+                  {QUANT_Q5_K, {0, 2}},    {QUANT_Q6_K, {208, NO}}, {QUANT_Q2_K, {80, 82}},
+                  {QUANT_Q3_K, {108, NO}}, {QUANT_MXFP4, {NO, NO}}};
+    at[0] = 0;
+    at[1] = NO;
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++)
+        if (scales[i].type == type)
+            memcpy(at, scales[i].at, sizeof scales[i].at);
+}
 
 void *check_alloc(size_t n_bytes)
 {
@@ -139,94 +121,114 @@ static void fill_float(uint8_t *p, enum quant_type type, size_t n)
     }
 }
 
+/* Memory that ends where the last of n bytes is, so that a sanitizer sees every byte read behind
+ * them. */
+static void *exact_alloc(size_t n)
+{
+    void *p = malloc(n);
+    if (!p)
+        exit(1);
+    return p;
+}
+
+static void fill_blocks(uint8_t *data, const struct check_type *type, size_t n, int pattern)
+{
+    uint32_t scales[2];
+    scales_of(type->type, scales);
+    for (size_t i = 0; i < n * type->block_bytes; i++)
+        data[i] = (uint8_t)(pattern == CHECK_EXTREME ? (check_random() & 1 ? 0xff : 0)
+                                                     : check_random());
+    for (size_t i = 0; i < n; i++)
+        for (int j = 0; j < 2; j++)
+            if (scales[j] != NO) {
+                uint16_t scale = random_scale(pattern);
+                memcpy(data + i * type->block_bytes + scales[j], &scale, 2);
+            }
+    for (size_t i = 0; i < n && type->type == QUANT_MXFP4; i++)
+        data[i * type->block_bytes] = random_exponent(pattern);
+}
+
 void check_weights_init(struct check_weights *w, const struct check_type *type, size_t n_rows,
                         size_t n, int pattern, size_t misalign)
 {
-    const size_t n_blocks = n / type->block_elements, n_all = n_rows * n_blocks;
-    const size_t n_bytes = n_all * type->block_bytes;
-    w->type = type;
-    w->n_rows = n_rows;
-    w->n_blocks = n / 32;
-    w->row_bytes = n_blocks * type->block_bytes;
-    /* the rows end where the memory ends, so that a sanitizer sees every byte read behind them */
-    w->memory = malloc(n_bytes + misalign);
-    if (!w->memory)
-        exit(1);
-    w->data = w->memory + misalign;
-    if (type->block_elements == 1) {
-        fill_float(w->data, type->type, n_rows * n);
-        return;
-    }
-    for (size_t i = 0; i < n_bytes; i++)
-        w->data[i] = (uint8_t)(pattern == CHECK_EXTREME ? (check_random() & 1 ? 0xff : 0)
-                                                        : check_random());
-    for (size_t i = 0; i < n_all; i++)
-        for (int j = 0; j < 2; j++)
-            if (type->scales[j] != NO) {
-                uint16_t scale = random_scale(pattern);
-                memcpy(w->data + i * type->block_bytes + type->scales[j], &scale, 2);
-            }
-    for (size_t i = 0; i < n_all && type->type == QUANT_MXFP4; i++)
-        w->data[i * type->block_bytes] = random_exponent(pattern);
+    const size_t n_all = n_rows * n / type->block_elements;
+    uint8_t *memory = exact_alloc(n_all * type->block_bytes + misalign), *data = memory + misalign;
+    if (type->block_elements == 1)
+        fill_float(data, type->type, n_all);
+    else
+        fill_blocks(data, type, n_all, pattern);
+    *w = (struct check_weights){.type = type,
+                                .m = matrix_of_blocks(type->type, n, n_rows, 1, data),
+                                .memory = {memory},
+                                .n_rows = n_rows,
+                                .n_blocks = n / 32};
 }
 
 void check_weights_deinit(struct check_weights *w)
 {
-    free(w->memory);
+    for (int i = 0; i < MATRIX_N_PARTS; i++)
+        free(w->memory[i]);
 }
 
-/* n scales or biases that end where their memory ends. */
-static uint16_t *affine_scales(size_t n, bool bf16, int pattern)
+static void *packed_scales(size_t n, enum matrix_scale type, int pattern)
 {
-    uint16_t *out = malloc(n * sizeof *out);
-    if (!out)
-        exit(1);
+    const size_t n_bytes = matrix_scale_bytes(type);
+    uint8_t *out = exact_alloc(n * n_bytes);
     for (size_t i = 0; i < n; i++) {
-        out[i] = random_scale(pattern);
-        if (bf16)
-            out[i] = half_bf16_from_float(half_to_float(out[i]));
+        const uint16_t half = random_scale(pattern);
+        /* F32 has more digits than a half */
+        const float f = half_to_float(half) * (type == MATRIX_SCALE_F32 ? 1.1f : 1.0f);
+        const uint16_t bf16 = half_bf16_from_float(f);
+        const void *from = type == MATRIX_SCALE_F16    ? (const void *)&half
+                           : type == MATRIX_SCALE_BF16 ? (const void *)&bf16
+                                                       : (const void *)&f;
+        memcpy(out + i * n_bytes, from, n_bytes);
     }
     return out;
 }
 
-void check_affine_init(struct check_affine *w, uint32_t bits, uint32_t group, bool bf16,
-                       size_t n_rows, size_t n_blocks, int pattern)
+void check_packed_init(struct check_weights *w, const struct check_type *type,
+                       enum matrix_scale scale, uint32_t group, size_t n_rows, size_t n_blocks,
+                       int pattern)
 {
-    const size_t n_words = n_rows * n_blocks * bits, n_groups = n_rows * n_blocks * 32 / group;
-    uint32_t *q = malloc(n_words * sizeof *q);
-    if (!q)
-        exit(1);
-    for (size_t i = 0; i < n_words; i++)
-        q[i] = pattern == CHECK_EXTREME ? 0u - (check_random() & 1) : check_random();
-    w->w = (struct kernels_affine){q,    affine_scales(n_groups, bf16, pattern),
-                                   affine_scales(n_groups, bf16, pattern),
-                                   bits, group, bf16};
-    w->n_rows = n_rows;
-    w->n_blocks = n_blocks;
+    const size_t n_bytes = n_rows * n_blocks * type->block_bytes;
+    const size_t n_groups = n_rows * n_blocks * 32 / group;
+    uint8_t *q = exact_alloc(n_bytes);
+    for (size_t i = 0; i < n_bytes; i++)
+        q[i] = (uint8_t)(pattern == CHECK_EXTREME ? 0u - (check_random() & 1) : check_random());
+    *w = (struct check_weights){.type = type,
+                                .memory = {q, packed_scales(n_groups, scale, pattern),
+                                           packed_scales(n_groups, scale, pattern)},
+                                .n_rows = n_rows,
+                                .n_blocks = n_blocks};
+    w->m = matrix_of_packed(type->type, scale, group, n_blocks * 32, n_rows, 1, w->memory[0],
+                            w->memory[1], w->memory[2]);
 }
 
-void check_affine_deinit(struct check_affine *w)
+float check_affine_value(const struct check_weights *w, size_t row, size_t i)
 {
-    free((void *)w->w.q);
-    free((void *)w->w.scales);
-    free((void *)w->w.biases);
-}
-
-float check_affine_value(const struct check_affine *w, size_t row, size_t i)
-{
-    const struct kernels_affine *a = &w->w;
-    size_t n = w->n_blocks * 32, bit = (row * n + i) * a->bits, g = (row * n + i) / a->group;
-    uint32_t u = a->q[bit / 32] >> bit % 32 & ((1u << a->bits) - 1);
-    float d = a->bf16 ? half_bf16_to_float(a->scales[g]) : half_to_float(a->scales[g]);
-    float m = a->bf16 ? half_bf16_to_float(a->biases[g]) : half_to_float(a->biases[g]);
-    return d * (float)u + m;
+    const unsigned bits = w->type->block_bytes / 4;
+    const size_t n = w->n_blocks * 32, bit = (row * n + i) * bits, g = (row * n + i) / w->m.group;
+    const size_t n_words = w->n_rows * n * bits / 32;
+    uint32_t words[2] = {0, 0};
+    memcpy(words, (const uint32_t *)w->memory[0] + bit / 32, bit / 32 + 1 < n_words ? 8 : 4);
+    const uint64_t both = words[0] | (uint64_t)words[1] << 32;
+    const uint32_t u = (uint32_t)(both >> bit % 32) & ((1u << bits) - 1);
+    float d[2];
+    for (int j = 0; j < 2; j++) {
+        const uint16_t half = ((const uint16_t *)w->memory[1 + j])[g];
+        d[j] = w->m.scale == MATRIX_SCALE_F32    ? ((const float *)w->memory[1 + j])[g]
+               : w->m.scale == MATRIX_SCALE_BF16 ? half_bf16_to_float(half)
+                                                 : half_to_float(half);
+    }
+    return d[0] * (float)u + d[1];
 }
 
 struct kernels_panel check_panel(size_t n_places)
 {
-    return (struct kernels_panel){check_alloc(n_places * R * 32),
-                                  check_alloc(n_places * R * 2 * sizeof(float)),
-                                  check_alloc(n_places * R * 2 * sizeof(float))};
+    return (struct kernels_panel){.q = check_alloc(n_places * R * 32),
+                                  .d = check_alloc(n_places * R * 2 * sizeof(float)),
+                                  .m = check_alloc(n_places * R * 2 * sizeof(float))};
 }
 
 void check_panel_deinit(struct kernels_panel *panel)
@@ -292,14 +294,16 @@ void check_x_correct(struct check_x *x, size_t n, enum kernels_form form, int32_
 struct kernels_row_x check_x_row(const struct check_x *x, size_t t)
 {
     size_t p = t * x->n_places;
-    return (struct kernels_row_x){x->q + p * 32, x->d + p, x->s + p, {x->c[0] + p, x->c[1] + p},
+    return (struct kernels_row_x){NULL,     x->q + p * 32, x->d + p,
+                                  x->s + p, {x->c[0] + p, x->c[1] + p},
                                   {x->sh[0] + p, x->sh[1] + p}};
 }
 
 struct kernels_tile_x check_x_tile(const struct check_x *x, size_t t)
 {
     size_t p = t * x->n_places;
-    return (struct kernels_tile_x){x->q + p * 32, x->d + p, x->s + p, {x->c[0] + p, x->c[1] + p},
+    return (struct kernels_tile_x){NULL,     x->q + p * 32, x->d + p,
+                                   x->s + p, {x->c[0] + p, x->c[1] + p},
                                    {x->sh[0] + p, x->sh[1] + p}, x->e + p};
 }
 
@@ -318,97 +322,44 @@ void check_x_deinit(struct check_x *x)
 
 /* ---- products ---- */
 
-/* Weights of either kind. */
-struct source {
-    const struct kernels *k;
-    const struct check_weights *w; /* or, when NULL: */
-    const struct kernels_affine *affine;
-    size_t n_rows, n_blocks;
-};
-
-static enum kernels_form form_of(const struct source *s)
-{
-    return s->w ? s->k->types[s->w->type->type].form : kernels_affine_form(s->affine);
-}
-
-static int32_t offset_of(const struct source *s)
-{
-    return s->w ? s->k->types[s->w->type->type].offset : 128; /* MIN does not look at it */
-}
-
-static void rows_product(const struct source *s, const float *x, size_t n_tokens, float *y)
-{
-    struct check_x q;
-    check_x_init(&q, s->k, x, n_tokens, s->n_blocks, 0);
-    check_x_arrange(&q, s->k, n_tokens);
-    check_x_correct(&q, q.n_places * n_tokens, form_of(s), offset_of(s));
-    for (size_t t = 0; t < n_tokens; t += KERNELS_FEW_TOKENS) {
-        struct kernels_row_x rows[KERNELS_FEW_TOKENS];
-        float *out = y + t * s->n_rows;
-        size_t n = 0;
-        for (; n < KERNELS_FEW_TOKENS && t + n < n_tokens; n++)
-            rows[n] = check_x_row(&q, t + n);
-        if (s->w)
-            s->k->types[s->w->type->type].rows(s->w->data, s->w->row_bytes, s->n_rows, s->n_blocks,
-                                               rows, n, out, s->n_rows);
-        else
-            s->k->affine_rows(s->affine, s->n_rows, s->n_blocks, rows, n, out, s->n_rows);
-    }
-    check_x_deinit(&q);
-}
-
-static void pack(const struct source *s, size_t row, size_t n, const struct kernels_panel *panel)
-{
-    if (s->w) {
-        s->k->types[s->w->type->type].pack(s->w->data + row * s->w->row_bytes, s->w->row_bytes, n,
-                                           s->n_blocks, panel);
-    } else {
-        struct kernels_affine at = kernels_affine_at(s->affine, row, s->n_blocks);
-        s->k->affine_pack(&at, n, s->n_blocks, panel);
-    }
-}
-
-static void panel_product(const struct source *s, const float *x, size_t n_tokens, float *y)
-{
-    struct check_x q;
-    check_x_init(&q, s->k, x, n_tokens, s->n_blocks, T);
-    check_x_correct(&q, q.n_places * ((n_tokens + T - 1) / T * T), form_of(s), offset_of(s));
-    struct kernels_panel panel = check_panel(q.n_places);
-    memset(panel.q, 0xaa, q.n_places * R * 32);
-    for (size_t r = 0; r < s->n_rows; r += R) {
-        size_t n = s->n_rows - r < R ? s->n_rows - r : R;
-        pack(s, r, n, &panel);
-        for (size_t t = 0; t < n_tokens; t += T) {
-            const struct kernels_tile_x tile = check_x_tile(&q, t);
-            s->k->panel[form_of(s)](&panel, n, s->n_blocks, &tile,
-                                    n_tokens - t < T ? n_tokens - t : T, y + t * s->n_rows + r,
-                                    s->n_rows);
-        }
-    }
-    check_panel_deinit(&panel);
-    check_x_deinit(&q);
-}
-
 void check_rows_product(const struct kernels *k, const struct check_weights *w, const float *x,
                         size_t n_tokens, float *y)
 {
-    rows_product(&(struct source){k, w, NULL, w->n_rows, w->n_blocks}, x, n_tokens, y);
+    const struct kernels_type *type = &k->types[w->m.type];
+    struct check_x q;
+    check_x_init(&q, k, x, n_tokens, w->n_blocks, 0);
+    check_x_arrange(&q, k, n_tokens);
+    check_x_correct(&q, q.n_places * n_tokens, type->form, type->offset);
+    for (size_t t = 0; t < n_tokens; t += KERNELS_FEW_TOKENS) {
+        struct kernels_row_x rows[KERNELS_FEW_TOKENS];
+        size_t n = 0;
+        for (; n < KERNELS_FEW_TOKENS && t + n < n_tokens; n++)
+            rows[n] = check_x_row(&q, t + n);
+        type->rows(&w->m, 0, w->n_rows, rows, n, y + t * w->n_rows, w->n_rows);
+    }
+    check_x_deinit(&q);
 }
 
 void check_panel_product(const struct kernels *k, const struct check_weights *w, const float *x,
                          size_t n_tokens, float *y)
 {
-    panel_product(&(struct source){k, w, NULL, w->n_rows, w->n_blocks}, x, n_tokens, y);
-}
-
-void check_affine_rows_product(const struct kernels *k, const struct check_affine *w,
-                               const float *x, size_t n_tokens, float *y)
-{
-    rows_product(&(struct source){k, NULL, &w->w, w->n_rows, w->n_blocks}, x, n_tokens, y);
-}
-
-void check_affine_panel_product(const struct kernels *k, const struct check_affine *w,
-                                const float *x, size_t n_tokens, float *y)
-{
-    panel_product(&(struct source){k, NULL, &w->w, w->n_rows, w->n_blocks}, x, n_tokens, y);
+    const struct kernels_type *type = &k->types[w->m.type];
+    struct check_x q;
+    check_x_init(&q, k, x, n_tokens, w->n_blocks, T);
+    check_x_correct(&q, q.n_places * ((n_tokens + T - 1) / T * T), type->form, type->offset);
+    struct kernels_panel panel = check_panel(q.n_places);
+    memset(panel.q, 0xaa, q.n_places * R * 32);
+    panel.has_long_scales = kernels_has_long_scales(&w->m);
+    for (size_t r = 0; r < w->n_rows; r += R) {
+        size_t n = w->n_rows - r < R ? w->n_rows - r : R;
+        type->pack(&w->m, r, n, &panel);
+        for (size_t t = 0; t < n_tokens; t += T) {
+            const struct kernels_tile_x tile = check_x_tile(&q, t);
+            k->panel[type->form](&panel, n, w->m.n_cols, &tile,
+                                 n_tokens - t < T ? n_tokens - t : T, y + t * w->n_rows + r,
+                                 w->n_rows);
+        }
+    }
+    check_panel_deinit(&panel);
+    check_x_deinit(&q);
 }

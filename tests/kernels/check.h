@@ -17,34 +17,30 @@ struct check_type {
     enum quant_type type;
     const char *name;
     uint32_t block_elements, block_bytes;
-    void (*decode)(const void *blocks, float *out, size_t n);
-    uint32_t scales[2]; /* offsets of 16-bit scales in a block; 0xffff: none */
 };
-extern const struct check_type check_types[], check_float_types[];
-extern const size_t check_n_types, check_n_float_types;
+/* Block types, float types, packed types. */
+extern const struct check_type check_types[], check_float_types[], check_packed_types[];
+extern const size_t check_n_types, check_n_float_types, check_n_packed_types;
 
 uint32_t check_random(void);
 float *check_floats(size_t n, int pattern); /* [n], not aligned to more than 4 bytes */
 
-/* n_rows rows of n elements of any type. */
+/* n_rows rows of n elements of a block or float type. */
 struct check_weights {
     const struct check_type *type;
-    uint8_t *memory, *data; /* data is `misalign` bytes past the memory's alignment */
-    size_t row_bytes, n_rows, n_blocks;
+    struct matrix m;
+    void *memory[MATRIX_N_PARTS]; /* each part ends where its memory ends */
+    size_t n_rows, n_blocks;
 };
 void check_weights_init(struct check_weights *w, const struct check_type *type, size_t n_rows,
                         size_t n, int pattern, size_t misalign);
+/* The same of a packed type. */
+void check_packed_init(struct check_weights *w, const struct check_type *type,
+                       enum matrix_scale scale, uint32_t group, size_t n_rows, size_t n_blocks,
+                       int pattern);
 void check_weights_deinit(struct check_weights *w);
-
-/* The same of affine weights. */
-struct check_affine {
-    struct kernels_affine w;
-    size_t n_rows, n_blocks;
-};
-void check_affine_init(struct check_affine *w, uint32_t bits, uint32_t group, bool bf16,
-                       size_t n_rows, size_t n_blocks, int pattern);
-void check_affine_deinit(struct check_affine *w);
-float check_affine_value(const struct check_affine *w, size_t row, size_t i);
+/* An element of an affine type, as its words of 32 bits say. */
+float check_affine_value(const struct check_weights *w, size_t row, size_t i);
 
 struct kernels_panel check_panel(size_t n_places);
 void check_panel_deinit(struct kernels_panel *panel);
@@ -72,11 +68,6 @@ void check_rows_product(const struct kernels *k, const struct check_weights *w, 
                         size_t n_tokens, float *y);
 void check_panel_product(const struct kernels *k, const struct check_weights *w, const float *x,
                          size_t n_tokens, float *y);
-
-void check_affine_rows_product(const struct kernels *k, const struct check_affine *w,
-                               const float *x, size_t n_tokens, float *y);
-void check_affine_panel_product(const struct kernels *k, const struct check_affine *w,
-                                const float *x, size_t n_tokens, float *y);
 
 void *check_alloc(size_t n_bytes); /* zeroed, aligned to 64; ends the program when out of memory */
 

@@ -176,7 +176,7 @@ static void products_are_what_the_format_says(void **state)
         check_rows_product(&reference, &w, x, TOKENS, y);
         check_x_init(&q, &reference, x, TOKENS, BLOCKS, 0);
         for (size_t r = 0; r < ROWS; r++) {
-            type->decode(w.data + r * w.row_bytes, row, N);
+            matrix_decode(&w.m, r, row);
             for (size_t t = 0; t < TOKENS; t++) {
                 double sum = 0, size = 0;
                 for (size_t e = 0; e < N; e++) {
@@ -197,79 +197,122 @@ static void products_are_what_the_format_says(void **state)
     }
 }
 
-/* ---- affine weights ---- */
+/* ---- packed weights ---- */
 
-static void check_affine_product(const struct kernels *k, uint32_t bits, uint32_t group, bool bf16,
-                                 size_t n_rows, size_t n_blocks, size_t n_tokens, int pattern)
+static void check_packed_product(const struct kernels *k, const struct check_type *type,
+                                 enum matrix_scale scale, uint32_t group, size_t n_rows,
+                                 size_t n_blocks, size_t n_tokens, int pattern)
 {
     char what[96];
-    struct check_affine w;
-    check_affine_init(&w, bits, group, bf16, n_rows, n_blocks, pattern);
+    struct check_weights w;
+    check_packed_init(&w, type, scale, group, n_rows, n_blocks, pattern);
     float *x = check_floats(n_tokens * n_blocks * 32, pattern);
     const size_t n = n_tokens * n_rows;
     float *expected = check_floats(n, CHECK_ZEROS), *got = check_floats(n, CHECK_ZEROS);
-    snprintf(what, sizeof what, "affine %u bits, group %u%s, %zu rows x %zu blocks x %zu tokens",
-             bits, group, bf16 ? ", bf16" : "", n_rows, n_blocks, n_tokens);
-    check_affine_rows_product(&reference, &w, x, n_tokens, expected);
-    check_affine_rows_product(k, &w, x, n_tokens, got);
+    snprintf(what, sizeof what, "%s, group %u, scales %d, %zu rows x %zu blocks x %zu tokens",
+             type->name, group, (int)scale, n_rows, n_blocks, n_tokens);
+    check_rows_product(&reference, &w, x, n_tokens, expected);
+    check_rows_product(k, &w, x, n_tokens, got);
     assert_same_bits(expected, got, n, what, k->tier);
     memset(got, 0xff, n * sizeof *got);
-    check_affine_panel_product(k, &w, x, n_tokens, got);
+    check_panel_product(k, &w, x, n_tokens, got);
     assert_same_bits(expected, got, n, what, k->tier);
     free(expected);
     free(got);
     free(x);
-    check_affine_deinit(&w);
+    check_weights_deinit(&w);
 }
 
-static void check_affine_products(const struct kernels *k)
+static void check_packed_products(const struct kernels *k)
 {
     static const size_t n_blocks[] = {4, 8, 12, 20, 28, 40}, n_rows[] = {1, 3, 16, 19, 35};
     static const size_t n_tokens[] = {1, 2, 3, 4, 5, 8, 9, 12, 13, 25};
     size_t n = 0;
-    for (uint32_t bits = 4; bits <= 8; bits += 4)
+    for (size_t t = 0; t < check_n_packed_types; t++)
         for (uint32_t group = 32; group <= 128; group *= 2)
-            for (int bf16 = 0; bf16 < 2; bf16++)
+            for (int scale = MATRIX_SCALE_F16; scale <= MATRIX_SCALE_F32; scale++)
                 for (size_t i = 0; i < 10; i++, n++) {
                     size_t b = n_blocks[n % 6]; /* any number of whole groups */
                     b += group == 32 ? n % 4 : group == 64 ? 2 * (n % 2) : 0;
-                    check_affine_product(k, bits, group, bf16, n_rows[n % 5], b, n_tokens[i],
+                    check_packed_product(k, &check_packed_types[t], (enum matrix_scale)scale,
+                                         group, n_rows[n % 5], b, n_tokens[i],
                                          (int)(n % CHECK_N_PATTERNS));
                 }
 }
 
-static void affine_products_are_exact_in_every_tier_and_path(void **state)
+static void packed_products_are_exact_in_every_tier_and_path(void **state)
 {
     (void)state;
-    check_affine_products(&reference);
-    for_each_tier(check_affine_products);
+    check_packed_products(&reference);
+    for_each_tier(check_packed_products);
 }
 
+/* The decoder against what the words say, and the product against both. */
 static void affine_products_are_what_the_format_says(void **state)
 {
     (void)state;
     enum { ROWS = 5, BLOCKS = 20, N = BLOCKS * 32 };
-    for (uint32_t bits = 4; bits <= 8; bits += 4) {
-        struct check_affine w;
+    for (size_t i = 0; i < check_n_packed_types * 3; i++) {
+        const struct check_type *type = &check_packed_types[i / 3];
+        struct check_weights w;
         struct check_x q;
-        float *x = check_floats(N, CHECK_RANDOM), y[ROWS];
-        check_affine_init(&w, bits, 64, bits == 4, ROWS, BLOCKS, CHECK_RANDOM);
-        check_affine_rows_product(&reference, &w, x, 1, y);
+        float *x = check_floats(N, CHECK_RANDOM), y[ROWS], row[N];
+        check_packed_init(&w, type, (enum matrix_scale)(i % 3), 32u << i % 3, ROWS, BLOCKS,
+                          CHECK_RANDOM);
+        check_rows_product(&reference, &w, x, 1, y);
         check_x_init(&q, &reference, x, 1, BLOCKS, 0);
         for (size_t r = 0; r < ROWS; r++) {
             double sum = 0, size = 0;
+            matrix_decode(&w.m, r, row);
             for (size_t e = 0; e < N; e++) {
-                double term = (double)check_affine_value(&w, r, e) * q.q[e] * (double)q.d[e / 32];
+                const float value = check_affine_value(&w, r, e);
+                assert_same_bits(&value, &row[e], 1, type->name, "decoder");
+                double term = (double)value * q.q[e] * (double)q.d[e / 32];
                 sum += term;
                 size += fabs(term);
             }
             if (fabs(sum - (double)y[r]) > 1e-6 * size)
-                fail_msg("%u bits: row %zu is %g, not %g", bits, r, (double)y[r], sum);
+                fail_msg("%s: row %zu is %g, not %g", type->name, r, (double)y[r], sum);
         }
         check_x_deinit(&q);
-        check_affine_deinit(&w);
+        check_weights_deinit(&w);
         free(x);
     }
+}
+
+/* ---- float weights ---- */
+
+/* y[n_tokens][n_rows] by the row kernels. */
+static void float_rows(const struct kernels *k, const struct check_weights *w, const float *x,
+                       size_t n_tokens, float *y)
+{
+    for (size_t t = 0; t < n_tokens; t += KERNELS_FEW_TOKENS) {
+        struct kernels_row_x rows[KERNELS_FEW_TOKENS] = {{.x = NULL}};
+        size_t n = 0;
+        for (; n < KERNELS_FEW_TOKENS && t + n < n_tokens; n++)
+            rows[n].x = x + (t + n) * w->m.n_cols;
+        k->types[w->m.type].rows(&w->m, 0, w->n_rows, rows, n, y + t * w->n_rows, w->n_rows);
+    }
+}
+
+/* Against plain arithmetic, so that the reference is checked, too. */
+static void check_float_sums(const struct check_weights *w, const float *x, size_t n_tokens,
+                             const float *y)
+{
+    const size_t n = w->m.n_cols;
+    float *row = check_floats(n, CHECK_ZEROS);
+    for (size_t r = 0; r < w->n_rows; r++) {
+        matrix_decode(&w->m, r, row);
+        for (size_t t = 0; t < n_tokens; t++) {
+            double sum = 0, size = 0;
+            for (size_t i = 0; i < n; i++) {
+                sum += (double)row[i] * (double)x[t * n + i];
+                size += fabs((double)row[i] * (double)x[t * n + i]);
+            }
+            assert_true(fabs(sum - (double)y[t * w->n_rows + r]) <= 1e-5 * size);
+        }
+    }
+    free(row);
 }
 
 static void check_float_products(const struct kernels *k)
@@ -282,11 +325,10 @@ static void check_float_products(const struct kernels *k)
             struct check_weights w;
             check_weights_init(&w, type, n_rows, n, CHECK_RANDOM, 0);
             float *x = check_floats(n_tokens * n, CHECK_RANDOM), a[20], b[20];
-            reference.types[type->type].float_rows(w.data, w.row_bytes, n_rows, n, x, n, n_tokens,
-                                                   a, n_rows);
-            k->types[type->type].float_rows(w.data, w.row_bytes, n_rows, n, x, n, n_tokens, b,
-                                            n_rows);
+            float_rows(&reference, &w, x, n_tokens, a);
+            float_rows(k, &w, x, n_tokens, b);
             assert_same_bits(a, b, n_tokens * n_rows, type->name, k->tier);
+            check_float_sums(&w, x, n_tokens, a);
             check_weights_deinit(&w);
             free(x);
         }
@@ -300,23 +342,24 @@ static void check_float_panels(const struct kernels *k)
     for (size_t i = 0; i < 6 * check_n_float_types; i++) {
         const struct check_type *type = &check_float_types[i / 6];
         const size_t n = sizes[i % 6], n_rows = i % 2 ? 16 : 5, n_tokens = 1 + i * 3 % 16;
-        const size_t panel = (n + 15) / 16 * 256 * sizeof(float);
+        const size_t n_bytes = (n + 15) / 16 * 256 * sizeof(float);
         struct check_weights w;
         check_weights_init(&w, type, n_rows, n, CHECK_RANDOM, 0);
         float *x = check_floats(n_tokens * n, CHECK_RANDOM), a[256], b[256];
-        float *pw = check_alloc(panel), *px = check_alloc(panel);
-        for (size_t t = 0; t < n_tokens; t++)
-            reference.types[type->type].float_rows(w.data, w.row_bytes, n_rows, n, x + t * n, n, 1,
-                                                   a + t * n_rows, n_rows);
-        memset(pw, 0xff, panel);
-        memset(px, 0xff, panel);
-        k->types[type->type].float_pack(w.data, w.row_bytes, n_rows, n, pw);
-        k->types[QUANT_F32].float_pack(x, n * sizeof *x, n_tokens, n, px);
-        k->float_panel(pw, n_rows, n, px, n_tokens, b, n_rows);
+        const struct kernels_panel panel = {.d = check_alloc(n_bytes)};
+        const struct kernels_panel packed_x = {.d = check_alloc(n_bytes)};
+        const struct kernels_tile_x tile = {.x = packed_x.d};
+        const struct matrix mx = matrix_of_blocks(QUANT_F32, n, n_tokens, 1, x);
+        float_rows(&reference, &w, x, n_tokens, a);
+        memset(panel.d, 0xff, n_bytes);
+        memset(packed_x.d, 0xff, n_bytes);
+        k->types[type->type].pack(&w.m, 0, n_rows, &panel);
+        k->types[QUANT_F32].pack(&mx, 0, n_tokens, &packed_x);
+        k->panel[KERNELS_FLOAT](&panel, n_rows, n, &tile, n_tokens, b, n_rows);
         assert_same_bits(a, b, n_tokens * n_rows, type->name, k->tier);
         check_weights_deinit(&w);
-        free(pw);
-        free(px);
+        free(panel.d);
+        free(packed_x.d);
         free(x);
     }
 }
@@ -433,7 +476,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(products_are_what_the_format_says),
         cmocka_unit_test(products_are_exact_in_every_tier_and_path),
         cmocka_unit_test(affine_products_are_what_the_format_says),
-        cmocka_unit_test(affine_products_are_exact_in_every_tier_and_path),
+        cmocka_unit_test(packed_products_are_exact_in_every_tier_and_path),
         cmocka_unit_test(float_products_are_exact_in_every_tier),
         cmocka_unit_test(float_panels_are_exact_in_every_tier),
         cmocka_unit_test(vectors_are_those_of_the_reference),

@@ -17,8 +17,8 @@
 static const char *golden_path;
 
 static const uint32_t all_types[] = {
-#define X(name, number, elements, bytes) number,
-    QUANT_TYPES(X)
+#define X(name, number, ...) number,
+    QUANT_FLOAT_TYPES(X) QUANT_BLOCK_TYPES(X)
 #undef X
 };
 enum { N_TYPES = sizeof all_types / sizeof *all_types };

@@ -446,6 +446,7 @@ static void hostile_tensors_are_refused(void **state)
         {QUANT_Q8_0, 2, {16, 2}, 0, ERROR_FORMAT, "not whole blocks of Q8_0"},
         {16, 1, {256}, 0, ERROR_UNSUPPORTED, "IQ2_XXS"},
         {4, 1, {256}, 0, ERROR_UNSUPPORTED, "unknown"},
+        {QUANT_AFFINE_4, 1, {256}, 0, ERROR_UNSUPPORTED, "number 66"}, /* ours, no file's */
         {UINT32_MAX, 1, {256}, 0, ERROR_UNSUPPORTED, "4294967295"},
         {QUANT_F32, 1, {1}, 4, ERROR_FORMAT, "not a multiple of the alignment"},
         {QUANT_F32, 1, {1}, 64, ERROR_FORMAT, "the file is cut: tensor \"t\" ends at byte"},

@@ -55,11 +55,11 @@ void cpu_linear_give_back(struct cpu *cpu)
 /* Room for unpacked weights, by thread. */
 static bool reserve_threads(struct cpu *cpu, size_t width, struct error *err)
 {
-    size_t n_bytes = linear_panel_bytes(n_places_of(width));
-    if (n_bytes < linear_float_panel_bytes(width))
-        n_bytes = linear_float_panel_bytes(width);
-    if (n_bytes < LINEAR_PANEL_BYTES)
-        n_bytes = LINEAR_PANEL_BYTES;
+    size_t n_bytes = LINEAR_PANEL_BYTES;
+    for (int form = KERNELS_FLOAT; form < KERNELS_N_FORMS; form++) {
+        const size_t n = linear_panel_bytes((enum kernels_form)form, width);
+        n_bytes = n > n_bytes ? n : n_bytes;
+    }
     for (uint32_t i = 0; i < pool_n_threads(cpu->pool); i++) {
         struct cpu_thread *t = &cpu->threads[i];
         memory_unmap(t->panels, t->n_panel_bytes);
@@ -85,7 +85,7 @@ bool cpu_linear_reserve(struct cpu *cpu, uint32_t width, struct error *err)
     x->memory = NULL;
     x->max_width = 0;
     x->n_float_bytes =
-        BACKEND_MAX_ROWS / KERNELS_FLOAT_TOKENS * linear_float_panel_bytes(width);
+        BACKEND_MAX_ROWS / KERNELS_FLOAT_TOKENS * linear_panel_bytes(KERNELS_FLOAT, width);
     x->floats = memory_map(x->n_float_bytes, "activations side by side", err);
     if (!x->floats)
         return false;
@@ -179,11 +179,13 @@ static void quantize_tile(void *context, uint32_t tile, uint32_t thread)
     correct(x, first, T * job->n_places);
 }
 
-/* Which correction an output needs, marked as used. */
+/* Which correction an output needs, marked as used; NULL for none. */
 static const struct cpu_correction *need_correction(struct cpu_quantized *x,
                                                     const struct kernels_type *type)
 {
-    bool halves = type->form == KERNELS_HALVES;
+    const bool halves = type->form == KERNELS_HALVES;
+    if (!kernels_form_has_offset(type->form))
+        return NULL;
     for (int i = 0; i < CPU_N_CORRECTIONS; i++) {
         struct cpu_correction *c = &x->corrections[i];
         if (c->used && (c->offset != type->offset || c->halves != halves))
@@ -193,7 +195,7 @@ static const struct cpu_correction *need_correction(struct cpu_quantized *x,
         c->halves = halves;
         return c;
     }
-    assert(!"more offsets than corrections");
+    assert(!"more outputs than corrections");
     return NULL;
 }
 
@@ -202,11 +204,11 @@ static void pack_floats(void *context, uint32_t tile, uint32_t thread)
 {
     enum { T = KERNELS_FLOAT_TOKENS };
     const struct linear_job *job = context;
-    const size_t n_rows = job->n_tokens - tile * T;
-    job->cpu->kernels.types[QUANT_F32].float_pack(
-        job->x + tile * T * job->width, job->width * sizeof *job->x, n_rows < T ? n_rows : T,
-        job->width,
-        job->cpu->quantized.floats + tile * linear_float_panel_bytes(job->width) / sizeof(float));
+    const struct matrix x = matrix_of_blocks(QUANT_F32, job->width, job->n_tokens, 1, job->x);
+    const size_t first = tile * T, n = job->n_tokens - first;
+    const size_t n_floats = linear_panel_bytes(KERNELS_FLOAT, job->width) / sizeof(float);
+    const struct kernels_panel panel = {.d = job->cpu->quantized.floats + tile * n_floats};
+    job->cpu->kernels.types[QUANT_F32].pack(&x, first, n < T ? n : T, &panel);
 }
 
 void linear_quantize(struct linear_job *job)
@@ -261,13 +263,8 @@ static void linear_task(void *context, uint32_t i, uint32_t thread)
     size_t n = out->n_out - first;
     if (n > out->rows_per_task)
         n = out->rows_per_task;
-    const bool floats = out->type->form == KERNELS_FLOAT;
-    if (job->few && floats)
-        linear_few_floats(job, out, first, n);
-    else if (job->few)
+    if (job->few)
         linear_few_rows(job, out, first, n);
-    else if (floats)
-        linear_many_floats(job, out, first, n, job->cpu->threads[thread].panels);
     else
         linear_many_rows(job, out, first, n, job->cpu->threads[thread].panels);
     add_bias(job, out, first, n);
@@ -282,9 +279,7 @@ static uint32_t deal(const struct linear_job *job, struct linear_output *out)
         n = TASK_BYTES / (unit * out->row_bytes);
     } else {
         unit = KERNELS_PANEL_ROWS;
-        n = LINEAR_PANEL_BYTES / (out->type->form == KERNELS_FLOAT
-                                      ? linear_float_panel_bytes(job->width)
-                                      : linear_panel_bytes(job->n_places));
+        n = LINEAR_PANEL_BYTES / linear_panel_bytes(out->type->form, job->width);
     }
     size_t n_units = (out->n_out + unit - 1) / unit;
     if (n > n_units / n_wanted)
@@ -314,11 +309,14 @@ void linear_run(struct linear_job *job)
 void linear_add_output(struct linear_job *job, const struct matrix *w, const float *bias, float *y)
 {
     assert(w->n_cols == job->width && job->n_outputs < LINEAR_MAX_OUTPUTS);
+    size_t row_bytes = 0;
+    for (int i = 0; i < MATRIX_N_PARTS; i++)
+        row_bytes += w->parts[i].row_bytes;
     job->outputs[job->n_outputs++] = (struct linear_output){
         .type = &job->cpu->kernels.types[w->type],
-        .w = w->parts[MATRIX_BLOCKS].data,
-        .row_bytes = w->parts[MATRIX_BLOCKS].row_bytes,
+        .w = *w,
         .n_out = w->n_rows,
+        .row_bytes = row_bytes,
         .bias = bias,
         .y = y,
     };

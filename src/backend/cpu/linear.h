@@ -7,16 +7,16 @@
 #include "backend/cpu/state.h"
 
 enum {
-    LINEAR_MAX_OUTPUTS = 8,
+    LINEAR_MAX_OUTPUTS = CPU_N_CORRECTIONS,
     LINEAR_FEW_TILES = 4, /* with so many, panels are unpacked one by one */
     LINEAR_PANEL_BYTES = 512 << 10, /* of unpacked weights that one task keeps in cache */
 };
 
 struct linear_output {
     const struct kernels_type *type;
-    const struct cpu_correction *correction;
-    const char *w;
-    size_t row_bytes, n_out;
+    const struct cpu_correction *correction; /* NULL: the form has none */
+    struct matrix w;
+    size_t n_out, row_bytes; /* of all parts */
     const float *bias;
     float *y; /* [n_tokens][n_out] */
     uint32_t first_task;
@@ -46,17 +46,12 @@ struct kernels_row_x linear_row_x(const struct linear_job *job, const struct lin
                                   uint32_t t);
 
 /* The product of n weight rows from `first` on with all tokens of the job. */
-void linear_few_floats(const struct linear_job *job, const struct linear_output *out, size_t first,
-                       size_t n);
 void linear_few_rows(const struct linear_job *job, const struct linear_output *out, size_t first,
                      size_t n);
 /* `memory` is the thread's panels. */
 void linear_many_rows(const struct linear_job *job, const struct linear_output *out, size_t first,
                       size_t n, void *memory);
-void linear_many_floats(const struct linear_job *job, const struct linear_output *out, size_t first,
-                        size_t n, float *memory);
-/* Bytes of one panel: every quantized form, and float weights. */
-size_t linear_panel_bytes(size_t n_places);
-size_t linear_float_panel_bytes(size_t width);
+/* Bytes of one panel. */
+size_t linear_panel_bytes(enum kernels_form form, size_t width);
 
 #endif

@@ -2,44 +2,84 @@
  * the cache and multiplied with every tile of tokens. */
 #include "backend/cpu/linear.h"
 
-size_t linear_panel_bytes(size_t n_places)
-{
-    return n_places * KERNELS_PANEL_ROWS * (KERNELS_BLOCK + 3 * sizeof(float));
-}
-
-static struct kernels_panel panel_at(const struct linear_job *job, void *memory, size_t i)
-{
-    const size_t n = job->n_places * KERNELS_PANEL_ROWS;
-    uint8_t *q = (uint8_t *)memory + i * n * (KERNELS_BLOCK + 3 * sizeof(float));
-    float *d = (float *)(q + n * KERNELS_BLOCK);
-    return (struct kernels_panel){q, d, d + n, NULL}; /* two of d, or two of m, or one of each */
-}
-
 enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS };
+
+/* Places of a row, of blocks or of floats. */
+static size_t n_places_of(enum kernels_form form, size_t width)
+{
+    enum { S = KERNELS_FLOAT_STRANDS };
+    if (form == KERNELS_FLOAT)
+        return (width + S - 1) / S * S;
+    return kernels_strand_room((width + KERNELS_BLOCK - 1) / KERNELS_BLOCK) * KERNELS_STRANDS;
+}
+
+size_t linear_panel_bytes(enum kernels_form form, size_t width)
+{
+    const size_t place = form == KERNELS_FLOAT ? sizeof(float) : KERNELS_BLOCK + 3 * sizeof(float);
+    return n_places_of(form, width) * R * place;
+}
+
+static struct kernels_panel panel_at(const struct linear_job *job, const struct linear_output *out,
+                                     void *memory, size_t i)
+{
+    const enum kernels_form form = out->type->form;
+    const size_t n = n_places_of(form, job->width) * R;
+    uint8_t *q = (uint8_t *)memory + i * linear_panel_bytes(form, job->width);
+    if (form == KERNELS_FLOAT)
+        return (struct kernels_panel){.d = (float *)q};
+    float *d = (float *)(q + n * KERNELS_BLOCK);
+    return (struct kernels_panel){.q = q,
+                                  .d = d, /* two of d, or two of m, or one of each */
+                                  .m = d + n,
+                                  .has_long_scales = kernels_has_long_scales(&out->w)};
+}
+
+static size_t tile_tokens(const struct linear_output *out)
+{
+    return out->type->form == KERNELS_FLOAT ? KERNELS_FLOAT_TOKENS : T;
+}
+
+/* The tile of tokens from t on. */
+static struct kernels_tile_x tile_at(const struct linear_job *job, const struct linear_output *out,
+                                     size_t t)
+{
+    const struct cpu_quantized *quantized = &job->cpu->quantized;
+    const struct kernels_blocks *blocks = &quantized->blocks;
+    const size_t p = t * job->n_places;
+    if (out->type->form == KERNELS_FLOAT)
+        return (struct kernels_tile_x){
+            .x = quantized->floats + t * n_places_of(KERNELS_FLOAT, job->width)};
+    struct kernels_tile_x x = {.q = blocks->q + p * KERNELS_BLOCK,
+                               .d = blocks->d + p,
+                               .s = blocks->s + p,
+                               .e = quantized->e + p};
+    for (int h = 0; h < 2; h++) {
+        x.c[h] = out->correction ? out->correction->c[h] + p : NULL;
+        x.sh[h] = quantized->sh[h] + p;
+    }
+    return x;
+}
 
 /* Some rows of an output, at most a panel, times a tile of tokens from t on. */
 static void multiply(const struct linear_job *job, const struct linear_output *out,
                      const struct kernels_panel *panel, size_t row, size_t n_rows, size_t t)
 {
-    const struct cpu_quantized *quantized = &job->cpu->quantized;
-    const struct kernels_blocks *x = &quantized->blocks;
-    const size_t p = t * job->n_places, n_tokens = job->n_tokens - t < T ? job->n_tokens - t : T;
-    const struct kernels_tile_x tile = {
-        x->q + p * KERNELS_BLOCK, x->d + p, x->s + p,
-        {out->correction->c[0] + p, out->correction->c[1] + p},
-        {quantized->sh[0] + p, quantized->sh[1] + p},
-        quantized->e + p};
-    job->cpu->kernels.panel[out->type->form](panel, n_rows, job->n_blocks, &tile, n_tokens,
+    const size_t n_left = job->n_tokens - t, n_tile = tile_tokens(out);
+    const struct kernels_tile_x tile = tile_at(job, out, t);
+    job->cpu->kernels.panel[out->type->form](panel, n_rows, job->width, &tile,
+                                             n_left < n_tile ? n_left : n_tile,
                                              out->y + t * out->n_out + row, out->n_out);
 }
 
-/* The panel behind the one at w: n_pack bytes of it while that is unpacked, the rest evenly beside
- * its products. */
+/* The panel behind that of row `row`: n_pack bytes of it while that is unpacked, the rest evenly
+ * beside its products. Of packed types the numbers alone: scales are few. */
 static struct kernels_ahead ahead_of(const struct linear_job *job, const struct linear_output *out,
-                                     const char *w, size_t n_pack)
+                                     size_t row, size_t n_pack)
 {
-    const size_t n_bytes = R * out->row_bytes, n_tiles = (job->n_tokens + T - 1) / T;
-    const char *next = w + n_bytes, *end = out->w + out->n_out * out->row_bytes;
+    const struct matrix_part *part = &out->w.parts[MATRIX_BLOCKS];
+    const size_t n_bytes = R * part->row_bytes, n_tiles = (job->n_tokens + T - 1) / T;
+    const char *begin = part->data, *end = begin + out->n_out * part->row_bytes;
+    const char *next = begin + row * part->row_bytes + n_bytes;
     return (struct kernels_ahead){
         .at = next,
         .due = next,
@@ -49,23 +89,26 @@ static struct kernels_ahead ahead_of(const struct linear_job *job, const struct 
     };
 }
 
+static size_t panel_rows(size_t n, size_t i)
+{
+    return n - i < R ? n - i : R;
+}
+
 /* Panel by panel: with few tiles it stays in the first cache, and the weights of the next one come
  * in from memory beside the arithmetic. */
 static void multiply_by_panels(const struct linear_job *job, const struct linear_output *out,
                                size_t first, size_t n, void *memory)
 {
-    const size_t n_tiles = (job->n_tokens + T - 1) / T;
     /* unpacking takes about as long as the products of four tokens */
-    const size_t n_pack = R * out->row_bytes * 4 / (4 + job->n_tokens);
-    struct kernels_panel panel = panel_at(job, memory, 0);
+    const size_t n_pack = R * out->w.parts[MATRIX_BLOCKS].row_bytes * 4 / (4 + job->n_tokens);
+    struct kernels_panel panel = panel_at(job, out, memory, 0);
     for (size_t i = 0; i < n; i += R) {
-        const size_t n_rows = n - i < R ? n - i : R;
-        const char *w = out->w + (first + i) * out->row_bytes;
-        struct kernels_ahead ahead = ahead_of(job, out, w, n_pack);
+        const size_t n_rows = panel_rows(n, i);
+        struct kernels_ahead ahead = ahead_of(job, out, first + i, n_pack);
         panel.ahead = &ahead;
-        out->type->pack(w, out->row_bytes, n_rows, job->n_blocks, &panel);
-        for (size_t t = 0; t < n_tiles; t++)
-            multiply(job, out, &panel, first + i, n_rows, t * T);
+        out->type->pack(&out->w, first + i, n_rows, &panel);
+        for (size_t t = 0; t < job->n_tokens; t += tile_tokens(out))
+            multiply(job, out, &panel, first + i, n_rows, t);
     }
 }
 
@@ -77,41 +120,15 @@ void linear_many_rows(const struct linear_job *job, const struct linear_output *
         return;
     }
     for (size_t i = 0; i < n; i += R) {
-        const char *w = out->w + (first + i) * out->row_bytes;
-        struct kernels_ahead ahead = ahead_of(job, out, w, R * out->row_bytes);
-        struct kernels_panel panel = panel_at(job, memory, i / R);
+        const size_t n_bytes = R * out->w.parts[MATRIX_BLOCKS].row_bytes;
+        struct kernels_ahead ahead = ahead_of(job, out, first + i, n_bytes);
+        struct kernels_panel panel = panel_at(job, out, memory, i / R);
         panel.ahead = &ahead;
-        out->type->pack(w, out->row_bytes, n - i < R ? n - i : R, job->n_blocks, &panel);
+        out->type->pack(&out->w, first + i, panel_rows(n, i), &panel);
     }
-    for (size_t t = 0; t < job->n_tokens; t += T)
+    for (size_t t = 0; t < job->n_tokens; t += tile_tokens(out))
         for (size_t i = 0; i < n; i += R) {
-            const struct kernels_panel panel = panel_at(job, memory, i / R);
-            multiply(job, out, &panel, first + i, n - i < R ? n - i : R, t);
+            const struct kernels_panel panel = panel_at(job, out, memory, i / R);
+            multiply(job, out, &panel, first + i, panel_rows(n, i), t);
         }
-}
-
-/* ---- float weights ---- */
-
-size_t linear_float_panel_bytes(size_t width)
-{
-    return (width + KERNELS_FLOAT_STRANDS - 1) / KERNELS_FLOAT_STRANDS * KERNELS_FLOAT_STRANDS *
-           KERNELS_PANEL_ROWS * sizeof(float);
-}
-
-void linear_many_floats(const struct linear_job *job, const struct linear_output *out, size_t first,
-                        size_t n, float *memory)
-{
-    enum { FLOAT_T = KERNELS_FLOAT_TOKENS };
-    const size_t n_floats = linear_float_panel_bytes(job->width) / sizeof(float);
-    const size_t n_tokens = job->n_tokens;
-    for (size_t i = 0; i < n; i += R)
-        out->type->float_pack(out->w + (first + i) * out->row_bytes, out->row_bytes,
-                              n - i < R ? n - i : R, job->width, memory + i / R * n_floats);
-    for (size_t t = 0; t < n_tokens; t += FLOAT_T)
-        for (size_t i = 0; i < n; i += R)
-            job->cpu->kernels.float_panel(
-                memory + i / R * n_floats, n - i < R ? n - i : R, job->width,
-                job->cpu->quantized.floats + t / FLOAT_T * n_floats,
-                n_tokens - t < FLOAT_T ? n_tokens - t : FLOAT_T,
-                out->y + t * out->n_out + first + i, out->n_out);
 }

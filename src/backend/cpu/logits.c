@@ -85,8 +85,7 @@ static void refine_task(void *context, uint32_t i, uint32_t thread)
     for (size_t k = 0; k < n; k++) {
         const size_t row = (size_t)found[k].index;
         float more;
-        out->type->rows(out->w + (first + row) * out->row_bytes, out->row_bytes, 1,
-                        job->linear.n_blocks, &x, 1, &more, 1);
+        out->type->rows(&out->w, first + row, 1, &x, 1, &more, 1);
         y[row] += more;
     }
 }

@@ -4,12 +4,10 @@
 
 #include <stdlib.h>
 
-static bool is_computed_with(const struct cpu *cpu, const struct matrix *m, struct error *err)
+static bool is_computed_with(const struct matrix *m, struct error *err)
 {
-    const struct quant_traits *traits = quant_traits(m->type);
-    if (!traits || (int)m->type >= (int)KERNELS_N_TYPES || !cpu->kernels.types[m->type].form)
-        return error_set(err, ERROR_UNSUPPORTED, "type %u is not supported by the CPU backend",
-                         (unsigned)m->type);
+    if (!matrix_check(m, err))
+        return false;
     if (m->n_experts != 1)
         return error_set(err, ERROR_UNSUPPORTED, "a matrix of %zu experts", m->n_experts);
     return true;
@@ -46,7 +44,7 @@ static bool make_vector(struct backend_matrix *matrix)
 struct backend_matrix *cpu_matrix(struct backend *be, const struct matrix *m, struct error *err)
 {
     struct cpu *cpu = (struct cpu *)be;
-    if (!is_computed_with(cpu, m, err))
+    if (!is_computed_with(m, err))
         return NULL;
     struct backend_matrix *matrix = new_matrix(cpu);
     if (matrix)

@@ -42,7 +42,7 @@ struct cpu_correction {
     int32_t *c[2]; /* [n_places] */
 };
 
-enum { CPU_N_CORRECTIONS = 6 }; /* as many as there are offsets */
+enum { CPU_N_CORRECTIONS = 8 }; /* as many as a job has outputs */
 
 /* The current operation's activations as int8: by rows (few tokens) or by tiles (many). */
 struct cpu_quantized {
@@ -54,7 +54,7 @@ struct cpu_quantized {
     uint32_t max_width; /* that it has room for */
     void *memory;
     size_t n_bytes;
-    float *floats; /* activations beside float weights, packed (kernels.h, float_pack) */
+    float *floats; /* activations beside float weights, packed (kernels.h, kernels_tile_x) */
     size_t n_float_bytes;
 };
 

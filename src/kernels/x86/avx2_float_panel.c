@@ -16,14 +16,14 @@ enum {
 
 typedef __m256 load_fn(const uint8_t *p);
 
-INLINE __m256 load_f32(const uint8_t *p) { return _mm256_loadu_ps((const float *)p); }
+INLINE __m256 load_F32(const uint8_t *p) { return _mm256_loadu_ps((const float *)p); }
 
-INLINE __m256 load_f16(const uint8_t *p)
+INLINE __m256 load_F16(const uint8_t *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
 
-INLINE __m256 load_bf16(const uint8_t *p)
+INLINE __m256 load_BF16(const uint8_t *p)
 {
     __m256i v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
@@ -73,15 +73,16 @@ INLINE void pack_rows(load_fn *load, const size_t size, const uint8_t *w, size_t
     }
 }
 
-#define DEFINE_PACK(type, size)                                                                    \
-    static void pack_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n,              \
-                            float *panel)                                                          \
+#define AVX2_FLOAT_TYPES(X) X(F32) X(F16) X(BF16)
+
+#define DEFINE_PACK(NAME)                                                                          \
+    static void pack_##NAME(const struct matrix *m, size_t first, size_t n,                        \
+                            const struct kernels_panel *panel)                                     \
     {                                                                                              \
-        pack_rows(load_##type, size, w, row_bytes, n_rows, n, panel);                              \
+        pack_rows(load_##NAME, QUANT_BYTES_##NAME, matrix_row(m, MATRIX_BLOCKS, first),            \
+                  m->parts[MATRIX_BLOCKS].row_bytes, n, m->n_cols, panel->d);                      \
     }
-DEFINE_PACK(f32, 4)
-DEFINE_PACK(f16, 2)
-DEFINE_PACK(bf16, 2)
+AVX2_FLOAT_TYPES(DEFINE_PACK)
 
 /* sums[s][t] = the sums of strand s for GROUP tokens */
 INLINE void strand_sums(const float *w, const float *x, size_t length, float (*sums)[R])
@@ -106,9 +107,11 @@ INLINE void strand_sums(const float *w, const float *x, size_t length, float (*s
     }
 }
 
-static void float_panel(const float *w, size_t n_rows, size_t n, const float *x, size_t n_tokens,
-                        float *y, size_t y_stride)
+static void panel_FLOAT(const struct kernels_panel *panel, size_t n_rows, size_t n,
+                        const struct kernels_tile_x *tile, size_t n_tokens, float *y,
+                        size_t y_stride)
 {
+    const float *w = panel->d, *x = tile->x;
     const size_t room = (n + S - 1) / S;
     for (size_t first = 0; first < n_tokens; first += GROUP) {
         _Alignas(32) float sums[S][GROUP][R];
@@ -126,8 +129,8 @@ static void float_panel(const float *w, size_t n_rows, size_t n, const float *x,
 
 void avx2_init_float_panel(struct kernels *k)
 {
-    k->types[QUANT_F32].float_pack = pack_f32;
-    k->types[QUANT_F16].float_pack = pack_f16;
-    k->types[QUANT_BF16].float_pack = pack_bf16;
-    k->float_panel = float_panel;
+#define X(NAME) k->types[QUANT_##NAME].pack = pack_##NAME;
+    AVX2_FLOAT_TYPES(X)
+#undef X
+    k->panel[KERNELS_FLOAT] = panel_FLOAT;
 }

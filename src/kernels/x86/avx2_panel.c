@@ -42,11 +42,6 @@ struct rows {
     _Alignas(32) float m[2][R][8];         /* m, m_high */
 };
 
-INLINE bool has_min(const enum kernels_form form)
-{
-    return form == KERNELS_MIN || form == KERNELS_WIDE_MIN;
-}
-
 /* One of `scales` to memory: block b's sixteen at out + b * step. */
 INLINE void place_scales(const float (*scales)[8], size_t n, float *out, size_t step)
 {
@@ -75,7 +70,7 @@ INLINE void place_group(const struct rows *rows, const enum kernels_form form, s
     }
     for (size_t part = 0; part < n_d; part++)
         place_scales(rows->d[part], n, panel->d + (index * n_d + part) * R, room * n_d * R);
-    for (size_t part = 0; part < n_m && (has_min(form) || form == KERNELS_MINS); part++)
+    for (size_t part = 0; part < n_m && kernels_form_has_min(form); part++)
         place_scales(rows->m[part], n, panel->m + (index * n_m + part) * R, room * n_m * R);
 }
 
@@ -88,7 +83,7 @@ INLINE void keep_group(struct rows *rows, size_t r, const enum kernels_form form
     _mm256_store_ps(rows->d[0][r], g->d);
     if (form == KERNELS_HALVES)
         _mm256_store_ps(rows->d[1][r], g->d_high);
-    if (has_min(form) || form == KERNELS_MINS)
+    if (kernels_form_has_min(form))
         _mm256_store_ps(rows->m[0][r], g->m);
     if (form == KERNELS_MINS)
         _mm256_store_ps(rows->m[1][r], g->m_high);
@@ -118,56 +113,52 @@ INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_
     }
 }
 
-#define DEFINE_PACK(type, form, group_bytes)                                                       \
-    static void pack_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,       \
+#define DEFINE_PACK(NAME)                                                                          \
+    static void pack_##NAME(const struct matrix *m, size_t first, size_t n,                        \
                             const struct kernels_panel *panel)                                     \
     {                                                                                              \
-        pack_rows(group_##type, form, group_bytes, w, row_bytes, n_rows, n_blocks, panel);         \
+        pack_rows(group_##NAME, (enum kernels_form)KERNELS_FORM_##NAME, X86_GROUP_BYTES(NAME),     \
+                  matrix_row(m, MATRIX_BLOCKS, first), m->parts[MATRIX_BLOCKS].row_bytes, n,       \
+                  m->n_cols / KERNELS_BLOCK, panel);                                               \
     }
-DEFINE_PACK(q4_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q4_0))
-DEFINE_PACK(q4_1, KERNELS_MIN, 8 * sizeof(struct quant_q4_1))
-DEFINE_PACK(q5_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q5_0))
-DEFINE_PACK(q5_1, KERNELS_MIN, 8 * sizeof(struct quant_q5_1))
-DEFINE_PACK(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0))
-DEFINE_PACK(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k))
-DEFINE_PACK(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k))
-DEFINE_PACK(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k))
-DEFINE_PACK(q2_k, KERNELS_MINS, sizeof(struct quant_q2_k))
-DEFINE_PACK(q3_k, KERNELS_WIDE, sizeof(struct quant_q3_k))
-DEFINE_PACK(iq4_nl, KERNELS_WIDE, 8 * sizeof(struct quant_iq4_nl))
-DEFINE_PACK(iq4_xs, KERNELS_WIDE, sizeof(struct quant_iq4_xs))
-DEFINE_PACK(mxfp4, KERNELS_OFFSET, 8 * sizeof(struct quant_mxfp4))
+AVX2_TYPES(DEFINE_PACK)
 
-INLINE void affine_pack_rows(const struct kernels_affine *w, const uint32_t bits, size_t n_rows,
-                             size_t n_blocks, const struct kernels_panel *panel)
+INLINE void affine_pack_rows(const struct matrix *m, const uint32_t bits, size_t first,
+                             size_t n_rows, const struct kernels_panel *panel)
 {
     const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
-    const __m256i blocks = affine_blocks(w);
+    const struct affine affine = affine_of(m);
+    const __m256i blocks = affine_blocks(affine);
+    const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
     struct rows rows;
     if (n_rows < R)
         memset(&rows, 0, sizeof rows);
     for (size_t b = 0; b < n_blocks; b += 8) {
         const size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
         for (size_t r = 0; r < n_rows; r++) {
+            const struct affine_row row = affine_row_of(m, first + r);
             struct group g;
             if (n == 8)
-                group_affine(&g, w, blocks, bits, r * n_blocks + b, 8);
+                group_affine(&g, &row, affine, blocks, bits, b, 8);
             else
-                group_affine(&g, w, blocks, bits, r * n_blocks + b, n);
+                group_affine(&g, &row, affine, blocks, bits, b, n);
             keep_group(&rows, r, form, &g);
         }
         place_group(&rows, form, b / 8, n, kernels_strand_room(n_blocks), panel);
     }
 }
 
-static void affine_pack(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
-                        const struct kernels_panel *panel)
-{
-    if (w->bits == 8)
-        affine_pack_rows(w, 8, n_rows, n_blocks, panel);
-    else
-        affine_pack_rows(w, 4, n_rows, n_blocks, panel);
-}
+#define DEFINE_AFFINE(bits)                                                                        \
+    static void pack_AFFINE_##bits(const struct matrix *m, size_t first, size_t n,                 \
+                                   const struct kernels_panel *panel)                              \
+    {                                                                                              \
+        if (affine_is_plain(m))                                                                    \
+            affine_pack_rows(m, bits, first, n, panel);                                            \
+        else                                                                                       \
+            kernels_pack_blocks(m, first, n, panel);                                               \
+    }
+DEFINE_AFFINE(4)
+DEFINE_AFFINE(8)
 
 /* ---- the product ---- */
 
@@ -279,7 +270,7 @@ INLINE void add_halves(__m256 (*acc)[2], const struct kernels_panel *w,
 INLINE void add_place(__m256 (*acc)[2], const enum kernels_form form, const struct kernels_panel *w,
                       const struct kernels_tile_x *x, size_t place, size_t token)
 {
-    const bool corrects = form != KERNELS_MIN && form != KERNELS_MINS;
+    const bool corrects = kernels_form_has_offset(form);
     const size_t at = place * T + token;
     const float *d = w->d + place * R;
     __m256i sums[STEP][2];
@@ -297,7 +288,7 @@ INLINE void add_place(__m256 (*acc)[2], const enum kernels_form form, const stru
                 sum_of(sums[t][h], corrects ? x->c[0] + at + t : NULL),
                 _mm256_mul_ps(_mm256_loadu_ps(d + 8 * h), da), acc[t][h]);
     }
-    const int n_m = form == KERNELS_MINS ? 2 : has_min(form) ? 1 : 0;
+    const int n_m = form == KERNELS_MINS ? 2 : kernels_form_has_min(form) ? 1 : 0;
     UNROLL
     for (int part = 0; part < n_m; part++) {
         const float *m = w->m + (place * (size_t)n_m + (size_t)part) * R;
@@ -329,11 +320,11 @@ static inline void store_sums(float (*sums)[STEP][R], int token, size_t n_rows, 
 }
 
 INLINE void panel_tokens(const enum kernels_form form, const struct kernels_panel *w,
-                         size_t n_rows, size_t n_blocks, const struct kernels_tile_x *x,
+                         size_t n_rows, size_t n_cols, const struct kernels_tile_x *x,
                          size_t n_tokens, float *y, size_t y_stride)
 {
     _Alignas(32) float sums[KERNELS_STRANDS][STEP][R];
-    const size_t room = kernels_strand_room(n_blocks);
+    const size_t n_blocks = n_cols / KERNELS_BLOCK, room = kernels_strand_room(n_blocks);
     for (size_t token = 0; token < n_tokens; token += STEP) {
         for (size_t s = 0; s < KERNELS_STRANDS; s++) {
             const size_t end = s * room + kernels_strand_length(n_blocks, s);
@@ -354,40 +345,23 @@ INLINE void panel_tokens(const enum kernels_form form, const struct kernels_pane
     }
 }
 
-#define DEFINE_PANEL(name, form)                                                                   \
-    static void panel_##name(const struct kernels_panel *w, size_t n_rows, size_t n_blocks,        \
+#define DEFINE_PANEL(form)                                                                         \
+    static void panel_##form(const struct kernels_panel *w, size_t n_rows, size_t n_cols,          \
                              const struct kernels_tile_x *x, size_t n_tokens, float *y,            \
                              size_t y_stride)                                                      \
     {                                                                                              \
-        panel_tokens(form, w, n_rows, n_blocks, x, n_tokens, y, y_stride);                         \
+        panel_tokens(KERNELS_##form, w, n_rows, n_cols, x, n_tokens, y, y_stride);                 \
     }
-DEFINE_PANEL(offset, KERNELS_OFFSET)
-DEFINE_PANEL(wide, KERNELS_WIDE)
-DEFINE_PANEL(min, KERNELS_MIN)
-DEFINE_PANEL(halves, KERNELS_HALVES)
-DEFINE_PANEL(mins, KERNELS_MINS)
-DEFINE_PANEL(wide_min, KERNELS_WIDE_MIN)
+KERNELS_INTEGER_FORMS(DEFINE_PANEL)
 
 void avx2_init_panel(struct kernels *k)
 {
-    k->types[QUANT_Q4_0].pack = pack_q4_0;
-    k->types[QUANT_Q4_1].pack = pack_q4_1;
-    k->types[QUANT_Q5_0].pack = pack_q5_0;
-    k->types[QUANT_Q5_1].pack = pack_q5_1;
-    k->types[QUANT_Q8_0].pack = pack_q8_0;
-    k->types[QUANT_Q4_K].pack = pack_q4_k;
-    k->types[QUANT_Q5_K].pack = pack_q5_k;
-    k->types[QUANT_Q6_K].pack = pack_q6_k;
-    k->types[QUANT_Q2_K].pack = pack_q2_k;
-    k->types[QUANT_Q3_K].pack = pack_q3_k;
-    k->types[QUANT_IQ4_NL].pack = pack_iq4_nl;
-    k->types[QUANT_IQ4_XS].pack = pack_iq4_xs;
-    k->types[QUANT_MXFP4].pack = pack_mxfp4;
-    k->affine_pack = affine_pack;
-    k->panel[KERNELS_OFFSET] = panel_offset;
-    k->panel[KERNELS_WIDE] = panel_wide;
-    k->panel[KERNELS_MIN] = panel_min;
-    k->panel[KERNELS_HALVES] = panel_halves;
-    k->panel[KERNELS_MINS] = panel_mins;
-    k->panel[KERNELS_WIDE_MIN] = panel_wide_min;
+#define X(NAME) k->types[QUANT_##NAME].pack = pack_##NAME;
+    AVX2_TYPES(X)
+    X(AFFINE_4)
+    X(AFFINE_8)
+#undef X
+#define X(form) k->panel[KERNELS_##form] = panel_##form;
+    KERNELS_INTEGER_FORMS(X)
+#undef X
 }

@@ -132,42 +132,77 @@ INLINE void rows_tokens(group_fn *group, const enum kernels_form form, const siz
     }
 }
 
-#define DEFINE_ROWS(type, form, group_bytes)                                                       \
-    static void rows_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,       \
+INLINE void rows_by_twos(group_fn *group, const enum kernels_form form, const size_t group_bytes,
+                         const struct matrix *m, size_t first, size_t n_rows,
+                         const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
+{
+    const uint8_t *w = matrix_row(m, MATRIX_BLOCKS, first);
+    const size_t row_bytes = m->parts[MATRIX_BLOCKS].row_bytes;
+    const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
+    size_t t = 0;
+    for (; t + 2 <= n_tokens; t += 2)
+        rows_tokens(group, form, group_bytes, w, row_bytes, n_rows, n_blocks, x + t, 2,
+                    y + t * y_stride, y_stride);
+    if (t < n_tokens)
+        rows_tokens(group, form, group_bytes, w, row_bytes, n_rows, n_blocks, x + t, 1,
+                    y + t * y_stride, y_stride);
+}
+
+#define DEFINE_ROWS(NAME)                                                                          \
+    static void rows_##NAME(const struct matrix *m, size_t first, size_t n,                        \
                             const struct kernels_row_x *x, size_t n_tokens, float *y,              \
                             size_t y_stride)                                                       \
     {                                                                                              \
-        size_t t = 0;                                                                              \
-        for (; t + 2 <= n_tokens; t += 2)                                                          \
-            rows_tokens(group_##type, form, group_bytes, w, row_bytes, n_rows, n_blocks, x + t, 2, \
-                        y + t * y_stride, y_stride);                                               \
-        if (t < n_tokens)                                                                          \
-            rows_tokens(group_##type, form, group_bytes, w, row_bytes, n_rows, n_blocks, x + t, 1, \
-                        y + t * y_stride, y_stride);                                               \
+        rows_by_twos(group_##NAME, (enum kernels_form)KERNELS_FORM_##NAME,                         \
+                     X86_GROUP_BYTES(NAME), m, first, n, x, n_tokens, y, y_stride);                \
     }
-DEFINE_ROWS(q4_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q4_0))
-DEFINE_ROWS(q4_1, KERNELS_MIN, 8 * sizeof(struct quant_q4_1))
-DEFINE_ROWS(q5_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q5_0))
-DEFINE_ROWS(q5_1, KERNELS_MIN, 8 * sizeof(struct quant_q5_1))
-DEFINE_ROWS(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0))
-DEFINE_ROWS(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k))
-DEFINE_ROWS(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k))
-DEFINE_ROWS(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k))
-DEFINE_ROWS(q2_k, KERNELS_MINS, sizeof(struct quant_q2_k))
-DEFINE_ROWS(q3_k, KERNELS_WIDE, sizeof(struct quant_q3_k))
-DEFINE_ROWS(iq4_nl, KERNELS_WIDE, 8 * sizeof(struct quant_iq4_nl))
-DEFINE_ROWS(iq4_xs, KERNELS_WIDE, sizeof(struct quant_iq4_xs))
-DEFINE_ROWS(mxfp4, KERNELS_OFFSET, 8 * sizeof(struct quant_mxfp4))
+AVX2_TYPES(DEFINE_ROWS)
+
+/* ---- types that are unpacked elsewhere ---- */
+
+INLINE void rows_any(const enum kernels_form form, const struct matrix *m, size_t first, size_t n,
+                     const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
+{
+    kernels_unpack_fn *unpack = kernels_unpack_of(m->type);
+    const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
+    for (size_t r = 0; r < n; r++) {
+        __m256 acc[KERNELS_FEW_TOKENS];
+        for (size_t t = 0; t < n_tokens; t++)
+            acc[t] = _mm256_setzero_ps();
+        for (size_t b = 0; b < n_blocks; b += 8) {
+            const size_t n_here = n_blocks - b < 8 ? n_blocks - b : 8;
+            struct group g;
+            group_any(&g, unpack, m, first + r, b, n_here);
+            for (size_t t = 0; t < n_tokens; t++)
+                acc[t] = _mm256_blendv_ps(acc[t], add_group(acc[t], form, &g, &x[t], b),
+                                          lanes(n_here));
+        }
+        for (size_t t = 0; t < n_tokens; t++)
+            y[t * y_stride + r] = tree(acc[t]);
+    }
+}
+
+#define DEFINE_ANY(form)                                                                           \
+    static void rows_##form(const struct matrix *m, size_t first, size_t n,                        \
+                            const struct kernels_row_x *x, size_t n_tokens, float *y,              \
+                            size_t y_stride)                                                       \
+    {                                                                                              \
+        rows_any(KERNELS_##form, m, first, n, x, n_tokens, y, y_stride);                           \
+    }
+KERNELS_INTEGER_FORMS(DEFINE_ANY)
 
 /* ---- MLX's affine weights ---- */
 
-INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, size_t n_rows,
-                          size_t n_blocks, const struct kernels_row_x *x, const size_t n_tokens,
-                          float *y, size_t y_stride)
+INLINE void affine_tokens(const struct matrix *m, const uint32_t bits, size_t first, size_t n_rows,
+                          const struct kernels_row_x *x, const size_t n_tokens, float *y,
+                          size_t y_stride)
 {
     const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
-    const __m256i blocks = affine_blocks(w);
+    const struct affine affine = affine_of(m);
+    const __m256i blocks = affine_blocks(affine);
+    const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
     for (size_t r = 0; r < n_rows; r++) {
+        const struct affine_row row = affine_row_of(m, first + r);
         __m256 acc[KERNELS_FEW_TOKENS];
         struct group g;
         UNROLL
@@ -175,17 +210,16 @@ INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, s
             acc[t] = _mm256_setzero_ps();
         size_t b = 0;
         for (; b + 8 <= n_blocks; b += 8) {
-            const size_t at = r * n_blocks + b;
             UNROLL
             for (size_t i = 0; i < 32 * bits; i += 64)
-                _mm_prefetch((const char *)(w->q + at * bits) + NEAR_BYTES + i, _MM_HINT_NTA);
-            group_affine(&g, w, blocks, bits, at, 8);
+                _mm_prefetch((const char *)row.q + b * 4 * bits + NEAR_BYTES + i, _MM_HINT_NTA);
+            group_affine(&g, &row, affine, blocks, bits, b, 8);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
                 acc[t] = add_group(acc[t], form, &g, &x[t], b);
         }
         if (b < n_blocks) {
-            group_affine(&g, w, blocks, bits, r * n_blocks + b, n_blocks - b);
+            group_affine(&g, &row, affine, blocks, bits, b, n_blocks - b);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
                 acc[t] = _mm256_blendv_ps(acc[t], add_group(acc[t], form, &g, &x[t], b),
@@ -197,39 +231,41 @@ INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, s
     }
 }
 
-static void affine_rows(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
-                        const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
-{
-    size_t t = 0;
-    for (; t + 2 <= n_tokens; t += 2) {
-        if (w->bits == 8)
-            affine_tokens(w, 8, n_rows, n_blocks, x + t, 2, y + t * y_stride, y_stride);
-        else
-            affine_tokens(w, 4, n_rows, n_blocks, x + t, 2, y + t * y_stride, y_stride);
+#define DEFINE_AFFINE(bits, form)                                                                  \
+    static void rows_AFFINE_##bits(const struct matrix *m, size_t first, size_t n,                 \
+                                   const struct kernels_row_x *x, size_t n_tokens, float *y,       \
+                                   size_t y_stride)                                                \
+    {                                                                                              \
+        size_t t = 0;                                                                              \
+        if (!affine_is_plain(m)) {                                                                 \
+            rows_##form(m, first, n, x, n_tokens, y, y_stride);                                    \
+            return;                                                                                \
+        }                                                                                          \
+        for (; t + 2 <= n_tokens; t += 2)                                                          \
+            affine_tokens(m, bits, first, n, x + t, 2, y + t * y_stride, y_stride);                \
+        if (t < n_tokens)                                                                          \
+            affine_tokens(m, bits, first, n, x + t, 1, y + t * y_stride, y_stride);                \
     }
-    if (t < n_tokens && w->bits == 8)
-        affine_tokens(w, 8, n_rows, n_blocks, x + t, 1, y + t * y_stride, y_stride);
-    else if (t < n_tokens)
-        affine_tokens(w, 4, n_rows, n_blocks, x + t, 1, y + t * y_stride, y_stride);
-}
+DEFINE_AFFINE(4, MIN)
+DEFINE_AFFINE(8, WIDE_MIN)
 
 /* ---- floats: sixteen strands are two registers ---- */
 
 typedef void load_fn(const uint8_t *p, __m256 out[2]);
 
-INLINE void load_f32(const uint8_t *p, __m256 out[2])
+INLINE void load_F32(const uint8_t *p, __m256 out[2])
 {
     out[0] = _mm256_loadu_ps((const float *)p);
     out[1] = _mm256_loadu_ps((const float *)p + 8);
 }
 
-INLINE void load_f16(const uint8_t *p, __m256 out[2])
+INLINE void load_F16(const uint8_t *p, __m256 out[2])
 {
     out[0] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
     out[1] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1));
 }
 
-INLINE void load_bf16(const uint8_t *p, __m256 out[2])
+INLINE void load_BF16(const uint8_t *p, __m256 out[2])
 {
     for (int i = 0; i < 2; i++) {
         __m256i v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p + i));
@@ -269,38 +305,31 @@ INLINE float dot_floats(load_fn *load, const size_t size, const uint8_t *row, si
     return sum_lanes(acc[0], acc[1]);
 }
 
-#define DEFINE_FLOAT(type, size)                                                                   \
-    static void rows_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n,              \
-                            const float *x, size_t x_stride, size_t n_tokens, float *y,            \
+#define AVX2_FLOAT_TYPES(X) X(F32) X(F16) X(BF16)
+
+#define DEFINE_FLOAT(NAME)                                                                         \
+    static void rows_##NAME(const struct matrix *m, size_t first, size_t n,                        \
+                            const struct kernels_row_x *x, size_t n_tokens, float *y,              \
                             size_t y_stride)                                                       \
     {                                                                                              \
-        for (size_t r = 0; r < n_rows; r++)                                                        \
+        for (size_t r = 0; r < n; r++)                                                             \
             for (size_t t = 0; t < n_tokens; t++)                                                  \
                 y[t * y_stride + r] =                                                              \
-                    dot_floats(load_##type, size, (const uint8_t *)w + r * row_bytes, n,           \
-                               x + t * x_stride);                                                  \
+                    dot_floats(load_##NAME, QUANT_BYTES_##NAME,                                    \
+                               matrix_row(m, MATRIX_BLOCKS, first + r), m->n_cols, x[t].x);        \
     }
-DEFINE_FLOAT(f32, 4)
-DEFINE_FLOAT(f16, 2)
-DEFINE_FLOAT(bf16, 2)
+AVX2_FLOAT_TYPES(DEFINE_FLOAT)
 
 void avx2_init_rows(struct kernels *k)
 {
-    k->types[QUANT_Q4_0].rows = rows_q4_0;
-    k->types[QUANT_Q4_1].rows = rows_q4_1;
-    k->types[QUANT_Q5_0].rows = rows_q5_0;
-    k->types[QUANT_Q5_1].rows = rows_q5_1;
-    k->types[QUANT_Q8_0].rows = rows_q8_0;
-    k->types[QUANT_Q4_K].rows = rows_q4_k;
-    k->types[QUANT_Q5_K].rows = rows_q5_k;
-    k->types[QUANT_Q6_K].rows = rows_q6_k;
-    k->types[QUANT_Q2_K].rows = rows_q2_k;
-    k->types[QUANT_Q3_K].rows = rows_q3_k;
-    k->types[QUANT_IQ4_NL].rows = rows_iq4_nl;
-    k->types[QUANT_IQ4_XS].rows = rows_iq4_xs;
-    k->types[QUANT_MXFP4].rows = rows_mxfp4;
-    k->affine_rows = affine_rows;
-    k->types[QUANT_F32].float_rows = rows_f32;
-    k->types[QUANT_F16].float_rows = rows_f16;
-    k->types[QUANT_BF16].float_rows = rows_bf16;
+#define X(NAME, number, elements, bytes, form, ...) k->types[number].rows = rows_##form;
+    QUANT_BLOCK_TYPES(X)
+    QUANT_PACKED_TYPES(X)
+#undef X
+#define X(NAME) k->types[QUANT_##NAME].rows = rows_##NAME;
+    AVX2_TYPES(X)
+    AVX2_FLOAT_TYPES(X)
+    X(AFFINE_4)
+    X(AFFINE_8)
+#undef X
 }

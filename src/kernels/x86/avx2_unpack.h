@@ -52,7 +52,7 @@ INLINE __m256i fifth_bits(const uint8_t *p)
     return _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16));
 }
 
-INLINE void group_q4_0(struct group *g, const uint8_t *p)
+INLINE void group_Q4_0(struct group *g, const uint8_t *p)
 {
     enum { S = sizeof(struct quant_q4_0) };
     UNROLL
@@ -61,7 +61,7 @@ INLINE void group_q4_0(struct group *g, const uint8_t *p)
     g->d = pick(p, S);
 }
 
-INLINE void group_q4_1(struct group *g, const uint8_t *p)
+INLINE void group_Q4_1(struct group *g, const uint8_t *p)
 {
     enum { S = sizeof(struct quant_q4_1) };
     UNROLL
@@ -71,7 +71,7 @@ INLINE void group_q4_1(struct group *g, const uint8_t *p)
     g->m = pick(p + 2, S);
 }
 
-INLINE void group_q5_0(struct group *g, const uint8_t *p)
+INLINE void group_Q5_0(struct group *g, const uint8_t *p)
 {
     enum { S = sizeof(struct quant_q5_0) };
     UNROLL
@@ -80,7 +80,7 @@ INLINE void group_q5_0(struct group *g, const uint8_t *p)
     g->d = pick(p, S);
 }
 
-INLINE void group_q5_1(struct group *g, const uint8_t *p)
+INLINE void group_Q5_1(struct group *g, const uint8_t *p)
 {
     enum { S = sizeof(struct quant_q5_1) };
     UNROLL
@@ -90,7 +90,7 @@ INLINE void group_q5_1(struct group *g, const uint8_t *p)
     g->m = pick(p + 2, S);
 }
 
-INLINE void group_q8_0(struct group *g, const uint8_t *p)
+INLINE void group_Q8_0(struct group *g, const uint8_t *p)
 {
     enum { S = sizeof(struct quant_q8_0) };
     UNROLL
@@ -116,7 +116,7 @@ INLINE void k_scales(struct group *g, const uint8_t *scales, uint16_t d, uint16_
     g->m = _mm256_mul_ps(_mm256_set1_ps(-_cvtsh_ss(dmin)), _mm256_cvtepi32_ps(imn));
 }
 
-INLINE void group_q4_k(struct group *g, const uint8_t *p)
+INLINE void group_Q4_K(struct group *g, const uint8_t *p)
 {
     const struct quant_q4_k *b = (const struct quant_q4_k *)p;
     const __m256i four = _mm256_set1_epi8(15);
@@ -129,7 +129,7 @@ INLINE void group_q4_k(struct group *g, const uint8_t *p)
     k_scales(g, b->scales, b->d, b->dmin);
 }
 
-INLINE void group_q5_k(struct group *g, const uint8_t *p)
+INLINE void group_Q5_K(struct group *g, const uint8_t *p)
 {
     const struct quant_q5_k *b = (const struct quant_q5_k *)p;
     const __m256i four = _mm256_set1_epi8(15), sixteen = _mm256_set1_epi8(16);
@@ -145,7 +145,7 @@ INLINE void group_q5_k(struct group *g, const uint8_t *p)
     k_scales(g, b->scales, b->d, b->dmin);
 }
 
-INLINE void group_q6_k(struct group *g, const uint8_t *p)
+INLINE void group_Q6_K(struct group *g, const uint8_t *p)
 {
     const struct quant_q6_k *b = (const struct quant_q6_k *)p;
     const __m256i four = _mm256_set1_epi8(15), two = _mm256_set1_epi8(0x30);

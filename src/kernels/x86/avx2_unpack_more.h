@@ -3,6 +3,8 @@
 #ifndef PENSIEVE_KERNELS_X86_AVX2_UNPACK_MORE_H
 #define PENSIEVE_KERNELS_X86_AVX2_UNPACK_MORE_H
 
+#include "kernels/unpack.h"
+#include "kernels/x86/affine.h"
 #include "kernels/x86/avx2_unpack.h"
 #include "quant/half.h"
 
@@ -22,7 +24,7 @@ INLINE __m256i two_bits(const uint8_t *qs, const int j)
                             _mm256_set1_epi8(3));
 }
 
-INLINE void group_q2_k(struct group *g, const uint8_t *p)
+INLINE void group_Q2_K(struct group *g, const uint8_t *p)
 {
     const struct quant_q2_k *b = (const struct quant_q2_k *)p;
     const __m128i four = _mm_set1_epi8(15);
@@ -74,7 +76,7 @@ INLINE __m256i q3_k_times(__m256i scales, const int j)
     return _mm256_xor_si256(_mm256_or_si256(even, odd), _mm256_set1_epi8((char)0x80));
 }
 
-INLINE void group_q3_k(struct group *g, const uint8_t *p)
+INLINE void group_Q3_K(struct group *g, const uint8_t *p)
 {
     const struct quant_q3_k *b = (const struct quant_q3_k *)p;
     const __m256i scales = _mm256_broadcastsi128_si256(q3_k_scales(b->scales));
@@ -104,7 +106,7 @@ INLINE __m256i iq4_values(const uint8_t *nibbles_at)
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles(nibbles_at));
 }
 
-INLINE void group_iq4_nl(struct group *g, const uint8_t *p)
+INLINE void group_IQ4_NL(struct group *g, const uint8_t *p)
 {
     enum { S = sizeof(struct quant_iq4_nl) };
     UNROLL
@@ -113,7 +115,7 @@ INLINE void group_iq4_nl(struct group *g, const uint8_t *p)
     g->d = pick(p, S);
 }
 
-INLINE void group_iq4_xs(struct group *g, const uint8_t *p)
+INLINE void group_IQ4_XS(struct group *g, const uint8_t *p)
 {
     const struct quant_iq4_xs *b = (const struct quant_iq4_xs *)p;
     const __m256i steps = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
@@ -130,7 +132,7 @@ INLINE void group_iq4_xs(struct group *g, const uint8_t *p)
     g->d = _mm256_mul_ps(_mm256_set1_ps(_cvtsh_ss(b->d)), _mm256_cvtepi32_ps(sc));
 }
 
-INLINE void group_mxfp4(struct group *g, const uint8_t *p)
+INLINE void group_MXFP4(struct group *g, const uint8_t *p)
 {
     enum { S = sizeof(struct quant_mxfp4) };
     const __m128i values = _mm_add_epi8(_mm_setr_epi8(QUANT_MXFP4_VALUES), _mm_set1_epi8(12));
@@ -146,15 +148,8 @@ INLINE void group_mxfp4(struct group *g, const uint8_t *p)
 
 /* ---- MLX's affine weights ---- */
 
-/* A block's number shifted so is that of its scale. */
-INLINE int affine_shift(const struct kernels_affine *w)
-{
-    return w->group == 32 ? 0 : w->group == 64 ? 1 : 2;
-}
-
 /* Floats of n <= 8 16-bit ones, each to the blocks of its group. */
-INLINE __m256 affine_floats(const struct kernels_affine *w, const uint16_t *p, size_t n,
-                            __m256i blocks)
+INLINE __m256 affine_floats(const uint16_t *p, size_t n, bool bf16, __m256i blocks)
 {
     __m128i v;
     if (n == 8) {
@@ -166,30 +161,30 @@ INLINE __m256 affine_floats(const struct kernels_affine *w, const uint16_t *p, s
         memcpy(h, p, n * sizeof *h);
         v = _mm_loadu_si128((const __m128i *)h);
     }
-    __m256 f = w->bf16 ? _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16))
-                       : _mm256_cvtph_ps(v);
+    __m256 f = bf16 ? _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16))
+                    : _mm256_cvtph_ps(v);
     return _mm256_permutevar8x32_ps(f, blocks);
 }
 
 /* Which of a group of eight blocks' scales each block has. */
-INLINE __m256i affine_blocks(const struct kernels_affine *w)
+INLINE __m256i affine_blocks(struct affine affine)
 {
     return _mm256_srlv_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
-                             _mm256_set1_epi32(affine_shift(w)));
+                             _mm256_set1_epi32(affine.shift));
 }
 
-/* n <= 8 blocks from block `at` of the whole matrix on; the others become zeros. */
-INLINE void group_affine(struct group *g, const struct kernels_affine *w, __m256i blocks,
-                         const uint32_t bits, size_t at, size_t n)
+/* n <= 8 blocks from block `at` of a row on; the others become zeros. */
+INLINE void group_affine(struct group *g, const struct affine_row *row, struct affine affine,
+                         __m256i blocks, const uint32_t bits, size_t at, size_t n)
 {
-    const int shift = affine_shift(w);
-    g->d = affine_floats(w, w->scales + (at >> shift), n >> shift, blocks);
-    g->m = affine_floats(w, w->biases + (at >> shift), n >> shift, blocks);
+    const int shift = affine.shift;
+    g->d = affine_floats(row->scales + (at >> shift), n >> shift, affine.bf16, blocks);
+    g->m = affine_floats(row->biases + (at >> shift), n >> shift, affine.bf16, blocks);
     if (bits == 8)
         g->m = _mm256_fmadd_ps(_mm256_set1_ps(128), g->d, g->m);
     UNROLL
     for (size_t j = 0; j < 8; j++) {
-        const uint32_t *q = w->q + (at + j) * bits;
+        const uint8_t *q = row->q + (at + j) * 4 * bits;
         if (j >= n) {
             g->u[j] = _mm256_setzero_si256();
         } else if (bits == 8) {
@@ -201,5 +196,45 @@ INLINE void group_affine(struct group *g, const struct kernels_affine *w, __m256
         }
     }
 }
+
+/* ---- every other type: the blocks of unpack.h ---- */
+
+/* n <= 8 blocks from block b on; the others become zeros. */
+INLINE void group_any(struct group *g, kernels_unpack_fn *unpack, const struct matrix *m,
+                      size_t row, size_t b, size_t n)
+{
+    _Alignas(32) float d[2][8] = {{0}}, min[2][8] = {{0}};
+    for (size_t j = 0; j < 8; j++) {
+        struct kernels_block block = {.u = {0}};
+        if (j < n)
+            unpack(m, row, b + j, &block);
+        g->u[j] = load32(block.u);
+        for (int h = 0; h < 2; h++) {
+            d[h][j] = block.d[h];
+            min[h][j] = block.m[h];
+        }
+    }
+    g->d = _mm256_load_ps(d[0]);
+    g->d_high = _mm256_load_ps(d[1]);
+    g->m = _mm256_load_ps(min[0]);
+    g->m_high = _mm256_load_ps(min[1]);
+}
+
+/* The types of blocks that have a group_<NAME> here or in avx2_unpack.h; row and panel kernels
+ * follow. */
+#define AVX2_TYPES(X)                                                                              \
+    X(Q4_0)                                                                                        \
+    X(Q4_1)                                                                                        \
+    X(Q5_0)                                                                                        \
+    X(Q5_1)                                                                                        \
+    X(Q8_0)                                                                                        \
+    X(Q2_K)                                                                                        \
+    X(Q3_K)                                                                                        \
+    X(Q4_K)                                                                                        \
+    X(Q5_K)                                                                                        \
+    X(Q6_K)                                                                                        \
+    X(IQ4_NL)                                                                                      \
+    X(IQ4_XS)                                                                                      \
+    X(MXFP4)
 
 #endif

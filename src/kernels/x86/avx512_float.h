@@ -40,21 +40,23 @@ INLINE __mmask16 first_lanes(size_t n)
 /* Sixteen floats of a type; lanes beyond those given become zeros. */
 typedef __m512 load_fn(const uint8_t *p, __mmask16 lanes);
 
-INLINE __m512 load_f32(const uint8_t *p, __mmask16 lanes)
+INLINE __m512 load_F32(const uint8_t *p, __mmask16 lanes)
 {
     return _mm512_maskz_loadu_ps(lanes, p);
 }
 
-INLINE __m512 load_f16(const uint8_t *p, __mmask16 lanes)
+INLINE __m512 load_F16(const uint8_t *p, __mmask16 lanes)
 {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, p));
 }
 
-INLINE __m512 load_bf16(const uint8_t *p, __mmask16 lanes)
+INLINE __m512 load_BF16(const uint8_t *p, __mmask16 lanes)
 {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+
+#define AVX512_FLOAT_TYPES(X) X(F32) X(F16) X(BF16)
 
 /* Halves added to halves. */
 INLINE float sum_lanes(__m512 v)

@@ -30,15 +30,14 @@ INLINE void pack_rows(load_fn *load, const size_t size, const uint8_t *w, size_t
     }
 }
 
-#define DEFINE_PACK(type, size)                                                                    \
-    static void pack_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n,              \
-                            float *panel)                                                          \
+#define DEFINE_PACK(NAME)                                                                          \
+    static void pack_##NAME(const struct matrix *m, size_t first, size_t n,                        \
+                            const struct kernels_panel *panel)                                     \
     {                                                                                              \
-        pack_rows(load_##type, size, w, row_bytes, n_rows, n, panel);                              \
+        pack_rows(load_##NAME, QUANT_BYTES_##NAME, matrix_row(m, MATRIX_BLOCKS, first),            \
+                  m->parts[MATRIX_BLOCKS].row_bytes, n, m->n_cols, panel->d);                      \
     }
-DEFINE_PACK(f32, 4)
-DEFINE_PACK(f16, 2)
-DEFINE_PACK(bf16, 2)
+AVX512_FLOAT_TYPES(DEFINE_PACK)
 
 /* Stores the sums of the strands for n_tokens tokens, halves added to halves. */
 static inline void store_sums(float (*sums)[T][R], size_t n_rows, size_t n_tokens, float *y,
@@ -84,9 +83,11 @@ INLINE void panel_tokens(const float *w, size_t n_rows, size_t n, const float *x
     store_sums(sums, n_rows, n_tokens, y, y_stride);
 }
 
-static void float_panel(const float *w, size_t n_rows, size_t n, const float *x, size_t n_tokens,
-                        float *y, size_t y_stride)
+static void panel_FLOAT(const struct kernels_panel *panel, size_t n_rows, size_t n,
+                        const struct kernels_tile_x *tile, size_t n_tokens, float *y,
+                        size_t y_stride)
 {
+    const float *w = panel->d, *x = tile->x;
     if (n_tokens > 12)
         panel_tokens(w, n_rows, n, x, 16, n_tokens, y, y_stride);
     else if (n_tokens > 8)
@@ -99,8 +100,8 @@ static void float_panel(const float *w, size_t n_rows, size_t n, const float *x,
 
 void avx512_init_float_panel(struct kernels *k)
 {
-    k->types[QUANT_F32].float_pack = pack_f32;
-    k->types[QUANT_F16].float_pack = pack_f16;
-    k->types[QUANT_BF16].float_pack = pack_bf16;
-    k->float_panel = float_panel;
+#define X(NAME) k->types[QUANT_##NAME].pack = pack_##NAME;
+    AVX512_FLOAT_TYPES(X)
+#undef X
+    k->panel[KERNELS_FLOAT] = panel_FLOAT;
 }

@@ -116,31 +116,31 @@ INLINE void pack_small(const uint8_t *w, size_t row_bytes, size_t n_blocks,
     }
 }
 
-INLINE void pack_panel_q4_0(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_Q4_0(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                             const struct kernels_panel *panel)
 {
     pack_small(w, row_bytes, n_blocks, panel, 4, false);
 }
 
-INLINE void pack_panel_q4_1(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_Q4_1(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                             const struct kernels_panel *panel)
 {
     pack_small(w, row_bytes, n_blocks, panel, 4, true);
 }
 
-INLINE void pack_panel_q5_0(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_Q5_0(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                             const struct kernels_panel *panel)
 {
     pack_small(w, row_bytes, n_blocks, panel, 5, false);
 }
 
-INLINE void pack_panel_q5_1(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_Q5_1(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                             const struct kernels_panel *panel)
 {
     pack_small(w, row_bytes, n_blocks, panel, 5, true);
 }
 
-INLINE void pack_panel_q8_0(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_Q8_0(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                             const struct kernels_panel *panel)
 {
     const size_t room = kernels_strand_room(n_blocks);
@@ -236,13 +236,13 @@ INLINE void pack_k(const uint8_t *w, size_t row_bytes, size_t n_blocks,
     }
 }
 
-INLINE void pack_panel_q4_k(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_Q4_K(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                             const struct kernels_panel *panel)
 {
     pack_k(w, row_bytes, n_blocks, panel, 4);
 }
 
-INLINE void pack_panel_q5_k(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_Q5_K(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                             const struct kernels_panel *panel)
 {
     pack_k(w, row_bytes, n_blocks, panel, 5);
@@ -266,7 +266,7 @@ INLINE void pack_q6_k_quads(const __m512i *ql, const __m512i *qh, size_t half, s
     }
 }
 
-INLINE void pack_panel_q6_k(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_Q6_K(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                             const struct kernels_panel *panel)
 {
     enum { S = sizeof(struct quant_q6_k) };

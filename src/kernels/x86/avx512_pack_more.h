@@ -4,7 +4,7 @@
 #define PENSIEVE_KERNELS_X86_AVX512_PACK_MORE_H
 
 #include "kernels/x86/avx512_pack.h"
-#include "kernels/x86/avx512_unpack_more.h"
+#include "kernels/x86/avx512_tables.h"
 
 /* ---- tables of values ---- */
 
@@ -21,7 +21,7 @@ INLINE void pack_values(const uint8_t *p, size_t row_bytes, const __m512i table,
     }
 }
 
-INLINE void pack_panel_iq4_nl(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_IQ4_NL(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                               const struct kernels_panel *panel)
 {
     enum { S = sizeof(struct quant_iq4_nl) };
@@ -36,7 +36,7 @@ INLINE void pack_panel_iq4_nl(const uint8_t *w, size_t row_bytes, size_t n_block
     }
 }
 
-INLINE void pack_panel_mxfp4(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_MXFP4(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                              const struct kernels_panel *panel)
 {
     enum { S = sizeof(struct quant_mxfp4) };
@@ -56,7 +56,7 @@ INLINE void pack_panel_mxfp4(const uint8_t *w, size_t row_bytes, size_t n_blocks
     }
 }
 
-INLINE void pack_panel_iq4_xs(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_IQ4_XS(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                               const struct kernels_panel *panel)
 {
     enum { S = sizeof(struct quant_iq4_xs) };
@@ -122,7 +122,7 @@ INLINE void pack_q2_k_scales(const uint8_t *p, size_t row_bytes, const __m512i s
     }
 }
 
-INLINE void pack_panel_q2_k(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_Q2_K(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                             const struct kernels_panel *panel)
 {
     enum { S = sizeof(struct quant_q2_k) };
@@ -174,7 +174,7 @@ INLINE void pack_q3_k_quads(const __m512i *v, const __m512i *hmask, __m512i scal
     }
 }
 
-INLINE void pack_panel_q3_k(const uint8_t *w, size_t row_bytes, size_t n_blocks,
+INLINE void pack_panel_Q3_K(const uint8_t *w, size_t row_bytes, size_t n_blocks,
                             const struct kernels_panel *panel)
 {
     enum { S = sizeof(struct quant_q3_k) };

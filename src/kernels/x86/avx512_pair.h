@@ -9,7 +9,11 @@
 #ifndef PENSIEVE_KERNELS_X86_AVX512_PAIR_H
 #define PENSIEVE_KERNELS_X86_AVX512_PAIR_H
 
-#include "kernels/x86/avx512_unpack.h"
+#include "kernels/x86/x86.h"
+#include "quant/blocks.h"
+
+#include <immintrin.h>
+#include <string.h>
 
 struct pair {
     __m512i u[4][2];
@@ -138,14 +142,24 @@ INLINE void pair_add_fifth(__m512i u[2], __m512i bits)
 typedef void pair_init_fn(struct pair_index *index);
 typedef void pair_fn(struct pair *g, const struct pair_index *index, const uint8_t *const *p);
 
-INLINE void pair_init_q4_0(struct pair_index *index)
+/* The last n < 8 blocks of two rows: eight are read, so they are copied when the rows end at `end`
+ * before. */
+INLINE void pair_copy_tail(const uint8_t **p, const uint8_t *end, const size_t group_bytes,
+                           size_t n, uint8_t (*copies)[8 * 40])
+{
+    for (int i = 0; i < 2; i++)
+        if ((size_t)(end - p[i]) < group_bytes)
+            p[i] = memcpy(copies[i], p[i], n * (group_bytes / 8));
+}
+
+INLINE void pair_init_Q4_0(struct pair_index *index)
 {
     enum { S = sizeof(struct quant_q4_0) };
     pair_nibbles_init(index, S, 2, 2);
     pair_words_init(index, S, 1);
 }
 
-INLINE void pair_q4_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_Q4_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_q4_0) };
     __m512i loads[2];
@@ -155,14 +169,14 @@ INLINE void pair_q4_0(struct pair *g, const struct pair_index *index, const uint
     pair_scales(g, index, p, S, 1);
 }
 
-INLINE void pair_init_q4_1(struct pair_index *index)
+INLINE void pair_init_Q4_1(struct pair_index *index)
 {
     enum { S = sizeof(struct quant_q4_1) };
     pair_nibbles_init(index, S, 4, 4);
     pair_words_init(index, S, 2);
 }
 
-INLINE void pair_q4_1(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_Q4_1(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_q4_1) };
     __m512i loads[2];
@@ -172,7 +186,7 @@ INLINE void pair_q4_1(struct pair *g, const struct pair_index *index, const uint
     pair_scales(g, index, p, S, 2);
 }
 
-INLINE void pair_init_q5_0(struct pair_index *index)
+INLINE void pair_init_Q5_0(struct pair_index *index)
 {
     enum { S = sizeof(struct quant_q5_0) };
     pair_nibbles_init(index, S, 6, 2);
@@ -180,7 +194,7 @@ INLINE void pair_init_q5_0(struct pair_index *index)
     pair_words_init(index, S, 1);
 }
 
-INLINE void pair_q5_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_Q5_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_q5_0) };
     __m512i loads[2];
@@ -192,7 +206,7 @@ INLINE void pair_q5_0(struct pair *g, const struct pair_index *index, const uint
     pair_scales(g, index, p, S, 1);
 }
 
-INLINE void pair_init_q5_1(struct pair_index *index)
+INLINE void pair_init_Q5_1(struct pair_index *index)
 {
     enum { S = sizeof(struct quant_q5_1) };
     pair_nibbles_init(index, S, 8, 8);
@@ -200,7 +214,7 @@ INLINE void pair_init_q5_1(struct pair_index *index)
     pair_words_init(index, S, 2);
 }
 
-INLINE void pair_q5_1(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_Q5_1(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_q5_1) };
     __m512i loads[2];
@@ -217,7 +231,7 @@ INLINE void pair_q5_1(struct pair *g, const struct pair_index *index, const uint
 
 /* ---- bytes ---- */
 
-INLINE void pair_init_q8_0(struct pair_index *index)
+INLINE void pair_init_Q8_0(struct pair_index *index)
 {
     pair_words_init(index, sizeof(struct quant_q8_0), 1);
 }
@@ -230,7 +244,7 @@ INLINE __m512i pair_q8_0_blocks(const uint8_t *p, int f)
     return _mm512_mask_loadu_epi64(v, 0xf0, p + (f + 2) * S + 2 - 32);
 }
 
-INLINE void pair_q8_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_Q8_0(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     const __m512i top = _mm512_set1_epi8((char)0x80);
     UNROLL
@@ -245,9 +259,9 @@ INLINE void pair_q8_0(struct pair *g, const struct pair_index *index, const uint
 /* ---- k-blocks ---- */
 
 /* Their scales lie side by side. */
-INLINE void pair_init_q4_k(struct pair_index *index) { (void)index; }
-INLINE void pair_init_q5_k(struct pair_index *index) { (void)index; }
-INLINE void pair_init_q6_k(struct pair_index *index) { (void)index; }
+INLINE void pair_init_Q4_K(struct pair_index *index) { (void)index; }
+INLINE void pair_init_Q5_K(struct pair_index *index) { (void)index; }
+INLINE void pair_init_Q6_K(struct pair_index *index) { (void)index; }
 
 /* Of 16 bytes of each row the lower (part 0) or the upper eight as floats. */
 INLINE __m512 pair_of_bytes(__m256i rows, const int part, const bool is_signed)
@@ -298,7 +312,7 @@ INLINE void pair_k_nibbles(struct pair *g, const uint8_t *qs, const int row)
     }
 }
 
-INLINE void pair_q4_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_Q4_K(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     pair_k_nibbles(g, ((const struct quant_q4_k *)p[0])->qs, 0);
     pair_k_nibbles(g, ((const struct quant_q4_k *)p[1])->qs, 1);
@@ -313,7 +327,7 @@ INLINE __m512i pair_rotate(__m512i v, const int a, const int b, const int c, con
                                                  a & 31, a & 31, a & 31, a & 31));
 }
 
-INLINE void pair_q5_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_Q5_K(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     const __m512i bit = _mm512_set1_epi8(16);
     UNROLL
@@ -352,7 +366,7 @@ INLINE void pair_q6_k_scales(struct pair *g, const struct quant_q6_k *a, const s
 /* 128 bits of v and of w, each twice. */
 #define PAIR_TWICE(v, w, part) _mm512_shuffle_i32x4(v, w, (part) * 0x55)
 
-INLINE void pair_q6_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_Q6_K(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     const __m512i four = _mm512_set1_epi8(15), two = _mm512_set1_epi8(0x30);
     /* of the quarters that share bytes the earlier is in low nibbles, the other in high ones */

@@ -3,8 +3,10 @@
 #ifndef PENSIEVE_KERNELS_X86_AVX512_PAIR_MORE_H
 #define PENSIEVE_KERNELS_X86_AVX512_PAIR_MORE_H
 
+#include "kernels/unpack.h"
+#include "kernels/x86/affine.h"
 #include "kernels/x86/avx512_pair.h"
-#include "kernels/x86/avx512_unpack_more.h"
+#include "kernels/x86/avx512_tables.h"
 
 enum { PAIR_ROW_1 = 0xcccc }; /* the lanes of row 1 */
 
@@ -23,8 +25,8 @@ INLINE __m512 pair_d(uint16_t a, uint16_t b)
 
 /* ---- scales in the bytes ---- */
 
-INLINE void pair_init_q2_k(struct pair_index *index) { (void)index; }
-INLINE void pair_init_q3_k(struct pair_index *index) { (void)index; }
+INLINE void pair_init_Q2_K(struct pair_index *index) { (void)index; }
+INLINE void pair_init_Q3_K(struct pair_index *index) { (void)index; }
 
 /* The parts of a row's two-bit quants: per 128 bits, quarters 0 and 2 of the lower 128 elements,
  * then of the upper ones, turned so that the lowest bits are theirs, the next ones quarters 1's and
@@ -57,7 +59,7 @@ INLINE void pair_q2_k_scales(struct pair *g, const struct quant_q2_k *a, const s
     g->subtracts_m = false;
 }
 
-INLINE void pair_q2_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_Q2_K(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     const __m512i across = _mm512_broadcast_i32x4(
         _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
@@ -95,7 +97,7 @@ INLINE void pair_q3_k_times(__m128i scales, __m512i out[2])
                              _mm512_mullo_epi32(v, _mm512_set1_epi32(0x03020100)));
 }
 
-INLINE void pair_q3_k(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_Q3_K(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     const __m512i three = _mm512_set1_epi8(3);
     UNROLL
@@ -133,14 +135,14 @@ INLINE void pair_look_up(struct pair *g, const int j, const __m512i table)
     g->u[j][1] = _mm512_shuffle_epi8(table, g->u[j][1]);
 }
 
-INLINE void pair_init_iq4_nl(struct pair_index *index)
+INLINE void pair_init_IQ4_NL(struct pair_index *index)
 {
     enum { S = sizeof(struct quant_iq4_nl) };
     pair_nibbles_init(index, S, 2, 2);
     pair_words_init(index, S, 1);
 }
 
-INLINE void pair_iq4_nl(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_IQ4_NL(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_iq4_nl) };
     __m512i loads[2];
@@ -152,7 +154,7 @@ INLINE void pair_iq4_nl(struct pair *g, const struct pair_index *index, const ui
     pair_scales(g, index, p, S, 1);
 }
 
-INLINE void pair_init_iq4_xs(struct pair_index *index) { (void)index; }
+INLINE void pair_init_IQ4_XS(struct pair_index *index) { (void)index; }
 
 INLINE void pair_iq4_xs_scales(struct pair *g, const struct quant_iq4_xs *a,
                                const struct quant_iq4_xs *b)
@@ -174,7 +176,7 @@ INLINE void pair_iq4_xs_scales(struct pair *g, const struct quant_iq4_xs *a,
     g->d = _mm512_mul_ps(pair_d(a->d, b->d), _mm512_cvtepi32_ps(sc));
 }
 
-INLINE void pair_iq4_xs(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_IQ4_XS(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     UNROLL
     for (int row = 0; row < 2; row++) { /* four blocks are 64 bytes */
@@ -190,7 +192,7 @@ INLINE void pair_iq4_xs(struct pair *g, const struct pair_index *index, const ui
 
 /* Exponents are bytes at even and odd addresses. Each load has those of two blocks b and b + 2 in
  * words 0 and 17, shifted by the loads before. */
-INLINE void pair_init_mxfp4(struct pair_index *index)
+INLINE void pair_init_MXFP4(struct pair_index *index)
 {
     enum { S = sizeof(struct quant_mxfp4) };
     static const uint8_t load[8] = {0, 1, 0, 1, 2, 3, 2, 3};
@@ -216,7 +218,7 @@ INLINE __m512i pair_mxfp4_exponents(const struct pair_index *index, const uint8_
     return v;
 }
 
-INLINE void pair_mxfp4(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
+INLINE void pair_MXFP4(struct pair *g, const struct pair_index *index, const uint8_t *const *p)
 {
     enum { S = sizeof(struct quant_mxfp4) };
     __m512i loads[2];
@@ -237,9 +239,9 @@ INLINE void pair_mxfp4(struct pair *g, const struct pair_index *index, const uin
 /* ---- MLX's affine weights ---- */
 
 /* Which of eight scales of row 0, then of row 1, each lane has. */
-INLINE __m512i pair_affine_blocks(const struct kernels_affine *w)
+INLINE __m512i pair_affine_blocks(struct affine affine)
 {
-    __m512i blocks = _mm512_srl_epi32(pair_blocks(), _mm_cvtsi32_si128(affine_shift(w)));
+    __m512i blocks = _mm512_srl_epi32(pair_blocks(), _mm_cvtsi32_si128(affine.shift));
     return _mm512_mask_add_epi32(blocks, PAIR_ROW_1, blocks, _mm512_set1_epi32(8));
 }
 
@@ -255,7 +257,7 @@ INLINE __m512 pair_affine_floats(const uint16_t *a, const uint16_t *b, size_t n,
 }
 
 /* Words of 64 bytes; `words` counts them. */
-INLINE __m512i pair_load_words(const uint32_t *p, int words)
+INLINE __m512i pair_load_words(const uint8_t *p, int words)
 {
     if (words >= 16)
         return _mm512_loadu_si512(p);
@@ -263,9 +265,9 @@ INLINE __m512i pair_load_words(const uint32_t *p, int words)
 }
 
 /* Blocks of 4 bits: a byte has two elements, the earlier in the low nibble. */
-INLINE void pair_affine_nibbles(struct pair *g, const uint32_t *q, const int row, int words)
+INLINE void pair_affine_nibbles(struct pair *g, const uint8_t *q, const int row, int words)
 {
-    __m512i v = pair_load_words(q, words), w = pair_load_words(q + 16, words - 16);
+    __m512i v = pair_load_words(q, words), w = pair_load_words(q + 64, words - 16);
     __m512i packed[2] = {_mm512_shuffle_i32x4(v, w, 0x88), _mm512_shuffle_i32x4(v, w, 0xdd)};
     UNROLL
     for (int f = 0; f < 2; f++) {
@@ -277,12 +279,12 @@ INLINE void pair_affine_nibbles(struct pair *g, const uint32_t *q, const int row
 }
 
 /* Blocks of 8 bits: a register has both parts of an even and of an odd one. */
-INLINE void pair_affine_bytes(struct pair *g, const uint32_t *q, const int row, int words)
+INLINE void pair_affine_bytes(struct pair *g, const uint8_t *q, const int row, int words)
 {
     __m512i v[4];
     UNROLL
     for (int i = 0; i < 4; i++)
-        v[i] = pair_load_words(q + 16 * i, words - 16 * i);
+        v[i] = pair_load_words(q + 64 * i, words - 16 * i);
     UNROLL
     for (int f = 0; f < 2; f++) {
         __m512i a = f ? _mm512_shuffle_i32x4(v[0], v[1], 0xee)
@@ -294,25 +296,54 @@ INLINE void pair_affine_bytes(struct pair *g, const uint32_t *q, const int row, 
     }
 }
 
-/* n <= 8 blocks from blocks at[0] and at[1] of the whole matrix on, one of each row; the others
- * become zeros. */
-INLINE void pair_affine(struct pair *g, const struct kernels_affine *w, __m512i blocks,
-                        const uint32_t bits, const size_t at[2], size_t n)
+/* n <= 8 blocks of two rows from block b on; the others become zeros. */
+INLINE void pair_affine(struct pair *g, const struct affine_row *rows, struct affine affine,
+                        __m512i blocks, const uint32_t bits, size_t b, size_t n)
 {
-    const int shift = affine_shift(w), words = (int)(n * bits);
-    const size_t a = at[0] >> shift, b = at[1] >> shift, n_scales = n >> shift;
-    g->d = pair_affine_floats(w->scales + a, w->scales + b, n_scales, w->bf16, blocks);
-    g->m = pair_affine_floats(w->biases + a, w->biases + b, n_scales, w->bf16, blocks);
+    const int words = (int)(n * bits);
+    const size_t at = b >> affine.shift, n_scales = n >> affine.shift;
+    g->d = pair_affine_floats(rows[0].scales + at, rows[1].scales + at, n_scales, affine.bf16,
+                              blocks);
+    g->m = pair_affine_floats(rows[0].biases + at, rows[1].biases + at, n_scales, affine.bf16,
+                              blocks);
     g->subtracts_m = false;
     if (bits == 8)
         g->m = _mm512_fmadd_ps(_mm512_set1_ps(128), g->d, g->m);
     UNROLL
     for (int row = 0; row < 2; row++) {
         if (bits == 8)
-            pair_affine_bytes(g, w->q + at[row] * bits, row, words);
+            pair_affine_bytes(g, rows[row].q + b * 4 * bits, row, words);
         else
-            pair_affine_nibbles(g, w->q + at[row] * bits, row, words);
+            pair_affine_nibbles(g, rows[row].q + b * 4 * bits, row, words);
     }
+}
+
+/* ---- every other type: the blocks of unpack.h ---- */
+
+/* n <= 8 blocks of two rows from block b on; the others become zeros. */
+INLINE void pair_any(struct pair *g, kernels_unpack_fn *unpack, const struct matrix *m,
+                     const size_t rows[2], size_t b, size_t n)
+{
+    _Alignas(64) uint8_t u[4][2][64] = {{{0}}};
+    _Alignas(64) float d[2][16] = {{0}}, min[2][16] = {{0}};
+    for (size_t i = 0; i < 2 * n; i++) {
+        const size_t row = i / n, j = i % n, lane = j / 2 * 4 + j % 2 + 2 * row;
+        struct kernels_block block = {.u = {0}};
+        unpack(m, rows[row], b + j, &block);
+        for (int h = 0; h < 2; h++) {
+            memcpy(u[2 * row + j % 2][h] + j / 2 * 16, block.u + 16 * h, 16);
+            d[h][lane] = block.d[h];
+            min[h][lane] = block.m[h];
+        }
+    }
+    for (int j = 0; j < 4; j++)
+        for (int h = 0; h < 2; h++)
+            g->u[j][h] = _mm512_load_si512(u[j][h]);
+    g->d = _mm512_load_ps(d[0]);
+    g->d_upper = _mm512_load_ps(d[1]);
+    g->m = _mm512_load_ps(min[0]);
+    g->m_upper = _mm512_load_ps(min[1]);
+    g->subtracts_m = false;
 }
 
 #endif

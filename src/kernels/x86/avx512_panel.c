@@ -2,8 +2,8 @@
  * four activation bytes are broadcast, and up to twelve tokens share each load of weights. Also
  * packing. */
 #include "kernels/x86/avx512_pack_more.h"
+#include "kernels/x86/avx512_pair_more.h"
 #include "kernels/x86/avx512_transpose.h"
-#include "kernels/x86/avx512_unpack_more.h"
 #include "quant/quant.h"
 
 enum {
@@ -14,146 +14,157 @@ enum {
 
 /* ---- packing ---- */
 
-/* Eight blocks of sixteen rows, as the groups leave them. */
+/* Eight blocks of sixteen rows. */
 struct rows {
     _Alignas(64) uint32_t u[R][64]; /* [row][block][8 quads] */
-    _Alignas(64) float d[R][16];    /* [row][block], HALVES: [row][block][half] */
-    _Alignas(64) float m[R][16];    /* [row][block], MINS: [row][block][half] */
+    _Alignas(64) float d[2][R][8];  /* [row][block]; HALVES: of lower halves, of upper ones */
+    _Alignas(64) float m[2][R][8];  /* the same, MINS */
 };
 
-INLINE bool has_min(const enum kernels_form form)
+/* Floats of a pair (avx512_pair.h) to its rows. */
+INLINE void keep_floats(float (*rows)[8], __m512 v)
 {
-    return form == KERNELS_MIN || form == KERNELS_WIDE_MIN;
+    const __m512i order =
+        _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    _mm512_storeu_ps(rows[0], _mm512_permutexvar_ps(order, v));
 }
 
-INLINE void keep_group(struct rows *rows, size_t r, const enum kernels_form form,
-                       const struct group *g)
+/* Rows r and r + 1. */
+INLINE void keep_pair(struct rows *rows, size_t r, const enum kernels_form form,
+                      const struct pair *g)
 {
     UNROLL
-    for (int j = 0; j < 4; j++)
-        _mm512_store_si512(&rows->u[r][16 * j], g->u[j]);
-    if (form == KERNELS_HALVES)
-        _mm512_store_ps(rows->d[r], g->d16);
-    else
-        _mm256_store_ps(rows->d[r], g->d);
-    if (form == KERNELS_MINS)
-        _mm512_store_ps(rows->m[r], g->d16);
-    else if (has_min(form))
-        _mm256_store_ps(rows->m[r], g->m);
-}
-
-/* One of the floats of each block (or, with n_parts 2, of each half) to its place in `out`. */
-INLINE void place_floats(const float (*rows)[16], const size_t n_parts, size_t index, size_t n,
-                         size_t room, float *out)
-{
-    __m512i v[8];
-    transpose((const uint32_t *)rows, 16, v);
-    for (size_t b = 0; b < n; b++) {
-        if (n_parts == 2 && b == 4)
-            transpose((const uint32_t *)rows + 8, 16, v);
-        for (size_t h = 0; h < n_parts; h++)
-            _mm512_storeu_si512(out + ((b * room + index) * n_parts + h) * 16,
-                                v[n_parts == 2 ? b % 4 * 2 + h : b]);
+    for (size_t row = 0; row < 2; row++) { /* four by four parts of 128 bits are transposed */
+        const __m512i *even = g->u[2 * row], *odd = g->u[2 * row + 1];
+        __m512i a = _mm512_shuffle_i32x4(even[0], even[1], 0x44);
+        __m512i b = _mm512_shuffle_i32x4(even[0], even[1], 0xee);
+        __m512i c = _mm512_shuffle_i32x4(odd[0], odd[1], 0x44);
+        __m512i d = _mm512_shuffle_i32x4(odd[0], odd[1], 0xee);
+        _mm512_store_si512(&rows->u[r + row][0], _mm512_shuffle_i32x4(a, c, 0x88));
+        _mm512_store_si512(&rows->u[r + row][16], _mm512_shuffle_i32x4(a, c, 0xdd));
+        _mm512_store_si512(&rows->u[r + row][32], _mm512_shuffle_i32x4(b, d, 0x88));
+        _mm512_store_si512(&rows->u[r + row][48], _mm512_shuffle_i32x4(b, d, 0xdd));
     }
+    keep_floats(&rows->d[0][r], g->d);
+    if (form == KERNELS_HALVES)
+        keep_floats(&rows->d[1][r], g->d_upper);
+    if (kernels_form_has_min(form))
+        keep_floats(&rows->m[0][r],
+                    g->subtracts_m ? _mm512_sub_ps(_mm512_set1_ps(-0.0f), g->m) : g->m);
+    if (form == KERNELS_MINS)
+        keep_floats(&rows->m[1][r], g->m_upper);
 }
 
-/* Writes the first n blocks of group `index` to their strands' places. */
-INLINE void place_group(const struct rows *rows, const enum kernels_form form, size_t index,
-                        size_t n, size_t room, const struct kernels_panel *panel)
+/* One float of each of the first n blocks: block b's sixteen to out + b * step. */
+INLINE void place_floats(const float (*rows)[8], size_t n, float *out, size_t step)
 {
     __m512i v[8];
+    transpose((const uint32_t *)rows, 8, v);
+    for (size_t b = 0; b < n; b++)
+        _mm512_storeu_si512(out + b * step, v[b]);
+}
+
+/* Writes the first n blocks of group `index` of the first n_rows rows to their strands' places, and
+ * zeros for the other rows. */
+INLINE void place_group(struct rows *rows, const enum kernels_form form, size_t index, size_t n,
+                        size_t n_rows, size_t room, const struct kernels_panel *panel)
+{
+    const size_t n_d = form == KERNELS_HALVES ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
+    for (size_t r = n_rows; r < R; r++) { /* the second of a pair may be the first again */
+        memset(rows->u[r], 0, sizeof rows->u[r]);
+        for (int part = 0; part < 2; part++) {
+            memset(rows->d[part][r], 0, sizeof rows->d[part][r]);
+            memset(rows->m[part][r], 0, sizeof rows->m[part][r]);
+        }
+    }
     for (size_t b = 0; b < n; b++) {
+        __m512i v[8];
         transpose(&rows->u[0][b * 8], 64, v);
         UNROLL
         for (int i = 0; i < 8; i++)
-            _mm512_storeu_si512(panel->q + ((b * room + index) * 8 + i) * 64, v[i]);
+            _mm512_storeu_si512(panel->q + ((b * room + index) * 8 + (size_t)i) * 64, v[i]);
     }
-    place_floats(rows->d, form == KERNELS_HALVES ? 2 : 1, index, n, room, panel->d);
-    if (has_min(form) || form == KERNELS_MINS)
-        place_floats(rows->m, form == KERNELS_MINS ? 2 : 1, index, n, room, panel->m);
+    for (size_t part = 0; part < n_d; part++)
+        place_floats(rows->d[part], n, panel->d + (index * n_d + part) * R, room * n_d * R);
+    for (size_t part = 0; part < n_m && kernels_form_has_min(form); part++)
+        place_floats(rows->m[part], n, panel->m + (index * n_m + part) * R, room * n_m * R);
 }
 
-INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_t group_bytes,
-                      const int n_words, const uint8_t *w, size_t row_bytes, size_t n_rows,
-                      size_t n_blocks, const struct kernels_panel *panel)
+/* Panels that lack rows, by way of pairs. */
+INLINE void pack_rows(pair_init_fn *init, pair_fn *unpack, const enum kernels_form form,
+                      const size_t group_bytes, const struct matrix *m, size_t first,
+                      size_t n_rows, const struct kernels_panel *panel)
 {
-    const size_t room = kernels_strand_room(n_blocks);
+    const size_t n_blocks = m->n_cols / KERNELS_BLOCK, room = kernels_strand_room(n_blocks);
+    const size_t row_bytes = m->parts[MATRIX_BLOCKS].row_bytes;
+    const uint8_t *w = matrix_row(m, MATRIX_BLOCKS, first), *end = w + n_rows * row_bytes;
+    struct pair_index index = {.mask = {0}};
     struct rows rows;
-    struct words words = {.mask = {0}};
-    if (n_words)
-        words = words_init((int)(group_bytes / 8), n_words);
-    if (n_rows < R)
-        memset(&rows, 0, sizeof rows);
+    init(&index);
     for (size_t b = 0; b < n_blocks; b += 8) {
         const size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
-        for (size_t r = 0; r < n_rows; r++) {
-            const uint8_t *p = w + r * row_bytes + b / 8 * group_bytes;
-            uint8_t last[8 * 40];
-            struct group g;
-            /* eight blocks are read, so the rows must not end before */
-            if (n_rows * row_bytes < (size_t)(p - w) + group_bytes)
-                p = memcpy(last, p, n * (group_bytes / 8));
-            for (size_t i = 0; i < group_bytes; i += 64)
-                _mm_prefetch((const char *)p + 2 * group_bytes + i, _MM_HINT_T0);
-            group(&g, &words, p, 4);
-            keep_group(&rows, r, form, &g);
+        for (size_t r = 0; r < n_rows; r += 2) {
+            const uint8_t *p[2] = {w + r * row_bytes + b / 8 * group_bytes, NULL};
+            uint8_t copies[2][8 * 40];
+            struct pair g;
+            p[1] = p[0] + (r + 1 < n_rows ? row_bytes : 0);
+            if (n < 8)
+                pair_copy_tail(p, end, group_bytes, n, copies);
+            unpack(&g, &index, p);
+            keep_pair(&rows, r, form, &g);
         }
-        place_group(&rows, form, b / 8, n, room, panel);
+        place_group(&rows, form, b / 8, n, n_rows, room, panel);
     }
 }
 
 /* Whole panels have a way of their own (avx512_pack.h). */
-#define DEFINE_PACK(type, form, group_bytes, n_words)                                              \
-    static void pack_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,       \
+#define DEFINE_PACK(NAME)                                                                          \
+    static void pack_##NAME(const struct matrix *m, size_t first, size_t n,                        \
                             const struct kernels_panel *panel)                                     \
     {                                                                                              \
-        if (n_rows == R)                                                                           \
-            pack_panel_##type(w, row_bytes, n_blocks, panel);                                      \
+        if (n == R)                                                                                \
+            pack_panel_##NAME(matrix_row(m, MATRIX_BLOCKS, first),                                 \
+                              m->parts[MATRIX_BLOCKS].row_bytes, m->n_cols / KERNELS_BLOCK,        \
+                              panel);                                                              \
         else                                                                                       \
-            pack_rows(group_##type, form, group_bytes, n_words, w, row_bytes, n_rows, n_blocks,    \
-                      panel);                                                                      \
+            pack_rows(pair_init_##NAME, pair_##NAME, (enum kernels_form)KERNELS_FORM_##NAME,       \
+                      X86_GROUP_BYTES(NAME), m, first, n, panel);                                  \
     }
-DEFINE_PACK(q4_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q4_0), 1)
-DEFINE_PACK(q4_1, KERNELS_MIN, 8 * sizeof(struct quant_q4_1), 2)
-DEFINE_PACK(q5_0, KERNELS_OFFSET, 8 * sizeof(struct quant_q5_0), 1)
-DEFINE_PACK(q5_1, KERNELS_MIN, 8 * sizeof(struct quant_q5_1), 2)
-DEFINE_PACK(q8_0, KERNELS_WIDE, 8 * sizeof(struct quant_q8_0), 1)
-DEFINE_PACK(q4_k, KERNELS_MIN, sizeof(struct quant_q4_k), 0)
-DEFINE_PACK(q5_k, KERNELS_MIN, sizeof(struct quant_q5_k), 0)
-DEFINE_PACK(q6_k, KERNELS_HALVES, sizeof(struct quant_q6_k), 0)
-DEFINE_PACK(q2_k, KERNELS_MINS, sizeof(struct quant_q2_k), 0)
-DEFINE_PACK(q3_k, KERNELS_WIDE, sizeof(struct quant_q3_k), 0)
-DEFINE_PACK(iq4_nl, KERNELS_WIDE, 8 * sizeof(struct quant_iq4_nl), 1)
-DEFINE_PACK(iq4_xs, KERNELS_WIDE, sizeof(struct quant_iq4_xs), 0)
-DEFINE_PACK(mxfp4, KERNELS_OFFSET, 8 * sizeof(struct quant_mxfp4), 0)
+AVX512_TYPES(DEFINE_PACK)
 
-INLINE void affine_pack_rows(const struct kernels_affine *w, const uint32_t bits, size_t n_rows,
-                             size_t n_blocks, const struct kernels_panel *panel)
+INLINE void affine_pack_rows(const struct matrix *m, const uint32_t bits, size_t first,
+                             size_t n_rows, const struct kernels_panel *panel)
 {
     const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
-    const __m256i blocks = affine_blocks(w);
+    const struct affine affine = affine_of(m);
+    const __m512i blocks = pair_affine_blocks(affine);
+    const size_t n_blocks = m->n_cols / KERNELS_BLOCK, room = kernels_strand_room(n_blocks);
     struct rows rows;
-    if (n_rows < R)
-        memset(&rows, 0, sizeof rows);
     for (size_t b = 0; b < n_blocks; b += 8) {
         const size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
-        for (size_t r = 0; r < n_rows; r++) {
-            struct group g;
-            group_affine(&g, w, blocks, bits, r * n_blocks + b, n);
-            keep_group(&rows, r, form, &g);
+        for (size_t r = 0; r < n_rows; r += 2) {
+            const struct affine_row pair[2] = {
+                affine_row_of(m, first + r),
+                affine_row_of(m, first + (r + 1 < n_rows ? r + 1 : r))};
+            struct pair g;
+            pair_affine(&g, pair, affine, blocks, bits, b, n);
+            keep_pair(&rows, r, form, &g);
         }
-        place_group(&rows, form, b / 8, n, kernels_strand_room(n_blocks), panel);
+        place_group(&rows, form, b / 8, n, n_rows, room, panel);
     }
 }
 
-static void affine_pack(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
-                        const struct kernels_panel *panel)
-{
-    if (w->bits == 8)
-        affine_pack_rows(w, 8, n_rows, n_blocks, panel);
-    else
-        affine_pack_rows(w, 4, n_rows, n_blocks, panel);
-}
+#define DEFINE_AFFINE(bits)                                                                        \
+    static void pack_AFFINE_##bits(const struct matrix *m, size_t first, size_t n,                 \
+                                   const struct kernels_panel *panel)                              \
+    {                                                                                              \
+        if (affine_is_plain(m))                                                                    \
+            affine_pack_rows(m, bits, first, n, panel);                                            \
+        else                                                                                       \
+            kernels_pack_blocks(m, first, n, panel);                                               \
+    }
+DEFINE_AFFINE(4)
+DEFINE_AFFINE(8)
 
 /* ---- the product ---- */
 
@@ -238,7 +249,7 @@ INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct ke
         add_halves(acc, w, x, place, n);
         return;
     }
-    const bool corrects = form != KERNELS_MIN && form != KERNELS_MINS;
+    const bool corrects = kernels_form_has_offset(form);
     const __m512 d = _mm512_loadu_ps(w->d + place * R);
     _Alignas(64) float multiples[FRACTIONS][R];
     if (n == T)
@@ -263,7 +274,7 @@ INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct ke
         for (size_t t = 0; t < n; t++)
             acc[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(x->sh[part][place * T + t]), acc[t]);
     }
-    if (has_min(form)) {
+    if (form == KERNELS_MIN || form == KERNELS_WIDE_MIN) {
         __m512 m = _mm512_loadu_ps(w->m + place * R);
         UNROLL
         for (size_t t = 0; t < n; t++)
@@ -288,11 +299,11 @@ static inline void store_sums(float (*sums)[T][R], size_t n_rows, size_t n_token
 }
 
 INLINE void panel_tokens(const enum kernels_form form, const struct kernels_panel *w,
-                         size_t n_rows, size_t n_blocks, const struct kernels_tile_x *x,
+                         size_t n_rows, size_t n_cols, const struct kernels_tile_x *x,
                          const size_t n, size_t n_tokens, float *y, size_t y_stride)
 {
     _Alignas(64) float sums[KERNELS_STRANDS][T][R];
-    const size_t room = kernels_strand_room(n_blocks);
+    const size_t n_blocks = n_cols / KERNELS_BLOCK, room = kernels_strand_room(n_blocks);
     for (size_t s = 0; s < KERNELS_STRANDS; s++) {
         const size_t end = s * room + kernels_strand_length(n_blocks, s);
         __m512 acc[T];
@@ -310,48 +321,48 @@ INLINE void panel_tokens(const enum kernels_form form, const struct kernels_pane
     store_sums(sums, n_rows, n_tokens, y, y_stride);
 }
 
-#define DEFINE_PANEL(name, form)                                                                   \
-    static void panel_##name(const struct kernels_panel *w, size_t n_rows, size_t n_blocks,        \
+/* The tile from its token t on. */
+INLINE struct kernels_tile_x tile_from(const struct kernels_tile_x *x, size_t t)
+{
+    struct kernels_tile_x rest = {.q = x->q + 32 * t, .d = x->d + t, .s = x->s + t};
+    for (int h = 0; h < 2; h++) {
+        rest.c[h] = x->c[h] ? x->c[h] + t : NULL;
+        rest.sh[h] = x->sh[h] + t;
+    }
+    return rest;
+}
+
+/* Long scales are multiplied: a whole tile, which would look them up, is done in two parts. */
+#define DEFINE_PANEL(form)                                                                         \
+    static void panel_##form(const struct kernels_panel *w, size_t n_rows, size_t n_cols,          \
                              const struct kernels_tile_x *x, size_t n_tokens, float *y,            \
                              size_t y_stride)                                                      \
     {                                                                                              \
-        if (n_tokens > 10)                                                                         \
-            panel_tokens(form, w, n_rows, n_blocks, x, 12, n_tokens, y, y_stride);                 \
+        if (n_tokens > 10 && w->has_long_scales) {                                                 \
+            const struct kernels_tile_x rest = tile_from(x, 8);                                    \
+            panel_##form(w, n_rows, n_cols, x, 8, y, y_stride);                                    \
+            panel_##form(w, n_rows, n_cols, &rest, n_tokens - 8, y + 8 * y_stride, y_stride);      \
+        } else if (n_tokens > 10)                                                                  \
+            panel_tokens(KERNELS_##form, w, n_rows, n_cols, x, 12, n_tokens, y, y_stride);         \
         else if (n_tokens > 8)                                                                     \
-            panel_tokens(form, w, n_rows, n_blocks, x, 10, n_tokens, y, y_stride);                 \
+            panel_tokens(KERNELS_##form, w, n_rows, n_cols, x, 10, n_tokens, y, y_stride);         \
         else if (n_tokens > 6)                                                                     \
-            panel_tokens(form, w, n_rows, n_blocks, x, 8, n_tokens, y, y_stride);                  \
+            panel_tokens(KERNELS_##form, w, n_rows, n_cols, x, 8, n_tokens, y, y_stride);          \
         else if (n_tokens > 4)                                                                     \
-            panel_tokens(form, w, n_rows, n_blocks, x, 6, n_tokens, y, y_stride);                  \
+            panel_tokens(KERNELS_##form, w, n_rows, n_cols, x, 6, n_tokens, y, y_stride);          \
         else                                                                                       \
-            panel_tokens(form, w, n_rows, n_blocks, x, 4, n_tokens, y, y_stride);                  \
+            panel_tokens(KERNELS_##form, w, n_rows, n_cols, x, 4, n_tokens, y, y_stride);          \
     }
-DEFINE_PANEL(offset, KERNELS_OFFSET)
-DEFINE_PANEL(min, KERNELS_MIN)
-DEFINE_PANEL(halves, KERNELS_HALVES)
-DEFINE_PANEL(mins, KERNELS_MINS)
-DEFINE_PANEL(wide_min, KERNELS_WIDE_MIN)
+KERNELS_INTEGER_FORMS(DEFINE_PANEL)
 
 void avx512_init_panel(struct kernels *k)
 {
-    k->types[QUANT_Q4_0].pack = pack_q4_0;
-    k->types[QUANT_Q4_1].pack = pack_q4_1;
-    k->types[QUANT_Q5_0].pack = pack_q5_0;
-    k->types[QUANT_Q5_1].pack = pack_q5_1;
-    k->types[QUANT_Q8_0].pack = pack_q8_0;
-    k->types[QUANT_Q4_K].pack = pack_q4_k;
-    k->types[QUANT_Q5_K].pack = pack_q5_k;
-    k->types[QUANT_Q6_K].pack = pack_q6_k;
-    k->types[QUANT_Q2_K].pack = pack_q2_k;
-    k->types[QUANT_Q3_K].pack = pack_q3_k;
-    k->types[QUANT_IQ4_NL].pack = pack_iq4_nl;
-    k->types[QUANT_IQ4_XS].pack = pack_iq4_xs;
-    k->types[QUANT_MXFP4].pack = pack_mxfp4;
-    k->affine_pack = affine_pack;
-    k->panel[KERNELS_OFFSET] = panel_offset;
-    k->panel[KERNELS_WIDE] = panel_offset;
-    k->panel[KERNELS_MIN] = panel_min;
-    k->panel[KERNELS_HALVES] = panel_halves;
-    k->panel[KERNELS_MINS] = panel_mins;
-    k->panel[KERNELS_WIDE_MIN] = panel_wide_min;
+#define X(NAME) k->types[QUANT_##NAME].pack = pack_##NAME;
+    AVX512_TYPES(X)
+    X(AFFINE_4)
+    X(AFFINE_8)
+#undef X
+#define X(form) k->panel[KERNELS_##form] = panel_##form;
+    KERNELS_INTEGER_FORMS(X)
+#undef X
 }

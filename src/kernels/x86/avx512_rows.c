@@ -143,15 +143,6 @@ struct stream {
     bool is_fetched_far;
 };
 
-/* The last n blocks of two rows: eight are read, so the matrix must not end before. */
-INLINE void copy_tail(const uint8_t **p, const uint8_t *end, const size_t group_bytes, size_t n,
-                      uint8_t (*copies)[8 * 40])
-{
-    for (int i = 0; i < 2; i++)
-        if ((size_t)(end - p[i]) < group_bytes)
-            p[i] = memcpy(copies[i], p[i], n * (group_bytes / 8));
-}
-
 /* Two rows, the second of which may be the first again; `end` is that of the matrix. */
 INLINE void add_rows(const struct stream *s, const struct pair_index *index,
                      const uint8_t *const rows[2], const uint8_t *end,
@@ -165,7 +156,7 @@ INLINE void add_rows(const struct stream *s, const struct pair_index *index,
     for (size_t b = 0; b < n_blocks; b += 8) {
         if (s->has_tail && b + 8 > n_blocks) {
             lanes = lanes_of(n_blocks - b);
-            copy_tail(p, end, s->group_bytes, n_blocks - b, copies);
+            pair_copy_tail(p, end, s->group_bytes, n_blocks - b, copies);
         }
         fetch(rows[0] + b / 4 * s->group_bytes, 2 * s->group_bytes, ahead);
         s->unpack(&g, index, p);
@@ -196,96 +187,130 @@ INLINE void rows_tokens(const struct stream *s, const uint8_t *w, size_t row_byt
     }
 }
 
-#define DEFINE_TOKENS(type, n, ...)                                                                \
-    static void rows_##type##_##n(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks, \
-                                  const struct kernels_row_x *x, float *y, size_t y_stride)        \
+typedef void rows_fn(const struct matrix *m, size_t first, size_t n, const struct kernels_row_x *x,
+                     float *y, size_t y_stride);
+
+#define DEFINE_TOKENS(NAME, n_tokens)                                                              \
+    static void rows_##NAME##_##n_tokens(const struct matrix *m, size_t first, size_t n,           \
+                                         const struct kernels_row_x *x, float *y,                  \
+                                         size_t y_stride)                                          \
     {                                                                                              \
-        const struct stream s = {pair_init_##type, pair_##type, __VA_ARGS__};                      \
-        rows_tokens(&s, w, row_bytes, n_rows, n_blocks, x, n, y, y_stride);                        \
+        const struct stream s = {pair_init_##NAME,                                                 \
+                                 pair_##NAME,                                                      \
+                                 (enum kernels_form)KERNELS_FORM_##NAME,                           \
+                                 X86_GROUP_BYTES(NAME),                                            \
+                                 QUANT_ELEMENTS_##NAME < 256,                                      \
+                                 QUANT_BYTES_##NAME >= QUANT_ELEMENTS_##NAME};                     \
+        rows_tokens(&s, matrix_row(m, MATRIX_BLOCKS, first), m->parts[MATRIX_BLOCKS].row_bytes, n, \
+                    m->n_cols / KERNELS_BLOCK, x, n_tokens, y, y_stride);                          \
     }
-#define DEFINE_ROWS(type, ...)                                                                     \
-    DEFINE_TOKENS(type, 1, __VA_ARGS__)                                                            \
-    DEFINE_TOKENS(type, 2, __VA_ARGS__)                                                            \
-    DEFINE_TOKENS(type, 3, __VA_ARGS__)                                                            \
-    DEFINE_TOKENS(type, 4, __VA_ARGS__)                                                            \
-    static void rows_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,       \
+/* A function for each number of tokens, and one that chooses. */
+#define DEFINE_BY_TOKENS(DEFINE, NAME)                                                             \
+    DEFINE(NAME, 1)                                                                                \
+    DEFINE(NAME, 2)                                                                                \
+    DEFINE(NAME, 3)                                                                                \
+    DEFINE(NAME, 4)                                                                                \
+    static void rows_##NAME(const struct matrix *m, size_t first, size_t n,                        \
                             const struct kernels_row_x *x, size_t n_tokens, float *y,              \
                             size_t y_stride)                                                       \
     {                                                                                              \
-        static rows_fn *const by_tokens[] = {rows_##type##_1, rows_##type##_2, rows_##type##_3,    \
-                                             rows_##type##_4};                                     \
-        by_tokens[n_tokens - 1](w, row_bytes, n_rows, n_blocks, x, y, y_stride);                   \
+        static rows_fn *const by_tokens[] = {rows_##NAME##_1, rows_##NAME##_2, rows_##NAME##_3,    \
+                                             rows_##NAME##_4};                                     \
+        by_tokens[n_tokens - 1](m, first, n, x, y, y_stride);                                      \
     }
-typedef void rows_fn(const void *w, size_t row_bytes, size_t n_rows, size_t n_blocks,
-                     const struct kernels_row_x *x, float *y, size_t y_stride);
-#define SMALL(type) 8 * sizeof(struct quant_##type), true
-#define WHOLE(type) sizeof(struct quant_##type), false
-DEFINE_ROWS(q4_0, KERNELS_OFFSET, SMALL(q4_0))
-DEFINE_ROWS(q4_1, KERNELS_MIN, SMALL(q4_1))
-DEFINE_ROWS(q5_0, KERNELS_OFFSET, SMALL(q5_0))
-DEFINE_ROWS(q5_1, KERNELS_MIN, SMALL(q5_1))
-DEFINE_ROWS(q8_0, KERNELS_WIDE, SMALL(q8_0), true)
-DEFINE_ROWS(q4_k, KERNELS_MIN, WHOLE(q4_k))
-DEFINE_ROWS(q5_k, KERNELS_MIN, WHOLE(q5_k))
-DEFINE_ROWS(q6_k, KERNELS_HALVES, WHOLE(q6_k))
-DEFINE_ROWS(q2_k, KERNELS_MINS, WHOLE(q2_k))
-DEFINE_ROWS(q3_k, KERNELS_WIDE, WHOLE(q3_k))
-DEFINE_ROWS(iq4_nl, KERNELS_WIDE, SMALL(iq4_nl))
-DEFINE_ROWS(iq4_xs, KERNELS_WIDE, WHOLE(iq4_xs))
-DEFINE_ROWS(mxfp4, KERNELS_OFFSET, SMALL(mxfp4))
+#define DEFINE_ROWS(NAME, ...) DEFINE_BY_TOKENS(DEFINE_TOKENS, NAME)
+AVX512_TYPES(DEFINE_ROWS)
+
+/* ---- types that are unpacked elsewhere ---- */
+
+INLINE void rows_any(const enum kernels_form form, const struct matrix *m, size_t first, size_t n,
+                     const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
+{
+    kernels_unpack_fn *unpack = kernels_unpack_of(m->type);
+    const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
+    for (size_t r = 0; r < n; r += 2) {
+        const size_t rows[2] = {first + r, r + 1 < n ? first + r + 1 : first + r};
+        __m512 acc[KERNELS_FEW_TOKENS];
+        for (size_t t = 0; t < n_tokens; t++)
+            acc[t] = _mm512_setzero_ps();
+        for (size_t b = 0; b < n_blocks; b += 8) {
+            const size_t n_here = n_blocks - b < 8 ? n_blocks - b : 8;
+            struct pair g;
+            pair_any(&g, unpack, m, rows, b, n_here);
+            for (size_t t = 0; t < n_tokens; t++)
+                acc[t] = add_pair(acc[t], form, &g, &x[t], b, lanes_of(n_here));
+        }
+        store_rows(acc, n - r, n_tokens, y + r, y_stride);
+    }
+}
+
+#define DEFINE_ANY(form)                                                                           \
+    static void rows_##form(const struct matrix *m, size_t first, size_t n,                        \
+                            const struct kernels_row_x *x, size_t n_tokens, float *y,              \
+                            size_t y_stride)                                                       \
+    {                                                                                              \
+        rows_any(KERNELS_##form, m, first, n, x, n_tokens, y, y_stride);                           \
+    }
+KERNELS_INTEGER_FORMS(DEFINE_ANY)
 
 /* ---- MLX's affine weights ---- */
 
-INLINE void affine_tokens(const struct kernels_affine *w, const uint32_t bits, size_t n_rows,
-                          size_t n_blocks, const struct kernels_row_x *x, const size_t n_tokens,
-                          float *y, size_t y_stride)
+INLINE void affine_tokens(const struct matrix *m, const uint32_t bits, size_t first, size_t n_rows,
+                          const struct kernels_row_x *x, const size_t n_tokens, float *y,
+                          size_t y_stride)
 {
     const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
-    const __m512i blocks = pair_affine_blocks(w);
-    const struct ahead ahead = ahead_of(n_blocks * bits * 4, n_blocks, n_tokens, bits == 8);
+    const struct affine affine = affine_of(m);
+    const __m512i blocks = pair_affine_blocks(affine);
+    const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
+    const struct ahead ahead =
+        ahead_of(m->parts[MATRIX_PACKED].row_bytes, n_blocks, n_tokens, bits == 8);
     for (size_t r = 0; r < n_rows; r += 2) {
-        size_t at[2] = {r * n_blocks, (r + 1 < n_rows ? r + 1 : r) * n_blocks}, b = 0;
+        const struct affine_row rows[2] = {
+            affine_row_of(m, first + r), affine_row_of(m, first + (r + 1 < n_rows ? r + 1 : r))};
+        size_t b = 0;
         __m512 acc[KERNELS_FEW_TOKENS];
         struct pair g;
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
             acc[t] = _mm512_setzero_ps();
-        for (; b + 8 <= n_blocks; b += 8, at[0] += 8, at[1] += 8) {
-            fetch((const uint8_t *)(w->q + (r * n_blocks + 2 * b) * bits), 2 * 32 * bits,
-                  &ahead);
-            pair_affine(&g, w, blocks, bits, at, 8);
+        for (; b + 8 <= n_blocks; b += 8) {
+            fetch(rows[0].q + 2 * b * 4 * bits, 2 * 32 * bits, &ahead);
+            pair_affine(&g, rows, affine, blocks, bits, b, 8);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
                 acc[t] = add_pair(acc[t], form, &g, &x[t], b, 0xffff);
         }
         if (b < n_blocks) {
-            pair_affine(&g, w, blocks, bits, at, n_blocks - b);
+            pair_affine(&g, rows, affine, blocks, bits, b, n_blocks - b);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
-                acc[t] = add_pair(acc[t], form, &g, &x[t], b,
-                                  lanes_of(n_blocks - b));
+                acc[t] = add_pair(acc[t], form, &g, &x[t], b, lanes_of(n_blocks - b));
         }
         store_rows(acc, n_rows - r, n_tokens, y + r, y_stride);
     }
 }
 
-#define AFFINE_CASE(n)                                                                             \
-    case n:                                                                                        \
-        if (w->bits == 8)                                                                          \
-            affine_tokens(w, 8, n_rows, n_blocks, x, n, y, y_stride);                              \
-        else                                                                                       \
-            affine_tokens(w, 4, n_rows, n_blocks, x, n, y, y_stride);                              \
-        break;
-static void affine_rows(const struct kernels_affine *w, size_t n_rows, size_t n_blocks,
-                        const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
-{
-    switch (n_tokens) {
-        AFFINE_CASE(1)
-        AFFINE_CASE(2)
-        AFFINE_CASE(3)
-        AFFINE_CASE(4)
+#define DEFINE_AFFINE_TOKENS(bits, n_tokens)                                                       \
+    static void rows_##bits##_##n_tokens(const struct matrix *m, size_t first, size_t n,           \
+                                         const struct kernels_row_x *x, float *y,                  \
+                                         size_t y_stride)                                          \
+    {                                                                                              \
+        affine_tokens(m, bits, first, n, x, n_tokens, y, y_stride);                                \
     }
-}
+#define DEFINE_AFFINE(bits, form)                                                                  \
+    DEFINE_BY_TOKENS(DEFINE_AFFINE_TOKENS, bits)                                                   \
+    static void rows_AFFINE_##bits(const struct matrix *m, size_t first, size_t n,                 \
+                                   const struct kernels_row_x *x, size_t n_tokens, float *y,       \
+                                   size_t y_stride)                                                \
+    {                                                                                              \
+        if (affine_is_plain(m))                                                                    \
+            rows_##bits(m, first, n, x, n_tokens, y, y_stride);                                    \
+        else                                                                                       \
+            rows_##form(m, first, n, x, n_tokens, y, y_stride);                                    \
+    }
+DEFINE_AFFINE(4, MIN)
+DEFINE_AFFINE(8, WIDE_MIN)
 
 /* ---- activations in the order of avx512_pair.h ---- */
 
@@ -309,11 +334,17 @@ static void arrange(const struct kernels_blocks *row, size_t n_blocks)
 
 /* ---- floats: sixteen strands are sixteen lanes ---- */
 
-INLINE void float_rows_tokens(load_fn *load, const size_t size, const uint8_t *w, size_t row_bytes,
-                              size_t n_rows, size_t n, const float *x, size_t x_stride,
+INLINE void float_rows_tokens(load_fn *load, const size_t size, const struct matrix *m,
+                              size_t first, size_t n_rows, const struct kernels_row_x *rows,
                               const size_t n_tokens, float *y, size_t y_stride)
 {
-    const size_t n_whole = n & ~(size_t)15;
+    const uint8_t *w = matrix_row(m, MATRIX_BLOCKS, first);
+    const size_t row_bytes = m->parts[MATRIX_BLOCKS].row_bytes;
+    const size_t n = m->n_cols, n_whole = n & ~(size_t)15;
+    const float *x[KERNELS_FEW_TOKENS];
+    UNROLL
+    for (size_t t = 0; t < n_tokens; t++)
+        x[t] = rows[t].x;
     const __mmask16 tail = (__mmask16)((1u << (n - n_whole)) - 1);
     for (size_t r = 0; r < n_rows; r++, w += row_bytes) {
         __m512 acc[KERNELS_FEW_TOKENS];
@@ -327,7 +358,7 @@ INLINE void float_rows_tokens(load_fn *load, const size_t size, const uint8_t *w
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
                 acc[t] = _mm512_mask3_fmadd_ps(
-                    v, _mm512_maskz_loadu_ps(lanes, x + t * x_stride + i), acc[t], lanes);
+                    v, _mm512_maskz_loadu_ps(lanes, x[t] + i), acc[t], lanes);
         }
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
@@ -335,42 +366,32 @@ INLINE void float_rows_tokens(load_fn *load, const size_t size, const uint8_t *w
     }
 }
 
-#define DEFINE_FLOAT(type, size)                                                                   \
-    static void rows_##type(const void *w, size_t row_bytes, size_t n_rows, size_t n,              \
-                            const float *x, size_t x_stride, size_t n_tokens, float *y,            \
+#define DEFINE_FLOAT(NAME)                                                                         \
+    static void rows_##NAME(const struct matrix *m, size_t first, size_t n,                        \
+                            const struct kernels_row_x *x, size_t n_tokens, float *y,              \
                             size_t y_stride)                                                       \
     {                                                                                              \
         if (n_tokens == 4) {                                                                       \
-            float_rows_tokens(load_##type, size, w, row_bytes, n_rows, n, x, x_stride, 4, y,       \
-                              y_stride);                                                           \
+            float_rows_tokens(load_##NAME, QUANT_BYTES_##NAME, m, first, n, x, 4, y, y_stride);    \
             return;                                                                                \
         }                                                                                          \
         for (size_t t = 0; t < n_tokens; t++)                                                      \
-            float_rows_tokens(load_##type, size, w, row_bytes, n_rows, n, x + t * x_stride,        \
-                              x_stride, 1, y + t * y_stride, y_stride);                            \
+            float_rows_tokens(load_##NAME, QUANT_BYTES_##NAME, m, first, n, x + t, 1,              \
+                              y + t * y_stride, y_stride);                                         \
     }
-DEFINE_FLOAT(f32, 4)
-DEFINE_FLOAT(f16, 2)
-DEFINE_FLOAT(bf16, 2)
+AVX512_FLOAT_TYPES(DEFINE_FLOAT)
 
 void avx512_init_rows(struct kernels *k)
 {
     k->arrange = arrange;
-    k->types[QUANT_Q4_0].rows = rows_q4_0;
-    k->types[QUANT_Q4_1].rows = rows_q4_1;
-    k->types[QUANT_Q5_0].rows = rows_q5_0;
-    k->types[QUANT_Q5_1].rows = rows_q5_1;
-    k->types[QUANT_Q8_0].rows = rows_q8_0;
-    k->types[QUANT_Q4_K].rows = rows_q4_k;
-    k->types[QUANT_Q5_K].rows = rows_q5_k;
-    k->types[QUANT_Q6_K].rows = rows_q6_k;
-    k->types[QUANT_Q2_K].rows = rows_q2_k;
-    k->types[QUANT_Q3_K].rows = rows_q3_k;
-    k->types[QUANT_IQ4_NL].rows = rows_iq4_nl;
-    k->types[QUANT_IQ4_XS].rows = rows_iq4_xs;
-    k->types[QUANT_MXFP4].rows = rows_mxfp4;
-    k->affine_rows = affine_rows;
-    k->types[QUANT_F32].float_rows = rows_f32;
-    k->types[QUANT_F16].float_rows = rows_f16;
-    k->types[QUANT_BF16].float_rows = rows_bf16;
+#define X(NAME, number, elements, bytes, form, ...) k->types[number].rows = rows_##form;
+    QUANT_BLOCK_TYPES(X)
+    QUANT_PACKED_TYPES(X)
+#undef X
+#define X(NAME) k->types[QUANT_##NAME].rows = rows_##NAME;
+    AVX512_TYPES(X)
+    AVX512_FLOAT_TYPES(X)
+    X(AFFINE_4)
+    X(AFFINE_8)
+#undef X
 }

@@ -24,6 +24,9 @@ void avx512_init_rank(struct kernels *k);
 void avx512_init_attend(struct kernels *k);
 void avx512_bf16_init_attend(struct kernels *k);
 
+/* Bytes of eight blocks of 32 of a block type. */
+#define X86_GROUP_BYTES(NAME) (256 / QUANT_ELEMENTS_##NAME * QUANT_BYTES_##NAME)
+
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else

@@ -1,0 +1,59 @@
+/* What the unpacking of rows and of panels on AVX-512 shares: the list of types, tables of values,
+ * Q3_K's scales. */
+#ifndef PENSIEVE_KERNELS_X86_AVX512_TABLES_H
+#define PENSIEVE_KERNELS_X86_AVX512_TABLES_H
+
+#include "kernels/x86/x86.h"
+#include "quant/blocks.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+/* The types of blocks that have a pair_<NAME> (with its pair_init_<NAME>) in avx512_pair*.h and a
+ * pack_panel_<NAME> in avx512_pack*.h; row and panel kernels follow. */
+#define AVX512_TYPES(X)                                                                            \
+    X(Q4_0)                                                                                        \
+    X(Q4_1)                                                                                        \
+    X(Q5_0)                                                                                        \
+    X(Q5_1)                                                                                        \
+    X(Q8_0)                                                                                        \
+    X(Q2_K)                                                                                        \
+    X(Q3_K)                                                                                        \
+    X(Q4_K)                                                                                        \
+    X(Q5_K)                                                                                        \
+    X(Q6_K)                                                                                        \
+    X(IQ4_NL)                                                                                      \
+    X(IQ4_XS)                                                                                      \
+    X(MXFP4)
+
+/* Bits of a where mask is set, of b elsewhere. */
+INLINE __m512i choose_bits(__m512i mask, __m512i a, __m512i b)
+{
+    return _mm512_ternarylogic_epi32(mask, a, b, 0xca);
+}
+
+/* The sixteen six-bit scales, of which 32 is to be subtracted, as bytes. */
+INLINE __m128i q3_k_scales(const uint8_t *scales)
+{
+    __m128i low = _mm_loadl_epi64((const __m128i *)scales);
+    int32_t high_bits;
+    memcpy(&high_bits, scales + 8, 4);
+    low = _mm_and_si128(_mm_unpacklo_epi64(low, _mm_srli_epi16(low, 4)), _mm_set1_epi8(15));
+    __m128i high = _mm_srlv_epi32(_mm_set1_epi32(high_bits), _mm_setr_epi32(0, 2, 4, 6));
+    high = _mm_slli_epi16(_mm_and_si128(high, _mm_set1_epi8(3)), 4);
+    return _mm_or_si128(low, high);
+}
+
+INLINE __m512i iq4_table(void)
+{
+    __m128i values = _mm_setr_epi8(QUANT_IQ4_VALUES);
+    return _mm512_broadcast_i32x4(_mm_xor_si128(values, _mm_set1_epi8((char)0x80)));
+}
+
+INLINE __m512i mxfp4_table(void)
+{
+    return _mm512_broadcast_i32x4(
+        _mm_add_epi8(_mm_setr_epi8(QUANT_MXFP4_VALUES), _mm_set1_epi8(12)));
+}
+
+#endif
