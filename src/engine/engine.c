@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 enum {
     DEFAULT_RUNNING = 8,
@@ -170,26 +169,17 @@ static uint64_t default_kv_bytes(uint64_t context_bytes)
 /* Everything that the content of a page depends on, beside its tokens. */
 static void describe_pages(const struct engine *e, char *out, size_t size)
 {
-    const struct model_info *info = model_info(e->model);
-    const struct backend_rope_params *rope = &info->rope;
     const uint64_t *file = e->options.fingerprint;
-    uint64_t factors = 0;
-    if (rope->factors)
-        factors = XXH3_64bits(rope->factors, rope->n_dims / 2 * sizeof *rope->factors);
     snprintf(out, size,
-             "model %016" PRIx64 "%016" PRIx64 ", rope %d %u %a %a %a %016" PRIx64
-             " yarn %u %a %a, window %u, kv type %d in pages of %d tokens, %s",
-             file[0], file[1], (int)rope->kind, rope->n_dims, (double)rope->freq_base,
-             (double)rope->freq_scale, (double)rope->magnitude, factors,
-             rope->yarn.n_ctx_original, (double)rope->yarn.beta_fast,
-             (double)rope->yarn.beta_slow, info->window, (int)e->options.kv_type,
+             "model %016" PRIx64 "%016" PRIx64 ", %s, kv type %d in pages of %d tokens, %s",
+             file[0], file[1], model_kv_identity(e->model), (int)e->options.kv_type,
              BACKEND_PAGE_TOKENS, e->be->ops->kv_identity(e->be));
 }
 
 /* Without it everything works, but a restart begins with nothing. */
 static struct disk_tier *open_disk(const struct engine *e, uint64_t page_bytes)
 {
-    char identity[512];
+    char identity[1024];
     struct error err = {0};
     if (!e->options.disk_folder)
         return NULL;

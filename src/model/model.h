@@ -28,8 +28,7 @@ struct model_info {
     const char *architecture; /* "qwen2" */
     uint32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
     uint32_t n_ctx_train; /* the context it was made for */
-    uint32_t window;      /* positions that attention sees; 0: all. This and `rope` once created */
-    struct backend_rope_params rope;
+    uint32_t window;      /* positions that any layer's attention sees, once created; 0: all */
     uint64_t n_params;
 };
 /* The hyper-parameters alone, without a backend and without looking at tensors (for `show`). */
@@ -40,6 +39,10 @@ const struct weights *model_weights(const struct model *m); /* what it was made 
 /* What its layers keep for each sequence, while it lives; the numbers of pages and states and the
  * type are the caller's to fill in. */
 struct backend_kv_shape model_kv_shape(const struct model *m);
+
+/* What names its keys and values, beside its file: all that was chosen when it was made and that
+ * they depend on (RoPE, windows, the layers' shapes). Pages may be kept under that name. */
+const char *model_kv_identity(const struct model *m);
 
 /* Computes the batch; logits [number of rows that want them][n_vocab], in row order. False: the
  * backend's step failed, and neither they nor the rows' keys and values are there. */

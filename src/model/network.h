@@ -1,18 +1,12 @@
-/* What the files of the networks share with model.c, and with nobody else. */
+/* What a network is to model.c, and what it is made with: hyper-parameters, matrices and
+ * activations by name. Private to src/model, and to tests that have a network of their own. */
 #ifndef PENSIEVE_MODEL_NETWORK_H
 #define PENSIEVE_MODEL_NETWORK_H
 
+#include "model/hyper.h"
 #include "model/model.h"
 
-/* One architecture: how it is wired from a file's tensors, and what it computes. */
-struct network {
-    const char *name; /* general.architecture */
-    struct model *(*create)(const struct weights *w, struct backend *be,
-                            const struct model_info *info, const struct model_options *options,
-                            struct error *err);
-    void (*destroy)(struct model *m);
-    void (*compute)(struct model *m, float *logits); /* within a step that has begun */
-};
+enum { NETWORK_IDENTITY_BYTES = 512 };
 
 /* The head of every network's own struct. */
 struct model {
@@ -20,46 +14,77 @@ struct model {
     struct model_info info;
     const struct weights *weights;
     struct backend *be;
-    struct backend_kv_layer *kv; /* [n_layers] what each keeps; its own */
+    void *layers;                /* [n_layers] the network's own structs */
+    struct backend_kv_layer *kv; /* [n_layers] what each keeps */
+    char kv_identity[NETWORK_IDENTITY_BYTES];
+};
+
+/* Makes a model out of a file. The first failure sticks, so that a network lists what it needs and
+ * does not ask what became of it; what comes after a failure is NULL or 0. */
+struct network_loader {
+    struct model *model;
+    struct hyper hyper;
+    uint32_t n_ctx; /* the longest sequence it will be used for */
+    struct error *err;
+    bool failed;
+};
+
+/* One architecture: a row for model.c's table. */
+struct network {
+    const char *name;              /* general.architecture */
+    size_t n_bytes, n_layer_bytes; /* of its struct, and of its layers', both zeroed at first */
+    /* Fills info; n_params is model.c's. */
+    bool (*read)(const struct hyper *h, struct model_info *info, struct error *err);
+    /* Fills its struct, its layers, and what these keep (model.kv). */
+    void (*load)(struct model *m, struct network_loader *loader);
+    void (*compute)(struct model *m, float *logits); /* within a step that has begun */
 };
 
 extern const struct network network_llama;
 extern const struct network network_phi3;
 extern const struct network network_qwen2;
 
-/* Fetches tensors and activations; the first failure sticks, so that a network lists what it needs
- * and checks `failed` once. */
-struct network_loader {
-    const struct weights *w;
-    struct backend *be;
-    struct error *err;
-    bool *failed;
-};
+/* As model_create, but of a network that need not be in the table. */
+struct model *network_create(const struct network *network, const struct weights *w,
+                             struct backend *be, const struct model_options *options,
+                             struct error *err);
+
+/* The usual hyper-parameters of a decoder, for `read`. */
+bool network_read_decoder(const struct hyper *h, struct model_info *info, struct error *err);
+
+bool network_fail(struct network_loader *loader, enum error_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4))); /* false */
+
+float network_float(struct network_loader *loader, enum hyper_key key);
 
 enum {
     NETWORK_OPTIONAL = 1, /* NULL when the file has none */
 };
 
 /* A tensor [n_out][n_in] for the backend; n_out is 1 for norms and biases. */
-const struct backend_matrix *network_matrix(const struct network_loader *loader, uint64_t n_in,
+const struct backend_matrix *network_matrix(struct network_loader *loader, uint64_t n_in,
                                             uint64_t n_out, unsigned flags, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 /* The same as it lies in the file, of which only parts are matrices of the network: network_rows
  * takes rows first .. first + n. */
-bool network_tensor(const struct network_loader *loader, uint64_t n_in, uint64_t n_out,
-                    struct matrix *out, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
-const struct backend_matrix *network_rows(const struct network_loader *loader,
-                                          const struct matrix *m, uint64_t first, uint64_t n);
+struct matrix network_tensor(struct network_loader *loader, uint64_t n_in, uint64_t n_out,
+                             const char *format, ...) __attribute__((format(printf, 4, 5)));
+const struct backend_matrix *network_rows(struct network_loader *loader, const struct matrix *m,
+                                          uint64_t first, uint64_t n);
 /* A vector of n F32 in the file, for numbers that the network itself reads. */
-const float *network_floats(const struct network_loader *loader, uint64_t n, unsigned flags,
+const float *network_floats(struct network_loader *loader, uint64_t n, unsigned flags,
                             const char *name);
-struct backend_activation *network_activation(const struct network_loader *loader, uint32_t width);
+struct backend_activation *network_activation(struct network_loader *loader, uint32_t width);
 /* One that is never needed together with `other`: in its memory from column *first on, which moves
- * past it, if there is room. */
-struct backend_activation *network_activation_within(const struct network_loader *loader,
+ * past it, if there is room. NULL for `other`: a new one. */
+struct backend_activation *network_activation_within(struct network_loader *loader,
                                                      struct backend_activation *other,
                                                      uint32_t other_width, uint32_t *first,
                                                      uint32_t width);
+
+/* Puts a part to what names the keys and values (model_kv_identity), for all that they depend on
+ * and the file's fingerprint does not say: what was chosen when the model was made. */
+void network_identify(struct network_loader *loader, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

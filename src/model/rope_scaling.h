@@ -5,9 +5,9 @@
 
 #include "model/network.h"
 
-/* Fills all of *out but its kind. n_ctx chooses between LongRoPE's two sets of factors: the long
- * ones where it is above the original context. False with an error for what is wrong or unknown. */
-bool rope_scaling_read(const struct network_loader *loader, const struct model_info *info,
-                       uint32_t n_ctx, struct backend_rope_params *out);
+/* Fills all of *out but its kind, and puts it to the model's identity. The loader's n_ctx chooses
+ * between LongRoPE's two sets of factors: the long ones where it is above the original context.
+ * Fails for what is wrong or unknown. */
+void rope_scaling_read(struct network_loader *loader, struct backend_rope_params *out);
 
 #endif

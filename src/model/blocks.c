@@ -1,0 +1,109 @@
+/* See blocks.h: Vaswani et al. 2017 (arXiv:1706.03762), Shazeer 2020 (gated units,
+ * arXiv:2002.05202), Su et al. 2021 (RoPE, arXiv:2104.09864), Ainslie et al. 2023 (grouped queries,
+ * arXiv:2305.13245). */
+#include "model/blocks.h"
+
+#include "model/rope_scaling.h"
+
+#include <math.h>
+
+/* ---- the residual stream ---- */
+
+void block_stream_init(struct block_stream *s, struct network_loader *loader)
+{
+    const struct model_info *info = &loader->model->info;
+    const uint32_t n = info->n_embd, n_vocab = info->n_vocab;
+    s->eps = network_float(loader, HYPER_NORM_EPS);
+    s->embedding = network_matrix(loader, n, n_vocab, 0, "token_embd.weight");
+    s->norm = network_matrix(loader, n, 1, 0, "output_norm.weight");
+    s->output = network_matrix(loader, n, n_vocab, NETWORK_OPTIONAL, "output.weight");
+    if (!s->output)
+        s->output = s->embedding;
+    s->x = network_activation(loader, n);
+    s->h = network_activation(loader, n);
+}
+
+void block_stream_begin(struct backend *be, const struct block_stream *s)
+{
+    be->ops->embed(be, s->embedding, s->x);
+}
+
+void block_stream_norm(struct backend *be, const struct block_stream *s,
+                       const struct backend_matrix *w)
+{
+    be->ops->rms_norm(be, s->x, w, s->eps, s->h);
+}
+
+void block_stream_add(struct backend *be, const struct block_stream *s)
+{
+    be->ops->add(be, s->x, s->h);
+}
+
+void block_stream_end(struct backend *be, const struct block_stream *s, float *logits)
+{
+    if (!be->ops->select(be, s->x, s->h))
+        return;
+    be->ops->rms_norm(be, s->h, s->norm, s->eps, s->h);
+    be->ops->logits(be, s->h, s->output, logits);
+}
+
+/* ---- the gated feed-forward ---- */
+
+void block_feed_forward_init(struct block_feed_forward *f, struct network_loader *loader)
+{
+    f->n_ff = loader->model->info.n_ff;
+    f->gate = network_activation(loader, f->n_ff);
+    f->up = network_activation(loader, f->n_ff);
+}
+
+void block_feed_forward(struct backend *be, const struct block_feed_forward *f,
+                        const struct block_feed_forward_weights *w,
+                        const struct backend_activation *in, struct backend_activation *out)
+{
+    const struct backend_linear gate_up[] = {{w->w_gate, NULL, f->gate}, {w->w_up, NULL, f->up}};
+    be->ops->linear(be, in, gate_up, 2);
+    be->ops->swiglu(be, f->gate, f->up);
+    be->ops->linear(be, f->gate, &(struct backend_linear){w->w_down, NULL, out}, 1);
+}
+
+/* ---- attention ---- */
+
+void block_attention_init(struct block_attention *a, struct network_loader *loader,
+                          enum backend_rope rope, const struct block_feed_forward *over)
+{
+    const struct model_info *info = &loader->model->info;
+    const uint32_t n_q = info->n_heads * info->head_dim, n_kv = info->n_kv_heads * info->head_dim;
+    struct backend_activation *gate = over ? over->gate : NULL, *up = over ? over->up : NULL;
+    const uint32_t n_ff = over ? over->n_ff : 0;
+    uint32_t in_gate = 0, in_up = 0;
+    a->n_heads = info->n_heads;
+    a->n_kv_heads = info->n_kv_heads;
+    a->head_dim = info->head_dim;
+    a->scale = 1.0f / sqrtf((float)info->head_dim);
+    a->rope.kind = rope;
+    rope_scaling_read(loader, &a->rope);
+    a->q = network_activation_within(loader, gate, n_ff, &in_gate, n_q);
+    a->out = network_activation_within(loader, gate, n_ff, &in_gate, n_q);
+    a->k = network_activation_within(loader, up, n_ff, &in_up, n_kv);
+    a->v = network_activation_within(loader, up, n_ff, &in_up, n_kv);
+}
+
+struct backend_kv_layer block_attention_kv(const struct block_attention *a, uint32_t window)
+{
+    return (struct backend_kv_layer){a->n_kv_heads, a->head_dim, window};
+}
+
+void block_attention(struct backend *be, const struct block_attention *a,
+                     const struct block_attention_weights *w, uint32_t layer,
+                     const struct backend_activation *in, struct backend_activation *out)
+{
+    const struct backend_linear qkv[] = {
+        {w->wq, w->bq, a->q}, {w->wk, w->bk, a->k}, {w->wv, w->bv, a->v}};
+    const struct backend_attend_params params = {.n_heads = a->n_heads, .scale = a->scale};
+    be->ops->linear(be, in, qkv, 3);
+    be->ops->rope(be, a->q, a->n_heads, a->head_dim, &a->rope);
+    be->ops->rope(be, a->k, a->n_kv_heads, a->head_dim, &a->rope);
+    be->ops->kv_store(be, layer, a->k, a->v);
+    be->ops->attend(be, layer, a->q, &params, a->out);
+    be->ops->linear(be, a->out, &(struct backend_linear){w->wo, NULL, out}, 1);
+}
