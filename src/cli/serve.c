@@ -40,6 +40,19 @@ static const struct setting server_rows[] = {
      SERVE_VALUE(FLAG, server.allow_remote),
      .help = "let --host be an address that other machines reach.\nThere are no keys yet: anybody "
              "who reaches it may use it"},
+    {.name = "allow-host",
+     SERVE_VALUE(LIST, server.allow_hosts),
+     .metavar = "NAMES",
+     .help = "names under which it may be reached beside localhost,\n*.localhost and loopback "
+             "addresses, for example\nhost.docker.internal,*.lan (default: none)"},
+    {.name = "allow-origin",
+     SERVE_VALUE(LIST, server.allow_origins),
+     .fallback = "apps",
+     .metavar = "ORIGINS",
+     .help = "whose pages may use it beside this machine's own:\nhttps://a.example, app://*, apps "
+             "(editors, desktop apps and\nbrowser extensions: no page of the web), null (local "
+             "files and\nsandboxed frames, of anybody), * (all pages), none\n(default: "
+             "{default})"},
 };
 static const struct setting_table server_settings = SETTING_TABLE(server_rows);
 

@@ -31,7 +31,8 @@ void answer_error(struct exchange *x, int status, const struct error *err)
     x->out = body;
     x->has_ended = true;
     x->has_failed = false;
-    x->state = EXCHANGE_READY;
+    if (x->state == EXCHANGE_STARTING)
+        x->state = EXCHANGE_READY;
     pthread_mutex_unlock(&x->server->state_lock);
 }
 
@@ -151,7 +152,7 @@ static void log_line(struct exchange *x, int64_t ended_ms)
     char usage[160];
     print_usage(x, usage, sizeof usage);
     /* 499, as nginx says it: the client left before there was an answer */
-    int status = x->state >= EXCHANGE_ANSWERING ? x->head.status : 499;
+    int status = x->farewell ? x->farewell : x->state >= EXCHANGE_ANSWERING ? x->head.status : 499;
     log_info("%s %s %d, %lld ms%s%s (%s)", x->log_method, x->log_path, status,
              (long long)(ended_ms - x->started_ms), usage,
              x->is_whole ? "" : ", the connection closed", x->request_id);

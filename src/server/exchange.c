@@ -4,12 +4,10 @@
 #include "server/state.h"
 
 #include "base/clock.h"
-#include "server/guard.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 
 enum {
@@ -55,12 +53,28 @@ void exchange_abandon(struct exchange *x)
 
 /* ---- the answer ---- */
 
+/* Pages may read the answer, whatever it is, when their origin may ask; a cache must know that it
+ * depends on who asked. */
+size_t exchange_headers(const struct exchange *x, struct exchange_header out[EXCHANGE_MAX_HEADERS])
+{
+    out[0] = (struct exchange_header){"request-id", x->request_id};
+    out[1] = (struct exchange_header){"Vary", "Origin"};
+    if (!x->origin)
+        return 2;
+    out[2] = (struct exchange_header){"Access-Control-Allow-Origin", x->origin};
+    out[3] = (struct exchange_header){"Access-Control-Expose-Headers", "*"};
+    return 4;
+}
+
 static void add_headers(struct exchange *x, struct MHD_Response *response)
 {
     const char *name = NULL, *value;
     while ((name = reply_header_next(&x->head, name, &value)))
         MHD_add_response_header(response, name, value);
-    MHD_add_response_header(response, "request-id", x->request_id);
+    struct exchange_header more[EXCHANGE_MAX_HEADERS];
+    const size_t n = exchange_headers(x, more);
+    for (size_t i = 0; i < n; i++)
+        MHD_add_response_header(response, more[i].name, more[i].value);
 }
 
 static enum MHD_Result queue(struct exchange *x, struct MHD_Response *response)
@@ -132,88 +146,19 @@ static enum MHD_Result send_answer(struct exchange *x)
 {
     static const struct error failure = {.code = ERROR_INTERNAL, .message = "the answer broke off"};
     pthread_mutex_lock(&x->server->state_lock);
-    const bool fails = x->has_failed && !x->out.len;
+    const bool gone = is_gone(x), fails = x->has_failed && !x->out.len;
+    const bool is_whole = fails || (x->has_ended && !x->has_failed);
+    if (!gone)
+        x->state = is_whole ? EXCHANGE_ANSWERED : EXCHANGE_ANSWERING;
     pthread_mutex_unlock(&x->server->state_lock);
+    if (gone)
+        return MHD_NO;
     if (fails)
         answer_error(x, x->api->status(failure.code), &failure);
-    pthread_mutex_lock(&x->server->state_lock);
-    const bool is_whole = x->has_ended && !x->has_failed;
-    x->state = is_whole ? EXCHANGE_ANSWERED : EXCHANGE_ANSWERING;
-    pthread_mutex_unlock(&x->server->state_lock);
     return is_whole ? send_whole(x) : send_stream(x);
 }
 
 /* ---- the request's head ---- */
-
-static const char *header(struct exchange *x, const char *name)
-{
-    return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
-}
-
-/* Length as announced; 0 when absent (or chunked). libmicrohttpd has refused a malformed one. */
-static uint64_t announced_bytes(struct exchange *x)
-{
-    const char *text = header(x, "Content-Length");
-    return text ? strtoull(text, NULL, 10) : 0;
-}
-
-static void refuse(struct exchange *x, int status, const char *message)
-{
-    struct error err;
-    error_set(&err, ERROR_INPUT, "%s", message);
-    x->is_refused = true;
-    answer_error(x, status, &err);
-}
-
-static void refuse_too_large(struct exchange *x)
-{
-    char text[96];
-    snprintf(text, sizeof text, "the request is larger than the maximum of %zu bytes",
-             x->server->options.max_body_bytes);
-    refuse(x, 413, text);
-}
-
-static void refuse_route(struct exchange *x)
-{
-    if (!x->methods) {
-        refuse(x, 404, "there is nothing at this path");
-        return;
-    }
-    refuse(x, 405, "this path does not answer to that method");
-    reply_header(&x->head, "Allow", x->methods);
-}
-
-/* The handler's own word on who may call it. */
-static void ask_handler(struct exchange *x)
-{
-    struct handler_request request;
-    struct error err = {0};
-    if (!x->handler->may)
-        return;
-    answer_request(x, &request);
-    int status = x->handler->may(x->handler_context, &request, &err);
-    if (status)
-        refuse(x, status, err.message);
-}
-
-static void check_head(struct exchange *x)
-{
-    const char *encoding = header(x, "Content-Encoding");
-    const char *why =
-        guard_refusal(header(x, "Host"), header(x, "Origin"), x->server->listener.is_loopback);
-    route_find(x);
-    if (why)
-        refuse(x, 403, why);
-    else if (!x->handler)
-        refuse_route(x);
-    else if (encoding && strcasecmp(encoding, "identity"))
-        refuse(x, 415,
-               "a compressed request body is not understood: send it without Content-Encoding");
-    else if (announced_bytes(x) > x->server->options.max_body_bytes)
-        refuse_too_large(x);
-    else
-        ask_handler(x);
-}
 
 static void copy_printable(char *out, const char *text, size_t size)
 {
@@ -261,21 +206,21 @@ static void set_state(struct exchange *x, enum exchange_state state)
 
 /* A refusal waits for the end of the body, or the client may never read it: a socket closed with
  * unread bytes resets. Not where the client waits for a permission to send, nor for an absurd
- * length. */
+ * length, nor where nobody knows how long it is. */
 static enum MHD_Result take_head(struct exchange *x, const char *url, const char *method,
                                  const char *version)
 {
     x->method = method;
     x->knows_interim = !strcmp(version, MHD_HTTP_VERSION_1_1);
     x->path = url;
+    head_check(x);
     copy_printable(x->log_method, method, sizeof x->log_method);
-    copy_printable(x->log_path, url, sizeof x->log_path);
+    copy_printable(x->log_path, x->path, sizeof x->log_path);
     set_state(x, EXCHANGE_BODY);
-    check_head(x);
-    if (!x->is_refused)
+    if (!x->is_decided)
         return MHD_YES;
-    bool absurd = announced_bytes(x) / DRAIN_FACTOR > x->server->options.max_body_bytes;
-    return header(x, "Expect") || absurd ? send_answer(x) : MHD_YES;
+    bool absurd = head_announced_bytes(x) / DRAIN_FACTOR > x->server->options.max_body_bytes;
+    return head_value(x, "Expect") || absurd || x->is_broken ? send_answer(x) : MHD_YES;
 }
 
 /* ---- its body ---- */
@@ -297,15 +242,15 @@ static bool count_body(struct exchange *x, size_t n)
 static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
 {
     size_t all = atomic_fetch_add(&x->n_received, n) + n, max = x->server->options.max_body_bytes;
-    if (x->is_refused)
+    if (x->is_decided)
         return all / DRAIN_FACTOR <= max ? MHD_YES : MHD_NO;
     if (!(x->handler->flags & HANDLER_BODY))
         return all <= max ? MHD_YES : MHD_NO;
     if (all > max)
-        refuse_too_large(x);
+        head_refuse_too_large(x);
     else if (!count_body(x, n) || !buf_append(&x->body, bytes, n))
-        refuse(x, 529, "too many large requests are on their way in");
-    if (x->is_refused)
+        head_refuse(x, 529, "too many large requests are on their way in");
+    if (x->is_decided)
         exchange_drop_body(x);
     return MHD_YES;
 }
@@ -357,6 +302,8 @@ static enum MHD_Result advance(struct exchange *x)
     pthread_mutex_lock(&x->server->state_lock);
     const bool is_new = x->state == EXCHANGE_BODY;
     pthread_mutex_unlock(&x->server->state_lock);
+    if (is_new && x->is_decided)
+        return send_answer(x);
     if (is_new && x->handler->flags & HANDLER_WORKS)
         return hand_to_worker(x);
     if (is_new)

@@ -1,6 +1,7 @@
 /* Which handler answers a path, and which API writes its errors. */
 #include "server/state.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static bool path_matches(const struct handler *h, const char *path)
@@ -10,7 +11,7 @@ static bool path_matches(const struct handler *h, const char *path)
                                      : !strcmp(path, h->path);
 }
 
-static const struct handler_api *find_api(const struct server *s, const char *path)
+const struct handler_api *route_api(const struct server *s, const char *path)
 {
     const struct handler_api *best = &s->doors.apis[0];
     size_t n_best = 0;
@@ -23,6 +24,12 @@ static const struct handler_api *find_api(const struct server *s, const char *pa
         }
     }
     return best;
+}
+
+static void add_method(struct exchange *x, const char *method)
+{
+    const size_t n = strlen(x->methods);
+    snprintf(x->methods + n, sizeof x->methods - n, "%s%s", n ? ", " : "", method);
 }
 
 /* HEAD is GET without the body, which the socket thread leaves out. */
@@ -39,7 +46,9 @@ static bool find_row(struct exchange *x, const struct handler_table *t)
             x->rest = h->flags & HANDLER_PREFIX ? x->path + strlen(h->path) : "";
             return true;
         }
-        x->methods = strcmp(h->method, "GET") ? h->method : "GET, HEAD";
+        add_method(x, h->method);
+        if (!strcmp(h->method, "GET"))
+            add_method(x, "HEAD");
     }
     return false;
 }
@@ -47,8 +56,9 @@ static bool find_row(struct exchange *x, const struct handler_table *t)
 void route_find(struct exchange *x)
 {
     const struct server_doors *doors = &x->server->doors;
-    x->api = find_api(x->server, x->path);
     for (size_t i = 0; i < doors->n_tables; i++)
         if (find_row(x, &doors->tables[i]))
             return;
+    if (*x->methods)
+        add_method(x, "OPTIONS");
 }

@@ -122,7 +122,10 @@ __attribute__((format(printf, 2, 0))) static void on_library_log(void *server, c
                                                                  va_list args)
 {
     char text[256];
-    (void)server;
+    va_list copy;
+    va_copy(copy, args);
+    farewell_on_library_log(server, format, copy);
+    va_end(copy);
     int n = vsnprintf(text, sizeof text, format, args);
     while (n > 0 && (size_t)n < sizeof text && text[n - 1] == '\n')
         text[--n] = 0;
@@ -150,6 +153,17 @@ static bool start_daemon(struct server *s, struct error *err)
     return s->daemon || error_set(err, ERROR_INTERNAL, "cannot start the HTTP library");
 }
 
+static bool start_all(struct server *s, struct error *err)
+{
+    const struct server_options *o = &s->options;
+    s->guard = (struct guard){.hosts = o->allow_hosts, .origins = o->allow_origins};
+    if (!guard_check(&s->guard, err) ||
+        !listener_open(&s->listener, o->host, o->port, o->allow_remote, err))
+        return false;
+    s->guard.is_loopback = s->listener.is_loopback;
+    return watch_start(s, err) && work_start(s, err) && start_daemon(s, err);
+}
+
 struct server *server_create(const struct server_doors *doors, const struct server_options *options,
                              struct error *err)
 {
@@ -165,9 +179,7 @@ struct server *server_create(const struct server_doors *doors, const struct serv
     pthread_mutex_init(&s->state_lock, NULL);
     pthread_mutex_init(&s->work_lock, NULL);
     pthread_cond_init(&s->work_idle, NULL);
-    bool ok = listener_open(&s->listener, s->options.host, s->options.port, s->options.allow_remote,
-                            err) &&
-              watch_start(s, err) && work_start(s, err) && start_daemon(s, err);
+    bool ok = start_all(s, err);
     if (!ok) {
         server_destroy(s);
         return NULL;

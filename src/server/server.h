@@ -18,6 +18,8 @@ struct server_options {
     const char *host;            /* name or address ["127.0.0.1"] */
     uint16_t port;               /* 0: any free one, see server_port */
     bool allow_remote;           /* an address that other machines reach is refused without it */
+    const char *allow_hosts;     /* guard.h, hosts */
+    const char *allow_origins;   /* guard.h, origins */
     size_t max_body_bytes;       /* of one request [32 MiB] */
     size_t max_all_bodies_bytes; /* of all requests on their way in [256 MiB] */
     uint32_t max_connections;    /* for one more the oldest idle one is closed [256] */

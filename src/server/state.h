@@ -14,6 +14,7 @@
 #define PENSIEVE_SERVER_STATE_H
 
 #include "base/random_id.h"
+#include "server/guard.h"
 #include "server/listen.h"
 #include "server/server.h"
 
@@ -62,13 +63,17 @@ struct exchange {
     const struct handler *handler;
     void *handler_context;
     const struct handler_api *api;
-    const char *methods; /* those that the path answers to, when the request's is none of them */
+    char methods[64]; /* that the path answers to, when the request's is none of them; "" none */
+    const char *host; /* as the client names the server: of an absolute target, else its header */
+    char authority[256]; /* of an absolute target */
+    const char *origin;  /* whose page may read the answer, or NULL */
 
     struct buf body;
-    size_t n_counted;         /* of the body, in server.n_body_bytes */
-    atomic_size_t n_received; /* of the body, dropped bytes too */
-    bool is_refused;          /* decided before the body was read */
-    bool knows_interim;       /* HTTP/1.1: its client skips "100 Continue" */
+    size_t n_counted;           /* of the body, in server.n_body_bytes */
+    atomic_size_t n_received;   /* of the body, dropped bytes too */
+    bool is_decided;            /* a refusal or so, before the body was read */
+    bool is_chunked, is_broken; /* broken: where the body ends cannot be known */
+    bool knows_interim;         /* HTTP/1.1: its client skips "100 Continue" */
 
     /* the watcher's */
     bool is_half_closed; /* the client sends no more: it may be gone */
@@ -81,7 +86,8 @@ struct exchange {
     /* under server.state_lock */
     enum exchange_state state;
     bool suspended;
-    bool vanished; /* the client is gone */
+    bool vanished; /* the client is gone, or nothing more is to be said to it */
+    int farewell;  /* the status of its last words, or 0 */
     bool is_over;  /* the connection is done with it, the next job frees it */
     bool in_job, again;
     bool wants_tick, wants_probe;
@@ -102,6 +108,7 @@ struct server {
     struct server_doors doors;
     struct server_options options;
     struct listener listener;
+    struct guard guard;
     struct MHD_Daemon *daemon;
     atomic_bool stopping;
     atomic_size_t n_body_bytes;
@@ -122,7 +129,16 @@ struct server {
     int poke[2];            /* a pipe that wakes the watcher */
     struct pollfd *watched; /* [max_watched], the watcher's */
     size_t max_watched;
+    int64_t next_probe_ms; /* the watcher's */
 };
+
+/* Headers of every answer. */
+enum { EXCHANGE_MAX_HEADERS = 4 };
+struct exchange_header {
+    const char *name, *value;
+};
+/* Fills `out` and returns how many. */
+size_t exchange_headers(const struct exchange *x, struct exchange_header out[EXCHANGE_MAX_HEADERS]);
 
 /* exchange.c: callbacks of the socket thread, and what others may do to an exchange. */
 void *exchange_begin(void *server, const char *target, struct MHD_Connection *connection);
@@ -145,12 +161,29 @@ void answer_work(struct exchange *x);
 void answer_schedule(struct exchange *x);
 /* The reply's wake. */
 void answer_wake(void *exchange);
-/* Decides the answer: an error in the shape of the path's API. READY then. */
+/* Decides the answer: an error in the shape of the path's API. READY then, unless the request is
+ * still coming in. */
 void answer_error(struct exchange *x, int status, const struct error *err);
 
+/* farewell.c */
+/* Refuses a request that is still coming in. Under the server's lock or on the socket thread. */
+void farewell(struct exchange *x, int status, const char *message);
+/* What the library said to its log: of a request that it refuses, the answer is put in. */
+void farewell_on_library_log(struct server *s, const char *format, va_list args);
+
+/* head.c */
+/* Looks at the request's head: finds its handler, or decides the answer. */
+void head_check(struct exchange *x);
+/* Its body's length as announced; 0 when absent (or chunked). */
+uint64_t head_announced_bytes(const struct exchange *x);
+const char *head_value(const struct exchange *x, const char *name);
+void head_refuse(struct exchange *x, int status, const char *message);
+void head_refuse_too_large(struct exchange *x);
+
 /* routes.c */
-/* Finds handler, rest and API of the path, or the methods that it answers to. */
+/* Finds handler and rest, or the methods that the path answers to. */
 void route_find(struct exchange *x);
+const struct handler_api *route_api(const struct server *s, const char *path);
 
 /* work.c */
 bool work_start(struct server *s, struct error *err);

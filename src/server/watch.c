@@ -7,7 +7,8 @@
  * TCP shows the same. What tells is to send it something, as only who left answers with a reset.
  * Before the answer's head that is an interim "100 Continue", which every HTTP/1.1 client skips;
  * later it is whatever bytes the reply has for that (reply.h, probe). So who left is found out
- * within a round trip of leaving, and who half-closed first and left later within PROBE_MS. Where
+ * within half a second, and who half-closed first and left later within PROBE_MS. An answer that
+ * comes sooner than GRACE_MS is spared it, for simple clients that know no interim answers. Where
  * neither can be sent (HTTP/1.0, a reply without such bytes) TCP's own keep-alive finds it, within
  * a minute or two, once the client's system has forgotten the connection. */
 #include "server/state.h"
@@ -34,6 +35,7 @@ enum { HALF = POLLHUP, GONE = POLLERR | POLLNVAL };
 enum {
     TICK_MS = 1000,
     PROBE_MS = 5000,
+    GRACE_MS = 300,
     KEEP_ALIVE_S = 15,
     BODY_BYTES_PER_MS = 16, /* slower senders run out of time */
 };
@@ -107,6 +109,32 @@ static void probe(struct exchange *x, int64_t now)
     pthread_mutex_unlock(&x->server->state_lock);
 }
 
+/* Those that are due. */
+static void probe_all(struct server *s, int64_t now)
+{
+    pthread_mutex_lock(&s->lock);
+    s->next_probe_ms = INT64_MAX;
+    for (struct peer *p = s->peers; p; p = p->next) {
+        if (!p->exchange || !is_half_closed(p))
+            continue;
+        if (now - p->exchange->probed_ms >= PROBE_MS)
+            probe(p->exchange, now);
+        if (s->next_probe_ms > p->exchange->probed_ms + PROBE_MS)
+            s->next_probe_ms = p->exchange->probed_ms + PROBE_MS;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void found_half_closed(struct peer *p, struct exchange *x)
+{
+    const int64_t now = clock_now_ms();
+    x->is_half_closed = true;
+    x->probed_ms = now + GRACE_MS - PROBE_MS;
+    if (x->server->next_probe_ms > now + GRACE_MS)
+        x->server->next_probe_ms = now + GRACE_MS;
+    keep_alive(p->fd);
+}
+
 /* Asked under the server's lock, where the socket cannot have been closed and its number given to
  * another. */
 static void look_at(struct peer *p)
@@ -118,9 +146,7 @@ static void look_at(struct peer *p)
     if (now.revents & GONE) {
         exchange_abandon(x);
     } else if (now.revents & HALF && !x->is_half_closed) {
-        x->is_half_closed = true;
-        keep_alive(p->fd);
-        probe(x, clock_now_ms());
+        found_half_closed(p, x);
     }
 }
 
@@ -153,14 +179,14 @@ static void tick_exchange(struct server *s, struct exchange *x, int64_t now)
         answer_schedule(x);
     }
     pthread_mutex_unlock(&x->server->state_lock);
-    if (x->is_half_closed && now - x->probed_ms >= PROBE_MS)
-        probe(x, now);
     if (state >= EXCHANGE_STARTING)
         return;
     int64_t allowed =
         s->options.body_ms + (int64_t)(atomic_load(&x->n_received) / BODY_BYTES_PER_MS);
-    if (now - x->started_ms > allowed)
-        peer_give_up(s, x->peer);
+    if (now - x->started_ms <= allowed)
+        return;
+    farewell(x, 408, "the request did not come in time");
+    peer_give_up(s, x->peer);
 }
 
 static void tick(struct server *s)
@@ -201,14 +227,18 @@ static void *watcher(void *arg)
     struct server *s = arg;
     bool complained = false;
     int64_t next_tick = clock_now_ms() + TICK_MS;
+    s->next_probe_ms = INT64_MAX;
     while (!atomic_load(&s->stopping)) {
         size_t n = gather(s, s->watched, s->max_watched);
-        int n_ready = wait_for_news(s->watched, n, next_tick - clock_now_ms(), &complained);
+        const int64_t next = next_tick < s->next_probe_ms ? next_tick : s->next_probe_ms;
+        int n_ready = wait_for_news(s->watched, n, next - clock_now_ms(), &complained);
         const bool poked = n_ready > 0 && s->watched[0].revents;
         if (poked)
             drain_pokes(s);
         if (n_ready > poked)
             look_at_all(s);
+        if (clock_now_ms() >= s->next_probe_ms)
+            probe_all(s, clock_now_ms());
         if (clock_now_ms() >= next_tick) {
             tick(s);
             next_tick = clock_now_ms() + TICK_MS;

@@ -2,6 +2,7 @@
 a client that vanishes. Uses the standard library alone."""
 import http.client
 import json
+import select
 import socket
 import time
 import unittest
@@ -128,6 +129,66 @@ class Refusal(unittest.TestCase):
         self.assertEqual((got, answer["error"]["type"]), (404, "not_found_error"))
 
 
+def raw(data, half_closed=False):
+    """What comes back for these bytes until the server closes."""
+    with socket.create_connection(("127.0.0.1", SERVER.port), timeout=60) as s:
+        s.sendall(data)
+        if half_closed:
+            s.shutdown(socket.SHUT_WR)
+        got = b""
+        while piece := s.recv(65536):
+            got += piece
+        return got
+
+
+def post(body, more=""):
+    return (f"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}"
+            f"Content-Length: {len(body)}\r\n\r\n").encode() + body
+
+
+class Http(unittest.TestCase):
+    def test_a_half_closed_request_is_answered(self):
+        for stream, last in ((False, b"stop_reason"), (True, b"message_stop")):
+            got = raw(post(json.dumps(request(stream=stream, max_tokens=60)).encode()), half_closed=True)
+            self.assertIn(b"HTTP/1.1 200 OK", got)
+            self.assertIn(last, got)
+
+    def test_a_byte_order_mark_says_nothing(self):
+        self.assertIn(b"200 OK", raw(post(b"\xef\xbb\xbf" + json.dumps(request(max_tokens=1)).encode())))
+
+    def test_what_is_not_http_is_refused_in_shape(self):
+        for more in ("Content-Length: 3\r\n", "Content-Length: -1\r\n"):
+            head, body = raw(post(b"{}", more)).split(b"\r\n\r\n")
+            self.assertTrue(head.startswith(b"HTTP/1.1 400"), head)
+            self.assertEqual(json.loads(body)["error"]["type"], "invalid_request_error")
+
+    def test_errors_of_the_server_have_the_types_of_the_api(self):
+        for method, path, headers, status, kind in (
+                ("PUT", "/v1/messages", {}, 405, "invalid_request_error"),
+                ("GET", "/nothing", {}, 404, "not_found_error"),
+                ("GET", "/health", {"Origin": "https://evil.example"}, 403, "permission_error"),
+                ("POST", "/v1/messages", {"Content-Encoding": "gzip"}, 415, "invalid_request_error")):
+            connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=30)
+            connection.request(method, path, b"x" if method != "GET" else None, headers)
+            answer = connection.getresponse()
+            self.assertEqual((answer.status, json.load(answer)["error"]["type"]), (status, kind))
+            connection.close()
+
+    def test_a_page_of_an_editor_may_ask(self):
+        connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=300)
+        origin = {"Origin": "vscode-webview://1a2b"}
+        connection.request("OPTIONS", "/v1/messages", headers={**origin, "Access-Control-Request-Method": "POST",
+                                                               "Access-Control-Request-Headers": "content-type"})
+        answer = connection.getresponse()
+        answer.read()
+        self.assertEqual((answer.status, answer.headers["Access-Control-Allow-Headers"]), (204, "content-type"))
+        connection.request("POST", "/v1/messages", json.dumps(request(max_tokens=1)), origin)
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, answer.headers["Access-Control-Allow-Origin"]), (200, origin["Origin"]))
+        answer.read()
+        connection.close()
+
+
 class Usage(unittest.TestCase):
     def test_count_tokens_equals_the_real_input(self):
         body = request(system="Answer briefly.", tools=[WEATHER], max_tokens=1, messages=[
@@ -152,6 +213,27 @@ class Usage(unittest.TestCase):
 
 
 class Vanishing(unittest.TestCase):
+    def test_large_bodies_do_not_hold_up_small_ones(self):
+        large = json.dumps(request(messages=[{"role": "user", "content": "word " * 4_500_000}])).encode()
+        sockets = [socket.create_connection(("127.0.0.1", SERVER.port), timeout=60) for _ in range(2)]
+        for s in sockets:
+            s.sendall(post(large).replace(b"/v1/messages", b"/v1/messages/count_tokens", 1))
+        slowest = 0
+        while not select.select(sockets, [], [], 0.05)[0]:
+            for method, path, body in (("GET", "/metrics", None), ("GET", "/v1/models", None),
+                                       ("POST", "/v1/messages/count_tokens", json.dumps(request()))):
+                start = time.time()
+                connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=60)
+                connection.request(method, path, body)
+                self.assertEqual(connection.getresponse().status, 200)
+                connection.close()
+                slowest = max(slowest, time.time() - start)
+        self.assertLess(slowest, 5, "a small request waited for large ones")
+        self.assertGreater(slowest, 0, "the large ones were done at once")
+        for s in sockets:
+            self.assertTrue(s.recv(100).startswith(b"HTTP/1.1 200"))
+            s.close()
+
     def test_a_client_that_vanishes_stops_its_generation(self):
         body = json.dumps(request(max_tokens=8000, stream=True, messages=[
             {"role": "user", "content": "Write a very long story about a lighthouse, with many chapters."}])).encode()

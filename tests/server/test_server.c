@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -105,6 +106,11 @@ static bool becomes(atomic_int *value, int wanted, int ms)
     return true;
 }
 
+static double cpu_seconds(void)
+{
+    return (double)clock() / CLOCKS_PER_SEC;
+}
+
 /* ---- routes and refusals ---- */
 
 static void every_route_answers(void **state)
@@ -160,7 +166,7 @@ static void errors_have_the_shape_of_their_api(void **state)
     struct http_answer a;
     ask(f, &a, "GET", "/v1/messages", NULL, NULL);
     assert_int_equal(a.status, 405);
-    assert_string_equal(http_header(&a, "Allow"), "POST");
+    assert_string_equal(http_header(&a, "Allow"), "POST, OPTIONS");
     http_answer_deinit(&a);
 }
 
@@ -178,8 +184,10 @@ static void request_ids_differ(void **state)
 
 static void guard_knows_loopback(void **state)
 {
-    static const char *const yes[] = {"localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:1",
-                                      "[::1]",     "[::1]:65535",    "127.1.2.3"};
+    static const char *const yes[] = {
+        "localhost",       "LOCALHOST:8000", "127.0.0.1",        "127.0.0.1:1",
+        "[::1]",           "[::1]:65535",    "127.1.2.3",        "localhost.",
+        "localhost.:8000", "app.localhost",  "a.b.LocalHost.:80"};
     static const char *const no[] = {"",
                                      "evil.example",
                                      "localhost.evil.example",
@@ -194,16 +202,104 @@ static void guard_knows_loopback(void **state)
                                      "10.0.0.1",
                                      "[::1]evil",
                                      "localhost:123456",
-                                     "0.0.0.0"};
+                                     "0.0.0.0",
+                                     ".localhost",
+                                     "xlocalhost",
+                                     "a/.localhost",
+                                     "evil.example#.localhost",
+                                     "localhost.."};
     (void)state;
     for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
         assert_true(guard_is_loopback_authority(yes[i]));
     for (size_t i = 0; i < sizeof no / sizeof *no; i++)
-        assert_false(guard_is_loopback_authority(no[i]));
-    assert_null(guard_refusal("192.168.1.5:8000", NULL, false));
-    assert_null(guard_refusal("192.168.1.5:8000", "http://192.168.1.5:8000", false));
-    assert_non_null(guard_refusal("192.168.1.5:8000", "http://192.168.1.6:8000", false));
-    assert_non_null(guard_refusal("192.168.1.5:8000", NULL, true));
+        if (guard_is_loopback_authority(no[i]))
+            fail_msg("%s", no[i]);
+}
+
+static void guard_knows_names_that_were_allowed(void **state)
+{
+    const struct guard local = {.is_loopback = true}, remote = {0};
+    const struct guard named = {.is_loopback = true, .hosts = "host.docker.internal,*.lan"};
+    (void)state;
+    assert_null(guard_refusal(&remote, "192.168.1.5:8000", NULL));
+    assert_null(guard_refusal(&remote, "192.168.1.5:8000", "http://192.168.1.5:8000"));
+    assert_non_null(guard_refusal(&remote, "192.168.1.5:8000", "http://192.168.1.6:8000"));
+    assert_non_null(guard_refusal(&local, "192.168.1.5:8000", NULL));
+    assert_non_null(guard_refusal(&local, "host.docker.internal:8000", NULL));
+    assert_null(guard_refusal(&named, "host.docker.internal:8000", NULL));
+    assert_null(guard_refusal(&named, "HOST.docker.internal.", NULL));
+    assert_null(guard_refusal(&named, "box.lan", NULL));
+    assert_null(guard_refusal(&named, "localhost", NULL));
+    assert_non_null(guard_refusal(&named, "lan", NULL));
+    assert_non_null(guard_refusal(&named, "evil.example", NULL));
+    assert_non_null(guard_refusal(&named, "box.lan.evil.example", NULL));
+    assert_non_null(guard_refusal(&named, "box.lan:8000/", NULL));
+}
+
+static bool allows(const char *origins, const char *origin)
+{
+    const struct guard g = {.is_loopback = true, .origins = origins};
+    return !guard_refusal(&g, "localhost:8000", origin);
+}
+
+static void guard_knows_pages_from_programs(void **state)
+{
+    static const char *const apps[] = {"app://obsidian.md",
+                                       "vscode-webview://1a2b",
+                                       "vscode-file://vscode-app",
+                                       "tauri://localhost",
+                                       "file://",
+                                       "chrome-extension://abcdef",
+                                       "moz-extension://1-2"};
+    (void)state;
+    for (size_t i = 0; i < sizeof apps / sizeof *apps; i++) {
+        assert_true(allows(NULL, apps[i]));
+        assert_true(allows("null,apps", apps[i]));
+        assert_false(allows("none", apps[i]));
+        assert_false(allows("https://a.example", apps[i]));
+    }
+    assert_true(allows("none", "http://localhost:3000"));
+    assert_true(allows(NULL, "http://tauri.localhost"));
+    assert_false(allows(NULL, "null"));
+    assert_false(allows(NULL, "https://app.example"));
+    assert_false(allows(NULL, "apps"));
+    assert_false(allows(NULL, "application://x"));
+    assert_true(allows("null", "null"));
+    assert_true(allows("apps,https://a.example", "https://A.example"));
+    assert_false(allows("https://a.example", "https://a.example.evil"));
+    assert_false(allows("https://a.example", "http://a.example"));
+    assert_true(allows("custom://*", "custom://x"));
+    assert_false(allows("custom://*", "customs://x"));
+    assert_true(allows("*", "https://evil.example"));
+}
+
+static void guard_refuses_lists_that_mean_nothing(void **state)
+{
+    static const struct guard wrong[] = {
+        {.hosts = "http://a"},
+        {.hosts = "a b"},
+        {.hosts = "a,,b"},
+        {.hosts = "*"},
+        {.origins = "a.example"},
+        {.origins = "https://a.example/"},
+        {.origins = "://"},
+        {.origins = "apps,"
+                    "all"},
+    };
+    static const struct guard right[] = {
+        {.hosts = "a,*.b,c-d_e.f"},
+        {.origins = "https://a.example:8000,file://,app://*,null,*"},
+        {0}};
+    (void)state;
+    struct error err;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_false(guard_check(&wrong[i], &err));
+        assert_int_equal(err.code, ERROR_USAGE);
+    }
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++)
+        assert_true(guard_check(&right[i], &err));
+    assert_null(server_create(&no_doors, &(struct server_options){.allow_hosts = "a b"}, &err));
+    assert_int_equal(err.code, ERROR_USAGE);
 }
 
 static void foreign_pages_are_refused(void **state)
@@ -222,6 +318,218 @@ static void foreign_pages_are_refused(void **state)
     http_answer_deinit(&a);
     http_close(&c);
     assert_int_equal(f->fake.n_started, 0);
+}
+
+/* ---- pages of programs (CORS) ---- */
+
+#define FROM_APP "Origin: app://obsidian.md\r\n"
+
+static void assert_readable_by_app(const struct http_answer *a)
+{
+    assert_non_null(http_header(a, "Access-Control-Allow-Origin"));
+    assert_string_equal(http_header(a, "Access-Control-Allow-Origin"), "app://obsidian.md");
+    assert_string_equal(http_header(a, "Access-Control-Expose-Headers"), "*");
+    assert_string_equal(http_header(a, "Vary"), "Origin");
+}
+
+static void a_page_may_read_whatever_it_is_answered(void **state)
+{
+    static const struct {
+        const char *method, *path, *body;
+        int status;
+    } rows[] = {
+        {"POST", "/v1/messages", "whole 0", 200},
+        {"POST", "/v1/messages", "stream 3 1", 200},
+        {"POST", "/v1/messages", "nonsense", 400},
+        {"GET", "/health", NULL, 200},
+        {"GET", "/nothing", NULL, 404},
+        {"GET", "/v1/messages", NULL, 405},
+    };
+    struct http_answer a;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ask(*state, &a, rows[i].method, rows[i].path, FROM_APP, rows[i].body);
+        assert_int_equal(a.status, rows[i].status);
+        assert_readable_by_app(&a);
+        http_answer_deinit(&a);
+        ask(*state, &a, rows[i].method, rows[i].path, NULL, rows[i].body);
+        assert_null(http_header(&a, "Access-Control-Allow-Origin"));
+        assert_string_equal(http_header(&a, "Vary"), "Origin"); /* a cache must know */
+        http_answer_deinit(&a);
+    }
+    ask(*state, &a, "GET", "/health", "Origin: https://evil.example\r\n", NULL);
+    assert_int_equal(a.status, 403);
+    assert_null(http_header(&a, "Access-Control-Allow-Origin"));
+    http_answer_deinit(&a);
+}
+
+static void a_browser_that_asks_first_is_answered(void **state)
+{
+    static const char more[] =
+        FROM_APP "Access-Control-Request-Method: POST\r\n"
+                 "Access-Control-Request-Headers: content-type,x-api-key,anthropic-version\r\n"
+                 "Access-Control-Request-Private-Network: true\r\n";
+    struct fixture *f = *state;
+    struct http_client c;
+    struct http_answer a;
+    assert_true(http_connect(&c, f->port));
+    for (int i = 0; i < 2; i++) { /* the connection stays of use */
+        assert_true(http_ask(&c, "OPTIONS", "/v1/messages?beta=true", more, NULL));
+        assert_true(http_read(&c, &a, true)); /* 204: no body */
+        assert_int_equal(a.status, 204);
+        assert_readable_by_app(&a);
+        assert_string_equal(http_header(&a, "Access-Control-Allow-Methods"), "POST, OPTIONS");
+        assert_string_equal(http_header(&a, "Access-Control-Allow-Headers"),
+                            "content-type,x-api-key,anthropic-version");
+        assert_string_equal(http_header(&a, "Access-Control-Allow-Private-Network"), "true");
+        assert_string_equal(http_header(&a, "Access-Control-Max-Age"), "600");
+        http_answer_deinit(&a);
+    }
+    assert_true(http_ask(&c, "OPTIONS", "/health", NULL, NULL));
+    assert_true(http_read(&c, &a, true));
+    assert_int_equal(a.status, 204);
+    assert_string_equal(http_header(&a, "Allow"), "GET, HEAD, OPTIONS");
+    assert_null(http_header(&a, "Access-Control-Allow-Methods"));
+    http_answer_deinit(&a);
+    http_close(&c);
+    assert_int_equal(status_of(f, "OPTIONS", "/nothing", more, NULL), 404);
+    assert_int_equal(status_of(f, "OPTIONS", "/v1/messages",
+                               "Origin: https://evil.example\r\n"
+                               "Access-Control-Request-Method: POST\r\n",
+                               NULL),
+                     403);
+}
+
+/* ---- what is not HTTP ---- */
+
+static int raw_status(struct fixture *f, const char *text, bool has_shape)
+{
+    struct http_client c;
+    struct http_answer a;
+    assert_true(http_connect(&c, f->port));
+    assert_true(http_puts(&c, text));
+    if (!http_read(&c, &a, false))
+        fail_msg("no answer to %s", text);
+    int status = a.status;
+    if (has_shape && (!strstr(a.body.data, "{\"api\":\"") || !http_header(&a, "request-id") ||
+                      strcmp(http_header(&a, "Content-Type"), "application/json")))
+        fail_msg("to %s: %s%s", text, a.head.data, a.body.data);
+    http_answer_deinit(&a);
+    if (has_shape)
+        assert_true(http_is_closed_within(&c, 5000));
+    http_close(&c);
+    return status;
+}
+
+static void what_is_not_http_is_refused_in_shape(void **state)
+{
+#define POST "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
+    static const struct {
+        int status;
+        const char *text;
+    } rows[] = {
+        {400, POST "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x"},
+        {400, POST "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"},
+        {400, POST "Content-Length: -1\r\n\r\n"},
+        {400, POST "Content-Length: 2x\r\n\r\n{}"},
+        {400, POST "Content-Length: \r\n\r\n"},
+        {413, POST "Content-Length: 99999999999999999999999\r\n\r\n"},
+        {400, POST "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"},
+        {400, POST "Transfer-Encoding: gzip\r\n\r\n"},
+        {400, POST "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"},
+        {400, POST "Transfer-Encoding: chunked\r\n\r\n2\r\n{}xx"},
+        {400, POST "Host: other\r\nContent-Length: 0\r\n\r\n"},
+        {400, POST "no header\r\n\r\n"},
+        {505, "GET /health HTTP/2.0\r\n\r\n"},
+        {400, "GET /health HTTX/1.1\r\n\r\n"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_int_equal(raw_status(f, rows[i].text, true), rows[i].status);
+    assert_int_equal(f->fake.n_started, 0);
+    assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
+}
+
+/* Beside idle connections and running requests, too: the right one is answered. */
+static void a_refusal_hits_the_right_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct http_client idle[3], busy, upload;
+    struct http_answer a;
+    for (int i = 0; i < 3; i++) {
+        assert_true(http_connect(&idle[i], f->port));
+        ask_on(&idle[i], &a, "GET", "/health", NULL, NULL);
+        http_answer_deinit(&a);
+    }
+    assert_true(http_connect(&busy, f->port) && http_connect(&upload, f->port));
+    assert_true(http_ask(&busy, "POST", "/v1/messages", NULL, "stream 30 200"));
+    assert_true(http_puts(&upload, POST "Content-Length: 7\r\n\r\nwhol"));
+    assert_true(http_wait_for(&busy, "\"n\":1")); /* both are on their way */
+    usleep(2500000);
+    assert_int_equal(raw_status(f, POST "Content-Length: -1\r\n\r\n", true), 400);
+    assert_int_equal(raw_status(f, "GET /health HTTP/2.0\r\n\r\n", true), 505);
+    assert_int_equal(raw_status(f, POST "no header\r\n\r\n", true), 400);
+    assert_true(http_puts(&upload, "e 0"));
+    assert_true(http_read(&upload, &a, false));
+    assert_int_equal(a.status, 200);
+    http_answer_deinit(&a);
+    assert_true(http_read(&busy, &a, false));
+    assert_non_null(strstr(a.body.data, "\"n\":29"));
+    http_answer_deinit(&a);
+    for (int i = 0; i < 3; i++) {
+        ask_on(&idle[i], &a, "GET", "/health", NULL, NULL);
+        assert_int_equal(a.status, 200);
+        http_answer_deinit(&a);
+        http_close(&idle[i]);
+    }
+    http_close(&busy);
+    http_close(&upload);
+}
+
+static void large_heads_are_refused_in_shape(void **state)
+{
+    enum { N = 100000 };
+    struct fixture *f = *state;
+    char *text = malloc(N + 100);
+    int n = sprintf(text, "GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: ");
+    memset(text + n, 'a', N);
+    strcpy(text + n + N, "\r\n\r\n");
+    struct http_client c;
+    struct http_answer a;
+    assert_true(http_connect(&c, f->port));
+    http_puts(&c, text);            /* the end of it is not read */
+    if (http_read(&c, &a, false)) { /* or the reset came before the answer was taken */
+        assert_int_equal(a.status, 431);
+        assert_non_null(strstr(a.body.data, "{\"api\":\"plain\",\"status\":431"));
+    }
+    http_answer_deinit(&a);
+    http_close(&c);
+    free(text);
+    assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
+}
+
+static void a_target_may_be_a_whole_address(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(raw_status(f,
+                                "GET http://localhost/health HTTP/1.1\r\n"
+                                "Host: localhost\r\n\r\n",
+                                false),
+                     200);
+    assert_int_equal(raw_status(f,
+                                "GET http://127.0.0.1:8000/v1/models/org%2Fknown%20model?x=y "
+                                "HTTP/1.1\r\nHost: rebound.example\r\n\r\n",
+                                false),
+                     200);
+    assert_int_equal(
+        raw_status(f, "GET HTTP://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n", false), 200);
+    assert_int_equal(raw_status(f,
+                                "GET http://rebound.example/health HTTP/1.1\r\n"
+                                "Host: localhost\r\n\r\n",
+                                false),
+                     403);
+    assert_int_equal(raw_status(f, "GET http:///health HTTP/1.1\r\nHost: localhost\r\n\r\n", false),
+                     400);
+#undef POST
 }
 
 /* ---- handlers and their replies ---- */
@@ -483,6 +791,7 @@ static void slow_heads_and_bodies_are_cut(void **state)
     }
     assert_true(http_is_closed_within(&idle, 2500));
     assert_true(http_is_closed_within(&head, 2500));
+    assert_true(http_wait_for(&body, "\"status\":408"));
     assert_true(http_is_closed_within(&body, 2500));
     assert_true(http_read(&busy, &a, false)); /* an answer is not cut */
     assert_non_null(strstr(a.body.data, "\"n\":3"));
@@ -492,6 +801,66 @@ static void slow_heads_and_bodies_are_cut(void **state)
     http_close(&body);
     http_close(&busy);
     fixture_end(f);
+}
+
+/* ---- what waits for whom ---- */
+
+static void large_bodies_hold_up_only_one_another(void **state)
+{
+    enum { N = 4, SIZE = 2 << 20 };
+    struct fixture *f = *state;
+    struct http_client c[N];
+    for (int i = 0; i < N; i++) {
+        char head[128];
+        snprintf(head, sizeof head,
+                 "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+                 "slow-start 2000 ",
+                 SIZE + 16);
+        assert_true(http_connect(&c[i], f->port));
+        assert_true(http_puts(&c[i], head));
+        send_padding(&c[i], SIZE);
+    }
+    assert_true(becomes(&f->fake.n_blocked, 2, 5000)); /* as many as that lane has threads */
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(status_of(f, "POST", "/v1/messages/count_tokens", NULL, "12345"), 200);
+        assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
+        assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, "whole 0"), 200);
+    }
+    assert_int_equal(f->fake.n_blocked, 2); /* all that while they were at it */
+    for (int i = 0; i < N; i++) {
+        struct http_answer a;
+        assert_true(http_read(&c[i], &a, false));
+        assert_int_equal(a.status, 200);
+        http_answer_deinit(&a);
+        http_close(&c[i]);
+    }
+}
+
+/* More waiting clients than poll() is allowed to look at: time passes all the same, at no cost. */
+static void a_watcher_that_cannot_look_goes_on(void **state)
+{
+    enum { N = 8 };
+    struct fixture *f = *state;
+    struct http_client c[N];
+    struct rlimit before, few;
+    for (int i = 0; i < N; i++) {
+        assert_true(http_connect(&c[i], f->port));
+        assert_true(http_ask(&c[i], "POST", "/v1/messages", NULL, "hang-stream"));
+    }
+    assert_true(becomes(&f->fake.n_started, N, 5000));
+    getrlimit(RLIMIT_NOFILE, &before);
+    few = (struct rlimit){3, before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &few);
+    const int n_ticks = f->fake.n_ticks;
+    double used = cpu_seconds();
+    usleep(2500000);
+    used = cpu_seconds() - used;
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_true(f->fake.n_ticks >= n_ticks + N);
+    assert_true(used < 1.0); /* the handlers' own threads use some of it */
+    for (int i = 0; i < N; i++)
+        http_close(&c[i]);
+    assert_true(becomes(&f->fake.n_ended, N, 5000)); /* and it looks again */
 }
 
 /* ---- streams ---- */
@@ -531,11 +900,6 @@ static void a_wake_just_before_sleep_is_not_lost(void **state)
     ask(*state, &a, "POST", "/v1/messages", NULL, "race-whole");
     assert_string_equal(a.body.data, "{\"type\":\"race\"}");
     http_answer_deinit(&a);
-}
-
-static double cpu_seconds(void)
-{
-    return (double)clock() / CLOCKS_PER_SEC;
 }
 
 static void waiting_costs_nothing(void **state)
@@ -875,7 +1239,18 @@ int main(void)
         with_server(errors_have_the_shape_of_their_api),
         with_server(request_ids_differ),
         cmocka_unit_test(guard_knows_loopback),
+        cmocka_unit_test(guard_knows_names_that_were_allowed),
+        cmocka_unit_test(guard_knows_pages_from_programs),
+        cmocka_unit_test(guard_refuses_lists_that_mean_nothing),
         with_server(foreign_pages_are_refused),
+        with_server(a_page_may_read_whatever_it_is_answered),
+        with_server(a_browser_that_asks_first_is_answered),
+        with_server(what_is_not_http_is_refused_in_shape),
+        with_server(a_refusal_hits_the_right_connection),
+        with_server(large_heads_are_refused_in_shape),
+        with_server(a_target_may_be_a_whole_address),
+        with_server(large_bodies_hold_up_only_one_another),
+        with_server(a_watcher_that_cannot_look_goes_on),
         with_server(handlers_read_and_set_what_they_like),
         with_server(a_handler_says_who_may_call_it),
         with_server(a_file_is_answered_by_one_row),
