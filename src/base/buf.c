@@ -91,6 +91,13 @@ bool buf_printf(struct buf *b, const char *format, ...)
     return ok;
 }
 
+void buf_truncate(struct buf *b, size_t n_bytes)
+{
+    b->len = n_bytes;
+    if (b->data)
+        b->data[n_bytes] = '\0';
+}
+
 void buf_consume(struct buf *b, size_t n_bytes)
 {
     if (n_bytes > b->len)

@@ -24,6 +24,7 @@ bool buf_append(struct buf *b, const void *bytes, size_t n_bytes);
 bool buf_puts(struct buf *b, const char *text);
 bool buf_putc(struct buf *b, char c);
 bool buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_truncate(struct buf *b, size_t n_bytes); /* keeps the first n_bytes <= len */
 void buf_consume(struct buf *b, size_t n_bytes); /* drops bytes from the front */
 char *buf_steal(struct buf *b, size_t *n_bytes); /* hands over the heap block (free()), or NULL */
 

@@ -43,7 +43,7 @@ struct claude_call {
     struct buf out;
     size_t n_read;            /* of out, taken already */
     int64_t byte_ms, news_ms; /* when there was something new; without pings */
-    bool is_done;
+    bool is_done, is_broken;
     int status;
     struct engine_usage usage; /* so far */
 };
@@ -87,6 +87,7 @@ static void wake(struct claude_call *call)
 /* Unlocks, and tells the owner of bytes that came since there were n_before. */
 static void publish(struct claude_call *call, size_t n_before)
 {
+    events_take_back(&call->events);
     bool is_news = call->out.len > n_before;
     if (is_news)
         call->news_ms = call->byte_ms = clock_now_ms();
@@ -248,11 +249,13 @@ static const char *stop_reason(const struct claude_call *call, enum engine_finis
 
 static void fail(struct claude_call *call, const struct error *err)
 {
+    events_take_back(&call->events);
     if (!call->request.stream) {
         buf_clear(&call->out);
         call->status = events_error_status(err->code);
     }
     events_fail(&call->events, err, call->request_id);
+    call->is_broken = buf_failed(&call->out);
 }
 
 static void finish(struct claude_call *call, enum engine_finish reason,
@@ -268,7 +271,8 @@ static void finish(struct claude_call *call, enum engine_finish reason,
                       usage);
     }
     if (call->answer.failed || events_failed(&call->events)) {
-        error_set(&err, ERROR_INTERNAL, "the answer outgrew its buffer of %d bytes",
+        error_set(&err, ERROR_NO_MEMORY,
+                  "the answer found no memory, or outgrew its buffer of %d bytes",
                   EVENTS_MAX_BYTES);
         fail(call, &err);
     }
@@ -461,6 +465,15 @@ bool claude_call_done(const struct claude_call *call)
     return is_done;
 }
 
+bool claude_call_broken(const struct claude_call *call)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)&call->lock;
+    pthread_mutex_lock(lock);
+    bool is_broken = call->is_broken;
+    pthread_mutex_unlock(lock);
+    return is_broken;
+}
+
 int claude_call_status(const struct claude_call *call)
 {
     pthread_mutex_t *lock = (pthread_mutex_t *)&call->lock;
@@ -500,6 +513,7 @@ void claude_call_tick(struct claude_call *call, int64_t now_ms)
 {
     pthread_mutex_lock(&call->lock);
     bool wakes = add_sign_of_life(call, now_ms);
+    events_take_back(&call->events);
     pthread_mutex_unlock(&call->lock);
     if (wakes)
         wake(call);

@@ -53,6 +53,8 @@ bool claude_call_is_stream(const struct claude_call *call);
 size_t claude_call_read(struct claude_call *call, char *dst, size_t max);
 /* All bytes were made (there may still be some to read). */
 bool claude_call_done(const struct claude_call *call);
+/* Once done: there was no memory even for the error, so that its end is missing. */
+bool claude_call_broken(const struct claude_call *call);
 /* Once done, the status of a non-stream answer: 200, or that of the error its bytes describe. */
 int claude_call_status(const struct claude_call *call);
 /* What it took so far: all 0 before it started, the whole once done. */

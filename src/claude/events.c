@@ -69,11 +69,28 @@ void events_deinit(struct events *e)
 
 bool events_failed(const struct events *e)
 {
-    return buf_failed(e->out) || buf_failed(&e->content);
+    return e->is_broken || buf_failed(e->out) || buf_failed(&e->content);
+}
+
+void events_take_back(struct events *e)
+{
+    if (!buf_failed(e->out))
+        return;
+    const size_t n_whole = e->stream ? e->n_whole : 0;
+    e->is_broken = true;
+    e->out->failed = false;
+    buf_truncate(e->out, n_whole);
+}
+
+static void note_begin(struct events *e)
+{
+    if (!buf_failed(e->out))
+        e->n_whole = e->out->len;
 }
 
 static void begin_event(struct events *e, const char *type)
 {
+    note_begin(e);
     buf_printf(e->out, "event: %s\ndata: {\"type\":\"%s\"", type, type);
 }
 
@@ -302,6 +319,7 @@ void events_fail(struct events *e, const struct error *err, const char *request_
         events_error_body(e->out, err, request_id);
         return;
     }
+    note_begin(e);
     buf_puts(e->out, "event: error\ndata: ");
     events_error_body(e->out, err, request_id);
     buf_puts(e->out, "\n\n");

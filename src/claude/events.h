@@ -24,6 +24,8 @@ struct events {
     enum events_block open;
     size_t n_blocks; /* begun */
     bool has_started;
+    bool is_broken; /* there was no room or no memory for all of it */
+    size_t n_whole; /* of out, where the event that is being written begins */
     struct buf content; /* of a message that is sent whole: its blocks so far */
 };
 
@@ -54,5 +56,8 @@ void events_error_body(struct buf *out, const struct error *err, const char *req
 int events_error_status(enum error_code code);
 
 bool events_failed(const struct events *e);
+/* Takes back an event that could not be written whole, before anybody reads it; events_failed stays
+ * true, and there may be room for events_fail. */
+void events_take_back(struct events *e);
 
 #endif

@@ -58,18 +58,22 @@ struct message {
 static bool message_head(void *reply, struct reply_head *out)
 {
     struct message *m = reply;
-    if (claude_call_is_stream(m->call))
-        return reply_header(out, "Content-Type", "text/event-stream; charset=utf-8") &&
-               reply_header(out, "Cache-Control", "no-cache");
+    if (claude_call_is_stream(m->call)) {
+        reply_header(out, "Content-Type", "text/event-stream; charset=utf-8");
+        reply_header(out, "Cache-Control", "no-cache");
+        return true;
+    }
     if (!claude_call_done(m->call))
         return false;
     char block[4096];
     size_t n;
     while ((n = claude_call_read(m->call, block, sizeof block)) > 0)
         buf_append(&m->body, block, n);
+    m->body.failed |= claude_call_broken(m->call);
     out->status = claude_call_status(m->call);
     out->n_bytes = (int64_t)m->body.len;
-    return reply_header(out, "Content-Type", type_json);
+    reply_header(out, "Content-Type", type_json);
+    return true;
 }
 
 static ptrdiff_t read_whole(struct message *m, char *dst, size_t max)
@@ -106,7 +110,9 @@ static ptrdiff_t message_read(void *reply, char *dst, size_t max)
         m->wants_sign = false;
     else if (!done)
         n = put_sign(m, dst, max);
-    return n ? (ptrdiff_t)n : done ? REPLY_END : REPLY_NONE_NOW;
+    if (n)
+        return (ptrdiff_t)n;
+    return !done ? REPLY_NONE_NOW : claude_call_broken(m->call) ? REPLY_FAILED : REPLY_END;
 }
 
 static void message_tick(void *reply, int64_t now_ms)

@@ -128,6 +128,7 @@ static bool has_head(struct exchange *x)
         return has;
     pthread_mutex_lock(&x->server->state_lock);
     x->state = EXCHANGE_READY;
+    x->has_failed = buf_failed(&x->head.headers);
     pthread_mutex_unlock(&x->server->state_lock);
     return true;
 }

@@ -24,8 +24,8 @@ struct reply_head {
 
 void reply_head_init(struct reply_head *h);
 void reply_head_deinit(struct reply_head *h);
-/* Adds a header; the same name twice is two headers. False when out of memory, or when name or
- * value would break the head (a control character). */
+/* Adds a header; the same name twice is two headers. False when out of memory, which fails the
+ * whole reply, or when name or value would break the head (a control character). */
 bool reply_header(struct reply_head *h, const char *name, const char *value);
 /* The next header after `at` (NULL: the first), or NULL; *value is its value. */
 const char *reply_header_next(const struct reply_head *h, const char *at, const char **value);

@@ -376,9 +376,36 @@ static void test_ids_differ(void **state)
     }
 }
 
+static void an_event_that_finds_no_room_is_taken_back_whole(void **state)
+{
+    static const char failure[] = "event: error\ndata: {\"type\":\"error\",";
+    struct events e;
+    struct buf out;
+    char long_text[400];
+    (void)state;
+    begin(&e, &out, true);
+    out.max = sizeof START + 400; /* for an error, and for less than the text */
+    memset(long_text, 'x', sizeof long_text);
+    events_start(&e, &usage);
+    events_text(&e, long_text, sizeof long_text);
+    events_finish(&e, "end_turn", NULL, 0, &usage);
+    assert_true(events_failed(&e));
+    events_take_back(&e);
+    assert_true(events_failed(&e));
+    const size_t n_whole = out.len;
+    assert_string_equal(out.data + n_whole - 2, "\n\n");
+    assert_memory_equal(out.data, START, sizeof START - 1);
+    const struct error err = {ERROR_NO_MEMORY, -1, "no room"};
+    events_fail(&e, &err, "req_1");
+    assert_false(buf_failed(&out));
+    assert_memory_equal(out.data + n_whole, failure, sizeof failure - 1);
+    end(&e, &out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_event_that_finds_no_room_is_taken_back_whole),
         cmocka_unit_test(test_text_stream), cmocka_unit_test(test_empty_stream),
         cmocka_unit_test(test_tool_stream), cmocka_unit_test(test_whole),
         cmocka_unit_test(test_thinking),    cmocka_unit_test(test_signs_of_life),

@@ -1,25 +1,11 @@
 #include "support/tiny_model.h"
 
+#include "support/byte_piece.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The printable stand-in of a byte in a byte-level vocabulary (GPT-2's table), as UTF-8. */
-static void byte_piece(unsigned byte, char out[4])
-{
-    unsigned shown = byte, n_before = 0;
-    for (unsigned b = 0; b < 256; b++) {
-        int itself = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        if (b == byte && !itself)
-            shown = 256 + n_before;
-        n_before += !itself;
-    }
-    if (shown < 128)
-        snprintf(out, 4, "%c", (int)shown);
-    else
-        snprintf(out, 4, "%c%c", (int)(0xc0 | shown >> 6), (int)(0x80 | (shown & 63)));
-}
 
 static void put_vocabulary(struct gguf_builder *g)
 {
@@ -27,7 +13,7 @@ static void put_vocabulary(struct gguf_builder *g)
     const char *pieces[TINY_VOCAB];
     int32_t types[TINY_VOCAB];
     for (unsigned i = 0; i < 256; i++) {
-        byte_piece(i, bytes[i]);
+        byte_piece_text(bytes[i], sizeof bytes[i], &(const char){(char)i}, 1);
         pieces[i] = bytes[i];
         types[i] = 1; /* normal */
     }

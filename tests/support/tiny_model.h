@@ -20,7 +20,8 @@ enum {
     TINY_EMBD = TINY_HEADS * TINY_HEAD_DIM,
     TINY_FF = 96,
     TINY_KV_PAGE_BYTES = /* at most: a tier may add one key to each page */
-        TINY_LAYERS * 2 * TINY_KV_HEADS * (BACKEND_PAGE_TOKENS + 2) * TINY_HEAD_DIM * 2,
+        TINY_LAYERS *
+        2 * TINY_KV_HEADS * (BACKEND_PAGE_TOKENS + 2) * TINY_HEAD_DIM * 2,
 };
 
 struct tiny_model {
