@@ -86,6 +86,12 @@ static struct backend be = {.ops = &ops};
 
 static char folder[64], segment[256], log_path[256];
 
+static const void *first_page(void *owner)
+{
+    (void)owner;
+    return memory[0];
+}
+
 /* A segment with a header, made once. */
 static void make_folder(void)
 {
@@ -95,7 +101,8 @@ static void make_folder(void)
         abort();
     const struct disk_options options = {folder, "fuzz", 8 << 20};
     struct disk_tier *d = disk_tier_open(&options, PAGE_BYTES, &err);
-    if (!d || disk_tier_take(d) == DISK_NO_SLOT)
+    const struct disk_label label = {.space = 1};
+    if (!d || !disk_tier_write(d, disk_tier_take(d), &label, first_page, NULL))
         abort();
     snprintf(segment, sizeof segment, "%s/00000000.kv", disk_tier_folder(d));
     snprintf(log_path, sizeof log_path, "%s/history", folder);
@@ -175,14 +182,19 @@ static void try_segment(const uint8_t *data, size_t size)
 static void try_history(const uint8_t *data, size_t size)
 {
     size_t n;
+    struct error err = {0};
     int fd = open(log_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (fd < 0 || write(fd, data, size) != (ssize_t)size)
         abort();
     close(fd);
-    struct history *h = history_create(log_path);
+    struct history *h = history_create(log_path, &err);
+    if (!h)
+        abort();
     history_remember(h, 0, (const uint64_t[]){1, 2}, (const int32_t[]){3}, 1);
     history_destroy(h);
-    h = history_create(log_path);
+    h = history_create(log_path, &err);
+    if (!h)
+        abort();
     int32_t *tokens = history_recall(h, 0, (const uint64_t[]){1, 2}, &n);
     if (!tokens || n != 1)
         abort();

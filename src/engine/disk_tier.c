@@ -27,7 +27,7 @@ enum {
     SEGMENT_BYTES = 64 << 20, /* about */
     MAX_SLOTS = 1024,         /* of a segment */
     MAX_SEGMENTS = 1 << 16,
-    QUEUE = 256, /* pages being written, or written and not asked for */
+    QUEUE = 256, /* slots being written or cleared, or written and not asked for */
     IDENTITY_DIGITS = 32,
 };
 
@@ -78,7 +78,7 @@ uint64_t disk_key(uint64_t parent, const int32_t *tokens)
 /* ---- the state ---- */
 
 struct segment {
-    int fd; /* -1: none */
+    int fd; /* -1: no file yet; the writer makes it */
     uint32_t number;
 };
 
@@ -90,25 +90,27 @@ struct slot {
 struct job {
     struct disk_done done;
     struct entry entry;
-    const void *(*bytes)(void *owner);
+    const void *(*bytes)(void *owner); /* NULL: the slot was freed, and its entry goes */
 };
 
 struct disk_tier {
     char folder[PATH_MAX]; /* of this identity */
     int lock_fd;
     struct header header; /* that of every segment */
-    struct segment *segments; /* [n_segments], room for max_segments: the writer reads them */
+    struct segment *segments; /* [n_segments], room for max_segments; the writer opens them */
     uint32_t n_segments, max_segments, next_number;
     struct slot *slots; /* [n_segments * header.n_slots] */
     uint32_t first_free; /* none before it is free */
     struct disk_found *found;
     size_t n_found;
+    void (*done)(void *context);
+    void *context;
 
     /* shared with the writer, under the lock */
     pthread_t writer;
     bool has_writer;
     pthread_mutex_t lock;
-    pthread_cond_t work, done;
+    pthread_cond_t work;
     struct job *jobs; /* [QUEUE] a ring: [n_given, n_done) handed out, [n_done, n_asked) waiting */
     uint64_t n_given, n_done, n_asked;
     bool closing;
@@ -173,28 +175,67 @@ static size_t read_up_to(int fd, void *data, size_t n, off_t at)
 
 /* ---- the writer ---- */
 
+static void segment_path(const struct disk_tier *d, uint32_t number, char *path, size_t size)
+{
+    int n = snprintf(path, size, "%s/%08" PRIx32 ".kv", d->folder, number);
+    if (n < 0 || (size_t)n >= size)
+        path[0] = 0; /* no file has that name */
+}
+
+/* A new file, as long as it will be but without content, if there is none yet. */
+static bool segment_open(const struct disk_tier *d, struct segment *segment)
+{
+    char path[PATH_MAX + 16], block[BLOCK_BYTES] = {0};
+    if (segment->fd >= 0)
+        return true;
+    segment_path(d, segment->number, path, sizeof path);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    memcpy(block, &d->header, sizeof d->header);
+    if (ftruncate(fd, (off_t)segment_bytes(&d->header)) ||
+        !write_all(fd, block, sizeof block, 0)) {
+        close(fd);
+        unlink(path);
+        return false;
+    }
+    segment->fd = fd;
+    return true;
+}
+
 /* The page before its entry, and the old entry away before the page: at no moment does an entry
  * stand for a page that is not there. */
-static bool write_slot(const struct disk_tier *d, const struct job *job, const void *page)
+static bool write_page(struct disk_tier *d, const struct job *job, const void *page)
 {
     static const struct entry nothing;
     const uint32_t slot = job->done.slot;
+    struct segment *segment = segment_of(d, slot);
+    return segment_open(d, segment) &&
+           write_all(segment->fd, &nothing, sizeof nothing, entry_offset(d, slot)) &&
+           write_all(segment->fd, page, d->header.page_bytes, page_offset(d, slot)) &&
+           write_all(segment->fd, &job->entry, sizeof job->entry, entry_offset(d, slot));
+}
+
+static bool clear_slot(const struct disk_tier *d, uint32_t slot)
+{
+    static const struct entry nothing;
     const int fd = segment_of(d, slot)->fd;
-    return write_all(fd, &nothing, sizeof nothing, entry_offset(d, slot)) &&
-           write_all(fd, page, d->header.page_bytes, page_offset(d, slot)) &&
-           write_all(fd, &job->entry, sizeof job->entry, entry_offset(d, slot));
+    return fd < 0 || write_all(fd, &nothing, sizeof nothing, entry_offset(d, slot));
 }
 
 /* False, and *is_disk, when it is the disk that failed. */
-static bool write_page(const struct disk_tier *d, struct job *job, bool *is_disk)
+static bool write_slot(struct disk_tier *d, struct job *job, bool *is_disk)
 {
+    *is_disk = true;
+    if (!job->bytes)
+        return clear_slot(d, job->done.slot);
     const void *page = job->bytes(job->done.owner);
     *is_disk = page;
     if (!page)
         return false;
     job->entry.payload = XXH3_64bits(page, d->header.page_bytes);
     job->entry.checksum = entry_checksum(&job->entry);
-    return write_slot(d, job, page);
+    return write_page(d, job, page);
 }
 
 static void *writer_thread(void *arg)
@@ -209,58 +250,68 @@ static void *writer_thread(void *arg)
             break;
         struct job *job = &d->jobs[d->n_done % QUEUE];
         pthread_mutex_unlock(&d->lock);
+        const bool is_page = job->bytes;
         bool is_disk;
-        job->done.ok = write_page(d, job, &is_disk);
+        job->done.ok = write_slot(d, job, &is_disk);
         if (!job->done.ok && is_disk && !has_complained) {
             log_info("the KV store %s cannot be written: %s", d->folder, strerror(errno));
             has_complained = true;
         }
         pthread_mutex_lock(&d->lock);
         d->n_done++;
-        pthread_cond_signal(&d->done);
+        pthread_mutex_unlock(&d->lock);
+        if (is_page && d->done)
+            d->done(d->context);
+        pthread_mutex_lock(&d->lock);
     }
     pthread_mutex_unlock(&d->lock);
     return NULL;
 }
 
-void disk_tier_wait(struct disk_tier *d)
+/* Under the lock: the next job that is done and of which somebody wants to hear, or NULL. */
+static struct job *next_done(struct disk_tier *d)
 {
-    pthread_mutex_lock(&d->lock);
-    assert(d->n_given < d->n_asked);
-    while (d->n_given == d->n_done)
-        pthread_cond_wait(&d->done, &d->lock);
-    pthread_mutex_unlock(&d->lock);
+    for (; d->n_given < d->n_done; d->n_given++)
+        if (d->jobs[d->n_given % QUEUE].bytes)
+            return &d->jobs[d->n_given % QUEUE];
+    return NULL;
 }
 
-bool disk_tier_write(struct disk_tier *d, uint32_t slot, const struct disk_label *label,
-                     const void *(*bytes)(void *owner), void *owner)
+static bool ask(struct disk_tier *d, const struct job *job)
 {
     pthread_mutex_lock(&d->lock);
-    bool has_room = d->n_asked - d->n_given < QUEUE;
+    next_done(d);
+    const bool has_room = d->n_asked - d->n_given < QUEUE;
     if (has_room) {
-        d->jobs[d->n_asked % QUEUE] = (struct job){
-            .done = {owner, slot, false},
-            .entry = {.used = time(NULL), .label = *label},
-            .bytes = bytes,
-        };
-        d->n_asked++;
+        d->jobs[d->n_asked++ % QUEUE] = *job;
         pthread_cond_signal(&d->work);
     }
     pthread_mutex_unlock(&d->lock);
     return has_room;
 }
 
+bool disk_tier_write(struct disk_tier *d, uint32_t slot, const struct disk_label *label,
+                     const void *(*bytes)(void *owner), void *owner)
+{
+    const struct job job = {
+        .done = {owner, slot, false},
+        .entry = {.used = time(NULL), .label = *label},
+        .bytes = bytes,
+    };
+    return ask(d, &job);
+}
+
 bool disk_tier_done(struct disk_tier *d, struct disk_done *out)
 {
     pthread_mutex_lock(&d->lock);
-    bool has_one = d->n_given < d->n_done;
-    if (has_one) {
-        const struct job *job = &d->jobs[d->n_given++ % QUEUE];
+    const struct job *job = next_done(d);
+    if (job) {
         *out = job->done;
         d->slots[out->slot].payload = job->entry.payload;
+        d->n_given++;
     }
     pthread_mutex_unlock(&d->lock);
-    return has_one;
+    return job;
 }
 
 bool disk_tier_read(struct disk_tier *d, uint32_t slot, void *page)
@@ -270,54 +321,25 @@ bool disk_tier_read(struct disk_tier *d, uint32_t slot, void *page)
            XXH3_64bits(page, n) == d->slots[slot].payload;
 }
 
-/* ---- segments ---- */
-
-static void segment_path(const struct disk_tier *d, uint32_t number, char *path, size_t size)
-{
-    int n = snprintf(path, size, "%s/%08" PRIx32 ".kv", d->folder, number);
-    if (n < 0 || (size_t)n >= size)
-        path[0] = 0; /* no file has that name */
-}
-
-/* A new file, as long as it will be but without content. */
-static bool create_segment(struct disk_tier *d)
-{
-    char path[PATH_MAX + 16], block[BLOCK_BYTES] = {0};
-    segment_path(d, d->next_number, path, sizeof path);
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return false;
-    memcpy(block, &d->header, sizeof d->header);
-    if (ftruncate(fd, (off_t)segment_bytes(&d->header)) ||
-        !write_all(fd, block, sizeof block, 0)) {
-        close(fd);
-        unlink(path);
-        return false;
-    }
-    d->segments[d->n_segments++] = (struct segment){fd, d->next_number++};
-    return true;
-}
+/* ---- slots ---- */
 
 uint32_t disk_tier_take(struct disk_tier *d)
 {
     while (d->first_free < n_slots(d) && d->slots[d->first_free].is_taken)
         d->first_free++;
-    if (d->first_free == n_slots(d) && d->n_segments < d->max_segments && !create_segment(d)) {
-        log_info("the KV store %s does not grow: %s", d->folder, strerror(errno));
-        d->max_segments = d->n_segments;
+    if (d->first_free == n_slots(d)) {
+        if (d->n_segments == d->max_segments)
+            return DISK_NO_SLOT;
+        d->segments[d->n_segments++] = (struct segment){-1, d->next_number++};
     }
-    if (d->first_free == n_slots(d))
-        return DISK_NO_SLOT;
     d->slots[d->first_free].is_taken = true;
     return d->first_free;
 }
 
 void disk_tier_free(struct disk_tier *d, uint32_t slot)
 {
-    static const struct entry nothing;
     assert(d->slots[slot].is_taken);
-    /* if that fails, the entry stands for what is in the slot until another page is written */
-    if (!write_all(segment_of(d, slot)->fd, &nothing, sizeof nothing, entry_offset(d, slot)))
+    if (!ask(d, &(struct job){.done = {NULL, slot, false}}))
         log_debug("the KV store: slot %u was not cleared", slot);
     d->slots[slot].is_taken = false;
     if (slot < d->first_free)
@@ -575,7 +597,8 @@ struct disk_tier *disk_tier_open(const struct disk_options *options, uint64_t pa
     d->lock_fd = -1;
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->work, NULL);
-    pthread_cond_init(&d->done, NULL);
+    d->done = options->done;
+    d->context = options->context;
     bool ok = open_folder(d, options, page_bytes, err);
     if (ok && pthread_create(&d->writer, NULL, writer_thread, d))
         ok = error_set(err, ERROR_NO_MEMORY, "cannot start the KV store's thread");
@@ -598,12 +621,12 @@ void disk_tier_close(struct disk_tier *d)
         pthread_join(d->writer, NULL);
     }
     for (uint32_t i = 0; i < d->n_segments; i++)
-        close(d->segments[i].fd);
+        if (d->segments[i].fd >= 0)
+            close(d->segments[i].fd);
     if (d->lock_fd >= 0)
         close(d->lock_fd);
     pthread_mutex_destroy(&d->lock);
     pthread_cond_destroy(&d->work);
-    pthread_cond_destroy(&d->done);
     free(d->segments);
     free(d->slots);
     free(d->jobs);

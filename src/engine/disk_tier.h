@@ -3,7 +3,8 @@
  * others. docs/kv-store.md describes the files. Whatever is torn, cut, damaged or somebody else's
  * is never used: it costs a computation, nothing more.
  *
- * Used by the engine's thread; the writing is done by a thread of its own. */
+ * Used by the engine's thread; all writing is done by a thread of its own, and nobody waits for
+ * it. */
 #ifndef PENSIEVE_ENGINE_DISK_TIER_H
 #define PENSIEVE_ENGINE_DISK_TIER_H
 
@@ -21,6 +22,9 @@ struct disk_options {
     const char *identity; /* all that a page depends on beside its tokens */
     uint64_t max_bytes;   /* of all files in the folder; 0: 8 GiB or a tenth of the free disk, the
                              smaller */
+    /* Called by the writing thread when a page's writing has ended, or NULL. */
+    void (*done)(void *context);
+    void *context;
 };
 
 /* Which tokens a page holds. */
@@ -55,7 +59,9 @@ void disk_tier_forget_found(struct disk_tier *d); /* frees that list */
 
 /* A free slot, or DISK_NO_SLOT: all that the budget allows are taken. */
 uint32_t disk_tier_take(struct disk_tier *d);
-void disk_tier_free(struct disk_tier *d, uint32_t slot); /* not one that is being written */
+/* Not one that is being written. If too much is being written already, its entry stands for what is
+ * in it until another page is written. */
+void disk_tier_free(struct disk_tier *d, uint32_t slot);
 
 /* Begins to write a page to a slot that was taken. The writing thread asks bytes(owner) for it,
  * which may wait; they must not change or go until it is done, and `owner` comes back then. NULL:
@@ -70,14 +76,12 @@ struct disk_done {
     bool ok;
 };
 bool disk_tier_done(struct disk_tier *d, struct disk_done *out);
-/* Returns when there is one; something must be being written. */
-void disk_tier_wait(struct disk_tier *d);
 
 /* Reads a page that was found or written. False when it is not what was written; its content is
  * then undefined. */
 bool disk_tier_read(struct disk_tier *d, uint32_t slot, void *page);
 
-uint64_t disk_tier_bytes(const struct disk_tier *d); /* of the files */
+uint64_t disk_tier_bytes(const struct disk_tier *d); /* of the files, soon */
 /* The folder of this identity, for what belongs to its pages. */
 const char *disk_tier_folder(const struct disk_tier *d);
 

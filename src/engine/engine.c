@@ -93,8 +93,10 @@ static void admit_queued(struct engine *e)
         pthread_mutex_lock(&e->lock);
         struct request *r = e->running.n < e->options.n_running ? e->queued.first : NULL;
         pthread_mutex_unlock(&e->lock);
-        if (!r || !step_admit(e, r))
+        if (!r || !step_admit(e, r)) {
+            e->is_stuck = r && !e->running.first;
             return;
+        }
         pthread_mutex_lock(&e->lock);
         request_list_remove(&e->queued, r);
         request_list_append(&e->running, r);
@@ -107,6 +109,7 @@ static void stop_waiting(struct engine *e, struct request *r)
 {
     request_list_remove(&e->waiting, r);
     request_list_prepend(&e->queued, r);
+    e->has_news = true;
     pthread_cond_signal(&e->work);
 }
 
@@ -134,17 +137,33 @@ static void note_pages(struct engine *e)
     pthread_mutex_unlock(&e->lock);
 }
 
+/* False: it is to stop. */
+static bool wait_for_work(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    while (!e->stopping && !e->running.first &&
+           (!e->queued.first || (e->is_stuck && !e->has_news)))
+        pthread_cond_wait(&e->work, &e->lock);
+    const bool stopping = e->stopping;
+    e->has_news = false;
+    pthread_mutex_unlock(&e->lock);
+    return !stopping;
+}
+
+/* On the disk's thread: a page that it held is free. */
+static void on_written(void *context)
+{
+    struct engine *e = context;
+    pthread_mutex_lock(&e->lock);
+    e->has_news = true;
+    pthread_cond_signal(&e->work);
+    pthread_mutex_unlock(&e->lock);
+}
+
 static void *engine_thread(void *arg)
 {
     struct engine *e = arg;
-    for (;;) {
-        pthread_mutex_lock(&e->lock);
-        while (!e->stopping && !e->queued.first && !e->running.first)
-            pthread_cond_wait(&e->work, &e->lock);
-        bool stopping = e->stopping;
-        pthread_mutex_unlock(&e->lock);
-        if (stopping)
-            break;
+    while (wait_for_work(e)) {
         end_cancelled(e);
         step_begin(e);
         admit_queued(e);
@@ -177,14 +196,15 @@ static void describe_pages(const struct engine *e, char *out, size_t size)
 }
 
 /* Without it everything works, but a restart begins with nothing. */
-static struct disk_tier *open_disk(const struct engine *e, uint64_t page_bytes)
+static struct disk_tier *open_disk(struct engine *e, uint64_t page_bytes)
 {
     char identity[1024];
     struct error err = {0};
     if (!e->options.disk_folder)
         return NULL;
     describe_pages(e, identity, sizeof identity);
-    const struct disk_options options = {e->options.disk_folder, identity, e->options.disk_bytes};
+    const struct disk_options options = {e->options.disk_folder, identity, e->options.disk_bytes,
+                                         on_written, e};
     struct disk_tier *disk = disk_tier_open(&options, page_bytes, &err);
     if (!disk)
         log_info("no prefixes are kept on disk: %s", err.message);
@@ -235,14 +255,16 @@ static bool create_buffers(struct engine *e, struct error *err)
     char path[4200];
     if (e->disk)
         snprintf(path, sizeof path, "%s/history", disk_tier_folder(e->disk));
-    e->history = history_create(e->disk ? path : NULL);
+    e->history = history_create(e->disk ? path : NULL, err);
+    if (!e->history)
+        return false;
     e->logits = memory_map(logits_bytes(e), "logits", err);
     if (!e->logits)
         return false;
     e->rows = calloc(BACKEND_MAX_ROWS, sizeof *e->rows);
     e->sequences = calloc(e->options.n_running, sizeof *e->sequences);
     e->schedule = calloc(1, sizeof *e->schedule);
-    if (!e->history || !e->rows || !e->sequences || !e->schedule ||
+    if (!e->rows || !e->sequences || !e->schedule ||
         !sampler_init(&e->sampler, e->n_vocab) || !penalties_init(&e->penalties, e->n_vocab))
         return error_set(err, ERROR_NO_MEMORY, "out of memory for the engine's buffers");
     return masks_init(&e->masks, err);
@@ -427,8 +449,11 @@ void engine_cancel(struct engine *e, uint64_t ticket)
     pthread_mutex_lock(&e->lock);
     if ((r = find_ticket(&e->waiting, ticket)))
         stop_waiting(e, r);
-    if ((r = find_ticket(&e->queued, ticket)) || (r = find_ticket(&e->running, ticket)))
+    if ((r = find_ticket(&e->queued, ticket)) || (r = find_ticket(&e->running, ticket))) {
         atomic_store(&r->cancelled, true);
+        e->has_news = true;
+        pthread_cond_signal(&e->work);
+    }
     pthread_mutex_unlock(&e->lock);
 }
 

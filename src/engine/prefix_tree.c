@@ -18,8 +18,9 @@ struct prefix_node {
     uint32_t page; /* in memory, or BACKEND_NO_PAGE */
     uint32_t slot; /* on disk, or on its way there; or DISK_NO_SLOT */
     uint32_t depth, n_tokens;
-    uint64_t key;   /* disk_key, of a whole one */
-    uint64_t n_use; /* the tree's n_uses when it was last used */
+    uint32_t n_children_on_disk;
+    uint64_t key; /* disk_key, of a whole one */
+    struct use_heap_item use; /* its n_use: the tree's n_uses when it was last used */
     bool is_writing;
     struct backend_save *save; /* of its page, while it is written */
     int32_t tokens[P];
@@ -72,7 +73,7 @@ static void touch(struct prefix_tree *t, struct prefix_node *node, enum prefix_c
     const uint32_t first =
         node ? sequence_first_seen(node->depth * P + node->n_tokens, window) : 0;
     for (; node && node->depth >= first; node = node->parent) {
-        node->n_use = n_use;
+        use_heap_use(&t->disk_ends, &node->use, n_use);
         if (node->page != BACKEND_NO_PAGE)
             order_remove(&t->order[node->class], node);
         if (node->class < class)
@@ -132,6 +133,40 @@ static void enter_memory(struct prefix_tree *t, struct prefix_node *node, uint32
     t->n_in_memory++;
 }
 
+/* Is it, or is it not any more, what may leave the disk? */
+static void note_disk_end(struct prefix_tree *t, struct prefix_node *node)
+{
+    const bool is_end =
+        node->slot != DISK_NO_SLOT && !node->is_writing && !node->n_children_on_disk;
+    if (is_end && !node->use.place)
+        use_heap_add(&t->disk_ends, &node->use);
+    else if (!is_end && node->use.place)
+        use_heap_remove(&t->disk_ends, &node->use);
+}
+
+static void enter_disk(struct prefix_tree *t, struct prefix_node *node, uint32_t slot)
+{
+    node->slot = slot;
+    note_disk_end(t, node);
+    if (node->parent) {
+        node->parent->n_children_on_disk++;
+        note_disk_end(t, node->parent);
+    }
+}
+
+static void leave_disk(struct prefix_tree *t, struct prefix_node *node)
+{
+    if (!t->disk || node->slot == DISK_NO_SLOT)
+        return;
+    disk_tier_free(t->disk, node->slot);
+    node->slot = DISK_NO_SLOT;
+    note_disk_end(t, node);
+    if (node->parent) {
+        node->parent->n_children_on_disk--;
+        note_disk_end(t, node->parent);
+    }
+}
+
 /* Its page is on disk, or will not be. */
 static void end_save(struct prefix_tree *t, struct prefix_node *node)
 {
@@ -144,8 +179,7 @@ static void node_free(struct prefix_tree *t, struct prefix_node *node)
 {
     end_save(t, node);
     leave_memory(t, node);
-    if (t->disk && node->slot != DISK_NO_SLOT)
-        disk_tier_free(t->disk, node->slot);
+    leave_disk(t, node);
     t->n_nodes--;
     free(node);
 }
@@ -198,8 +232,10 @@ static struct prefix_node *node_add(struct prefix_tree *t, struct prefix_root *r
                                     uint32_t n_tokens)
 {
     struct prefix_node *node = malloc(sizeof *node);
-    if (!node)
+    if (!node || (t->disk && !use_heap_reserve(&t->disk_ends, t->n_nodes + 1))) {
+        free(node);
         return NULL;
+    }
     *node = (struct prefix_node){
         .root = root,
         .parent = parent,
@@ -227,6 +263,7 @@ void prefix_tree_deinit(struct prefix_tree *t)
             remove_all(t, root->children);
         free(root);
     }
+    use_heap_deinit(&t->disk_ends);
     *t = (struct prefix_tree){.pool = t->pool};
 }
 
@@ -379,8 +416,7 @@ static bool take_node(struct prefix_tree *t, struct sequence *s, uint32_t i,
     *n_bytes = *n_bytes > page_bytes ? *n_bytes - page_bytes : 0;
     if (!read_page(t, node->slot, s->pages[i])) {
         log_info("a page of the KV store is damaged; it is computed again");
-        disk_tier_free(t->disk, node->slot);
-        node->slot = DISK_NO_SLOT;
+        leave_disk(t, node);
         return false;
     }
     enter_memory(t, node, s->pages[i]);
@@ -469,39 +505,22 @@ bool prefix_tree_adopt(struct prefix_tree *t, uint64_t space, struct sequence *s
 
 /* ---- on disk ---- */
 
-static bool has_child_on_disk(const struct prefix_node *node)
-{
-    for (const struct prefix_node *child = node->children; child; child = child->next)
-        if (child->slot != DISK_NO_SLOT)
-            return true;
-    return false;
-}
-
-/* The next node in the order of a walk through everything, ancestors first. */
-static struct prefix_node *next_node(struct prefix_node *node)
-{
-    if (node->children)
-        return node->children;
-    while (node && !node->next)
-        node = node->parent;
-    return node ? node->next : NULL;
-}
-
 /* Frees the slot of the least recently used node behind which nothing is on disk, but not that of
- * `spared`. */
-static bool evict_from_disk(struct prefix_tree *t, const struct prefix_node *spared)
+ * `spared` (which may be NULL). */
+static bool evict_from_disk(struct prefix_tree *t, struct prefix_node *spared)
 {
-    struct prefix_node *least = NULL;
-    for (struct prefix_root *root = t->roots; root; root = root->next)
-        for (struct prefix_node *node = root->children; node; node = next_node(node))
-            if (node->slot != DISK_NO_SLOT && !node->is_writing && node != spared &&
-                (!least || node->n_use < least->n_use) && !has_child_on_disk(node))
-                least = node;
+    const bool is_spared = spared && spared->use.place;
+    if (is_spared)
+        use_heap_remove(&t->disk_ends, &spared->use);
+    struct use_heap_item *least = use_heap_least(&t->disk_ends);
+    if (is_spared)
+        use_heap_add(&t->disk_ends, &spared->use);
     if (!least)
         return false;
-    disk_tier_free(t->disk, least->slot);
-    least->slot = DISK_NO_SLOT;
-    forget(t, least);
+    struct prefix_node *node =
+        (struct prefix_node *)((char *)least - offsetof(struct prefix_node, use));
+    leave_disk(t, node);
+    forget(t, node);
     return true;
 }
 
@@ -520,7 +539,7 @@ static const void *saved_bytes(void *owner)
 /* Begins to write a whole node to disk, if it is not there and its parent is. */
 static void save(struct prefix_tree *t, struct prefix_node *node)
 {
-    const struct prefix_node *parent = node->parent;
+    struct prefix_node *parent = node->parent;
     if (!t->disk || node->slot != DISK_NO_SLOT || node->page == BACKEND_NO_PAGE ||
         (parent && parent->slot == DISK_NO_SLOT))
         return;
@@ -544,25 +563,27 @@ static void save(struct prefix_tree *t, struct prefix_node *node)
         return;
     }
     kv_pages_share(t->pool, node->page); /* until it is written */
-    node->slot = slot;
     node->is_writing = true;
+    enter_disk(t, node, slot);
     t->n_writing++;
 }
 
-void prefix_tree_poll(struct prefix_tree *t)
+uint32_t prefix_tree_poll(struct prefix_tree *t)
 {
     struct disk_done done;
-    while (t->n_writing && disk_tier_done(t->disk, &done)) {
+    uint32_t n = 0;
+    for (; t->n_writing && disk_tier_done(t->disk, &done); n++) {
         struct prefix_node *node = done.owner;
         node->is_writing = false;
         end_save(t, node);
         kv_pages_release(t->pool, node->page);
         t->n_writing--;
-        if (!done.ok) {
-            disk_tier_free(t->disk, node->slot);
-            node->slot = DISK_NO_SLOT;
-        }
+        if (done.ok)
+            note_disk_end(t, node);
+        else
+            leave_disk(t, node);
     }
+    return n;
 }
 
 /* ---- what was on disk ---- */
@@ -611,8 +632,8 @@ static void restore(struct prefix_tree *t)
             disk_tier_free(t->disk, found[i].slot);
             continue;
         }
-        node->slot = found[i].slot;
-        node->n_use = (uint64_t)found[i].used;
+        node->use.n_use = (uint64_t)found[i].used;
+        enter_disk(t, node, found[i].slot);
     }
     free(index.nodes);
     disk_tier_forget_found(t->disk);

@@ -17,6 +17,7 @@
 
 #include "engine/disk_tier.h"
 #include "engine/sequence.h"
+#include "engine/use_heap.h"
 
 #include <stdint.h>
 
@@ -45,7 +46,8 @@ struct prefix_tree {
     struct prefix_order order[PREFIX_N_CLASSES]; /* of what is in memory */
     struct kv_pages *pool;                       /* borrowed, and these two: */
     struct backend *be;
-    struct disk_tier *disk; /* or NULL */
+    struct disk_tier *disk;      /* or NULL */
+    struct use_heap disk_ends;   /* what may leave it: nothing on disk continues these */
     uint64_t page_bytes;
     uint32_t window; /* positions that a row sees, its own the last; 0: all */
     uint64_t n_uses;
@@ -58,8 +60,8 @@ void prefix_tree_init(struct prefix_tree *t, struct kv_pages *pool, struct backe
 /* Gives all pages back; the disk tier, if there is one, was closed already. */
 void prefix_tree_deinit(struct prefix_tree *t);
 
-/* Takes note of what has been written to disk in the meantime. */
-void prefix_tree_poll(struct prefix_tree *t);
+/* Takes note of what has been written to disk in the meantime. Returns how many pages. */
+uint32_t prefix_tree_poll(struct prefix_tree *t);
 
 /* Lets s go on from the tree: its n_computed tokens are whole pages, and those that follow, up to
  * the first n_tokens in all, come from the longest prefix that the tree has. Whole pages are

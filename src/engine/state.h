@@ -33,8 +33,9 @@ struct request {
     const uint64_t *mask;      /* the sink's, for the next draw */
     bool has_mask;             /* that was asked for already */
     bool is_resumed;           /* under the lock: since the sink was called with the last token */
-    uint64_t waits_for_end_of; /* no room: not tried again before n_ended reaches this; 0: never
-                                  waited */
+    /* No room: not tried again beside others before n_ended or n_written reaches this; 0: never
+     * waited. */
+    uint64_t waits_for_end_of, waits_for_written;
     atomic_bool cancelled;
 };
 
@@ -64,6 +65,8 @@ struct engine {
     struct penalties penalties;
     struct masks masks;
     uint64_t n_ended;                   /* requests that gave their pages back */
+    uint64_t n_written;                 /* pages that the disk gave back */
+    bool is_stuck;                      /* nothing runs, and who is queued waits for the disk */
     float *logits;                      /* [n_running + ENGINE_MAX_GUESSES][n_vocab] */
     struct backend_row *rows;           /* [BACKEND_MAX_ROWS] */
     struct backend_sequence *sequences; /* [n_running] */
@@ -77,6 +80,7 @@ struct engine {
     pthread_cond_t work;
     struct request_list queued, running, waiting;
     uint64_t last_ticket;
+    bool has_news; /* for a queue that is stuck */
     bool stopping;
     struct engine_stats stats;
     pthread_t thread;

@@ -59,44 +59,61 @@ void step_begin(struct engine *e)
     bool has_streams = false;
     for (const struct request *r = e->running.first; r && !has_streams; r = r->next)
         has_streams = r->n_draws > 0;
-    prefix_tree_poll(&e->prefixes);
+    e->n_written += prefix_tree_poll(&e->prefixes);
     e->load_bytes = has_streams ? LOAD_BYTES_BESIDE_STREAMS : LOAD_BYTES;
+}
+
+/* Nothing has come back since it was tried. */
+static bool must_wait(const struct engine *e, const struct request *r)
+{
+    return e->running.first && e->n_ended < r->waits_for_end_of &&
+           e->n_written < r->waits_for_written;
+}
+
+/* It lacks so many pages: others that end, or the disk that holds pages until it has them, will
+ * give some back. */
+static void wait_for_pages(struct engine *e, struct request *r, uint32_t n_lacking)
+{
+    const uint32_t n_writing = e->prefixes.n_writing;
+    assert(e->running.first || n_writing);
+    sequence_drop_pages(&r->sequence, &e->pages);
+    r->waits_for_end_of = e->n_ended + 1;
+    r->waits_for_written =
+        n_writing ? e->n_written + (n_lacking < n_writing ? n_lacking : n_writing) : UINT64_MAX;
+}
+
+static void tell_started(struct engine *e, struct request *r)
+{
+    const struct sequence *s = &r->sequence;
+    if (r->started)
+        return;
+    r->started = true;
+    r->n_cached = r->is_restoring ? prefix_tree_match(&e->prefixes, r->ask.space, s->tokens,
+                                                      s->n_tokens - 1, true)
+                                  : s->n_computed;
+    if (r->ask.sink.started)
+        r->ask.sink.started(r->ask.sink.context, r->n_cached, r->n_prompt - r->n_cached);
 }
 
 bool step_admit(struct engine *e, struct request *r)
 {
     struct sequence *s = &r->sequence;
     uint32_t n_wanted = s->n_tokens + RESERVED_OUTPUT;
-    if (e->running.first && r->waits_for_end_of == e->n_ended + 1)
+    if (must_wait(e, r))
         return false;
     if (n_wanted > e->options.n_ctx)
         n_wanted = e->options.n_ctx;
     /* the last token is always computed: its logits are what comes next */
-    const uint32_t n_reusable = s->n_tokens - 1;
-    r->is_restoring =
-        !prefix_tree_adopt(&e->prefixes, r->ask.space, s, n_reusable, true, &e->load_bytes);
-    uint32_t n_pages = pages_for(e, s, n_wanted) - s->n_pages;
+    r->is_restoring = !prefix_tree_adopt(&e->prefixes, r->ask.space, s, s->n_tokens - 1, true,
+                                         &e->load_bytes);
+    const uint32_t n_pages = pages_for(e, s, n_wanted) - s->n_pages;
     free_pages_until(e, n_pages);
-    while (e->pages.n_free < n_pages && e->prefixes.n_writing) { /* pages that the disk holds yet */
-        disk_tier_wait(e->disk);
-        prefix_tree_poll(&e->prefixes);
-        free_pages_until(e, n_pages);
-    }
-    if (e->pages.n_free < n_pages) { /* wait: what others hold will come back */
-        assert(e->running.first);
-        sequence_drop_pages(s, &e->pages);
-        r->waits_for_end_of = e->n_ended + 1;
+    if (e->pages.n_free < n_pages) {
+        wait_for_pages(e, r, n_pages - e->pages.n_free);
         return false;
     }
     grow(e, s, n_wanted);
-    if (!r->started) {
-        r->started = true;
-        r->n_cached = r->is_restoring ? prefix_tree_match(&e->prefixes, r->ask.space, s->tokens,
-                                                          n_reusable, true)
-                                      : s->n_computed;
-        if (r->ask.sink.started)
-            r->ask.sink.started(r->ask.sink.context, r->n_cached, r->n_prompt - r->n_cached);
-    }
+    tell_started(e, r);
     return true;
 }
 
@@ -167,6 +184,7 @@ static void pause_youngest(struct engine *e)
         r = r->next;
     give_pages_back(e, r);
     r->waits_for_end_of = e->n_ended + 1;
+    r->waits_for_written = UINT64_MAX;
     pthread_mutex_lock(&e->lock);
     request_list_remove(&e->running, r);
     request_list_prepend(&e->queued, r);

@@ -5,6 +5,7 @@
 #include "engine/penalties.h"
 #include "engine/sampler.h"
 #include "engine/sequence.h"
+#include "engine/use_heap.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -317,6 +318,48 @@ static void penalties_lower_what_was_said_of_late(void **state)
     penalties_deinit(&p);
 }
 
+/* ---- the order of use ---- */
+
+/* A hundred thousand, used, taken out and put back in no order: a search through all of them would
+ * take a hundred billion looks. */
+static void the_least_used_of_many_is_found_at_once(void **state)
+{
+    (void)state;
+    enum { N = 100000, ROUNDS = 1000000 };
+    struct use_heap h = {0};
+    struct use_heap_item *items = calloc(N, sizeof *items);
+    uint64_t random = 88172645463325252u, n_use = 0, last = 0;
+    size_t n_out = 0;
+    assert_null(use_heap_least(&h));
+    assert_true(use_heap_reserve(&h, 10) && use_heap_reserve(&h, N));
+    for (size_t i = 0; i < N; i++) {
+        items[i].n_use = ++n_use * 7919 % N; /* each once, but for 0 and N */
+        use_heap_add(&h, &items[i]);
+    }
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+        struct use_heap_item *item = &items[random % N];
+        if (random >> 32 & 1 || !item->place)
+            use_heap_use(&h, item, N + ++n_use);
+        if (!item->place)
+            use_heap_add(&h, item);
+        else if (random >> 33 & 1)
+            use_heap_remove(&h, item);
+    }
+    for (size_t i = 0; i < N; i++)
+        n_out += !items[i].place;
+    assert_int_equal(h.n, N - n_out);
+    while (h.n) {
+        struct use_heap_item *least = use_heap_least(&h);
+        assert_true(least->n_use >= last);
+        last = least->n_use;
+        use_heap_remove(&h, least);
+        assert_true(!least->place);
+    }
+    use_heap_deinit(&h);
+    free(items);
+}
+
 /* ---- guesses ---- */
 
 static void what_was_said_before_is_guessed(void **state)
@@ -393,6 +436,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_are_handed_out_once_and_come_back),
         cmocka_unit_test(truncating_gives_back_every_page_behind),
+        cmocka_unit_test(the_least_used_of_many_is_found_at_once),
         cmocka_unit_test(what_was_said_before_is_guessed),
         cmocka_unit_test(guesses_that_do_not_pay_become_seldom),
         cmocka_unit_test(slices_follow_the_measured_pace),
