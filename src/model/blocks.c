@@ -100,10 +100,12 @@ void block_attention(struct backend *be, const struct block_attention *a,
     const struct backend_linear qkv[] = {
         {w->wq, w->bq, a->q}, {w->wk, w->bk, a->k}, {w->wv, w->bv, a->v}};
     const struct backend_attend_params params = {.n_heads = a->n_heads, .scale = a->scale};
-    be->ops->linear(be, in, qkv, 3);
+    be->ops->linear(be, in, qkv, w->wk ? 3 : 1);
     be->ops->rope(be, a->q, a->n_heads, a->head_dim, &a->rope);
-    be->ops->rope(be, a->k, a->n_kv_heads, a->head_dim, &a->rope);
-    be->ops->kv_store(be, layer, a->k, a->v);
+    if (w->wk) {
+        be->ops->rope(be, a->k, a->n_kv_heads, a->head_dim, &a->rope);
+        be->ops->kv_store(be, layer, a->k, a->v);
+    }
     be->ops->attend(be, layer, a->q, &params, a->out);
     be->ops->linear(be, a->out, &(struct backend_linear){w->wo, NULL, out}, 1);
 }

@@ -57,7 +57,8 @@ struct block_attention {
 
 struct block_attention_weights {
     const struct backend_matrix *wq, *bq;           /* [n_heads * head_dim][n_embd]; bias or NULL */
-    const struct backend_matrix *wk, *bk, *wv, *bv; /* [n_kv_heads * head_dim][n_embd] */
+    const struct backend_matrix *wk, *bk, *wv, *bv; /* [n_kv_heads * head_dim][n_embd]; NULL where
+                                                     * the layer reads another's (n_back) */
     const struct backend_matrix *wo;                /* [n_embd][n_heads * head_dim] */
 };
 

@@ -323,6 +323,36 @@ static void a_window_that_is_never_full_is_none(void **state)
     assert_false(same("phi3", window_of_64, 65, "phi3", NULL, 65));
 }
 
+static const char *identity_of(const char *architecture, void (*more)(struct gguf_builder *g),
+                               uint32_t n_ctx)
+{
+    static char text[512];
+    struct world w;
+    struct error err;
+    if (!try_begin(&w, architecture, more, n_ctx, &err))
+        fail_msg("%s", err.message);
+    strcpy(text, model_kv_identity(w.model));
+    end(&w);
+    return text;
+}
+
+/* The very text of earlier versions: pages on disk go by it. */
+static void what_names_the_pages_on_disk_stays(void **state)
+{
+    (void)state;
+    assert_string_equal(identity_of("llama", NULL, 0),
+                        "rope 0 16 0x1.388p+13 0x1p+0 0x1p+0 0000000000000000 yarn 0 0x0p+0 "
+                        "0x0p+0, window 0");
+    assert_string_equal(identity_of("phi3", window_of_64, 0),
+                        "rope 1 16 0x1.388p+13 0x1p+0 0x1p+0 0000000000000000 yarn 0 0x0p+0 "
+                        "0x0p+0, window 64");
+    char brief[512];
+    strcpy(brief, identity_of("phi3", longrope, N_ORIGINAL));
+    assert_string_not_equal(brief, identity_of("phi3", longrope, 0));
+    assert_string_not_equal(brief, identity_of("phi3", NULL, 0));
+    assert_non_null(strstr(identity_of("qwen2", yarn_by_4, 0), " yarn 128 0x1p+5 0x1p+0, "));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +363,7 @@ int main(void)
         cmocka_unit_test(a_scaling_by_one_is_none),
         cmocka_unit_test(wrong_files_are_refused),
         cmocka_unit_test(a_window_that_is_never_full_is_none),
+        cmocka_unit_test(what_names_the_pages_on_disk_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
