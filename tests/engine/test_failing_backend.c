@@ -1,5 +1,5 @@
 /* A backend whose steps, saves and loads fail on demand: the requests of that step end with its
- * error, all else goes on with the same tokens. */
+ * error, all else goes on with the same tokens. And one that takes few rows at a time. */
 #include "backend/cpu/cpu.h"
 #include "engine/engine.h"
 #include "support/temp_folder.h"
@@ -20,6 +20,15 @@
 static const struct backend_ops *real;
 static atomic_int steps_until_failure; /* 0: none fails */
 static atomic_bool saves_fail, bytes_fail, loads_fail;
+
+static atomic_uint most_rows; /* of any batch */
+
+static void noting_begin(struct backend *be, const struct backend_batch *batch)
+{
+    if (batch->n_rows > most_rows)
+        most_rows = batch->n_rows;
+    real->begin(be, batch);
+}
 
 static bool faulty_end(struct backend *be, struct error *err)
 {
@@ -63,12 +72,14 @@ static struct backend *faulty_create(void)
     assert_non_null(be);
     real = be->ops;
     ops = *real;
+    ops.begin = noting_begin;
     ops.end = faulty_end;
     ops.save_begin = faulty_save;
     ops.save_bytes = faulty_bytes;
     ops.load_end = faulty_load;
     be->ops = &ops;
     steps_until_failure = 0;
+    most_rows = 0;
     saves_fail = bytes_fail = loads_fail = false;
     return be;
 }
@@ -84,18 +95,25 @@ struct world {
     struct engine *engine;
 };
 
-static void world_begin(struct world *w, const char *folder)
+static void world_begin_with(struct world *w, const char *folder, uint32_t prefill_rows,
+                             uint32_t max_rows)
 {
     struct error err = {.message = ""};
-    const struct engine_options options = {.disk_folder = folder, .prefill_rows = 32};
+    const struct engine_options options = {.disk_folder = folder, .prefill_rows = prefill_rows};
     tiny_model_init(&w->file);
     w->weights = weights_open_bytes(w->file.data, w->file.size, &err);
     w->be = faulty_create();
+    w->be->traits.max_rows = max_rows;
     w->model = model_create(w->weights, w->be, NULL, &err);
     w->tokenizer = tokenizer_create(w->weights, &err);
     w->engine = engine_create(w->model, w->be, w->tokenizer, &options, &err);
     if (!w->engine)
         fail_msg("%s", err.message);
+}
+
+static void world_begin(struct world *w, const char *folder)
+{
+    world_begin_with(w, folder, 32, BACKEND_MAX_ROWS);
 }
 
 static void world_end(struct world *w)
@@ -287,6 +305,24 @@ static void pages_that_cannot_be_loaded_are_computed_again(void **state)
     world_end(&w);
 }
 
+static void a_backend_gets_no_more_rows_than_it_takes(void **state)
+{
+    (void)state;
+    static struct listener free_hand, l[3];
+    struct world w;
+    world_begin_with(&w, NULL, BACKEND_MAX_ROWS, BACKEND_MAX_ROWS);
+    run(&w, &free_hand, 1);
+    world_end(&w);
+    world_begin_with(&w, NULL, BACKEND_MAX_ROWS, 40);
+    for (uint32_t i = 0; i < 3; i++)
+        submit(&w, &l[i], i);
+    for (uint32_t i = 0; i < 3; i++)
+        wait_for(&l[i]);
+    assert_same(&free_hand, &l[1]);
+    assert_in_range(most_rows, HOSTILE ? 1 : 40, 40);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +330,7 @@ int main(void)
         cmocka_unit_test(every_request_of_the_batch_hears_of_it),
         TEST_IN_TEMP_FOLDER(pages_that_cannot_be_saved_are_not_on_disk),
         TEST_IN_TEMP_FOLDER(pages_that_cannot_be_loaded_are_computed_again),
+        cmocka_unit_test(a_backend_gets_no_more_rows_than_it_takes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
