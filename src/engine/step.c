@@ -383,7 +383,7 @@ static void trim(struct engine *e, uint32_t n_rows)
 /* The backend could not compute the step: its requests end with that, the others go on. */
 static void fail_batch(struct engine *e, const struct schedule *b, const struct error *err)
 {
-    log_info("a step failed: %s", err->message);
+    log_warn("a step failed: %s", err->message);
     for (uint32_t i = 0; i < b->n_sequences; i++) {
         remove_running(e, b->requests[i]);
         request_fail(e, b->requests[i], err);

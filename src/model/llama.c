@@ -16,8 +16,8 @@ struct llama {
     struct block_attention attn;
 };
 
-static void load_layer(struct llama_layer *layer, uint32_t i, const struct model_info *info,
-                       struct network_loader *loader)
+static void llama_load_layer(struct llama_layer *layer, uint32_t i, const struct model_info *info,
+                             struct network_loader *loader)
 {
     const uint64_t n = info->n_embd, n_q = (uint64_t)info->n_heads * info->head_dim;
     const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim, n_ff = info->n_ff;
@@ -46,7 +46,7 @@ static void llama_load(struct model *m, struct network_loader *loader)
     block_feed_forward_init(&net->ffn, loader);
     block_attention_init(&net->attn, loader, BACKEND_ROPE_PAIRS, &net->ffn);
     for (uint32_t i = 0; i < m->info.n_layers; i++) {
-        load_layer((struct llama_layer *)m->layers + i, i, &m->info, loader);
+        llama_load_layer((struct llama_layer *)m->layers + i, i, &m->info, loader);
         m->kv[i] = block_attention_kv(&net->attn, 0);
     }
 }

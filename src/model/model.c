@@ -11,7 +11,7 @@
 
 static const struct network *const networks[] = {&network_llama, &network_phi3, &network_qwen2};
 
-static const struct network *network_find(struct weights_string name)
+static const struct network *network_named(struct weights_string name)
 {
     for (size_t i = 0; i < sizeof networks / sizeof *networks; i++)
         if (strlen(networks[i]->name) == name.len &&
@@ -39,7 +39,7 @@ static const struct network *network_of(const struct weights *w, struct error *e
         error_set(err, ERROR_FORMAT, "the file lacks general.architecture");
         return NULL;
     }
-    const struct network *network = network_find(arch);
+    const struct network *network = network_named(arch);
     if (!network)
         error_set(err, ERROR_UNSUPPORTED, "architecture '%.*s' is not supported",
                   (int)(arch.len < 64 ? arch.len : 64), arch.data);
@@ -81,7 +81,7 @@ static void identify_layers(struct network_loader *loader)
         network_identify(loader, "layers %016" PRIx64, XXH3_64bits(m->kv, n_bytes));
 }
 
-static bool load(struct model *m, const struct model_options *options, struct error *err)
+static bool model_load(struct model *m, const struct model_options *options, struct error *err)
 {
     struct network_loader loader = {
         .model = m, .hyper = {m->weights, m->network->name}, .err = err};
@@ -112,7 +112,7 @@ struct model *network_create(const struct network *network, const struct weights
     m->info = info;
     m->weights = w;
     m->be = be;
-    if (load(m, options, err))
+    if (model_load(m, options, err))
         return m;
     model_destroy(m);
     return NULL;

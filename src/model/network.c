@@ -85,8 +85,8 @@ float network_float(struct network_loader *loader, enum hyper_key key)
 /* ---- tensors ---- */
 
 /* The tensor of that name, which must have this shape; false when there is none. */
-static bool find(struct network_loader *loader, const char *name, uint64_t n_in, uint64_t n_out,
-                 unsigned flags, struct matrix *out)
+static bool network_find(struct network_loader *loader, const char *name, uint64_t n_in,
+                         uint64_t n_out, unsigned flags, struct matrix *out)
 {
     if (loader->failed)
         return false;
@@ -109,7 +109,7 @@ const struct backend_matrix *network_matrix(struct network_loader *loader, uint6
     va_end(args);
     struct backend *be = loader->model->be;
     struct matrix m;
-    if (!find(loader, name.text, n_in, n_out, flags, &m))
+    if (!network_find(loader, name.text, n_in, n_out, flags, &m))
         return NULL;
     const struct backend_matrix *taken = be->ops->matrix(be, &m, loader->err);
     loader->failed = !taken && !error_prefix(loader->err, "tensor %s", name.text);
@@ -124,7 +124,7 @@ struct matrix network_tensor(struct network_loader *loader, uint64_t n_in, uint6
     const struct name name = name_of(format, args);
     va_end(args);
     struct matrix m = {.n_rows = 0};
-    find(loader, name.text, n_in, n_out, 0, &m);
+    network_find(loader, name.text, n_in, n_out, 0, &m);
     return m;
 }
 
@@ -144,7 +144,7 @@ const float *network_floats(struct network_loader *loader, uint64_t n, unsigned 
                             const char *name)
 {
     struct matrix m;
-    if (!find(loader, name, n, 1, flags, &m))
+    if (!network_find(loader, name, n, 1, flags, &m))
         return NULL;
     if (m.type != QUANT_F32)
         network_fail(loader, ERROR_UNSUPPORTED, "tensor %s is not F32", name);

@@ -16,8 +16,8 @@ struct phi3 {
     struct block_attention attn;
 };
 
-static void load_layer(struct phi3_layer *layer, uint32_t i, const struct model_info *info,
-                       struct network_loader *loader)
+static void phi3_load_layer(struct phi3_layer *layer, uint32_t i, const struct model_info *info,
+                            struct network_loader *loader)
 {
     const uint64_t n = info->n_embd, n_q = (uint64_t)info->n_heads * info->head_dim;
     const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim, n_ff = info->n_ff;
@@ -55,7 +55,7 @@ static void phi3_load(struct model *m, struct network_loader *loader)
     block_attention_init(&net->attn, loader, BACKEND_ROPE_HALVES, &net->ffn);
     const uint32_t window = read_window(loader);
     for (uint32_t i = 0; i < m->info.n_layers; i++) {
-        load_layer((struct phi3_layer *)m->layers + i, i, &m->info, loader);
+        phi3_load_layer((struct phi3_layer *)m->layers + i, i, &m->info, loader);
         m->kv[i] = block_attention_kv(&net->attn, window);
     }
 }

@@ -106,7 +106,7 @@ static bool read_longrope(const struct reader *r)
 }
 
 /* Its number among those that are known, 4: none of them. */
-static size_t read_way(const struct reader *r, struct weights_string *way)
+static size_t rope_way(const struct reader *r, struct weights_string *way)
 {
     static const char *const ways[] = {"none", "linear", "yarn", "longrope"};
     size_t i = 0;
@@ -120,12 +120,12 @@ static size_t read_way(const struct reader *r, struct weights_string *way)
     return i;
 }
 
-static bool read_all(const struct reader *r)
+static bool rope_read(const struct reader *r)
 {
     struct weights_string way;
     if (!read_base(r))
         return false;
-    const size_t i = read_way(r, &way);
+    const size_t i = rope_way(r, &way);
     if (i == 3)
         return read_longrope(r);
     r->out->factors = read_factors(r, "rope_freqs.weight", NETWORK_OPTIONAL);
@@ -138,7 +138,7 @@ static bool read_all(const struct reader *r)
 }
 
 /* Keys in the pages are rotated by it. */
-static void identify(const struct reader *r)
+static void rope_identify(const struct reader *r)
 {
     const struct backend_rope_params *rope = r->out;
     uint64_t factors = 0;
@@ -155,6 +155,6 @@ void rope_scaling_read(struct network_loader *loader, struct backend_rope_params
 {
     const struct reader r = {loader, &loader->hyper, &loader->model->info, out};
     *out = (struct backend_rope_params){.kind = out->kind, .freq_scale = 1, .magnitude = 1};
-    if (!loader->failed && read_all(&r))
-        identify(&r);
+    if (!loader->failed && rope_read(&r))
+        rope_identify(&r);
 }

@@ -16,8 +16,8 @@ struct parallel {
     struct backend_activation *sum; /* [n_rows][n_embd] */
 };
 
-static void load_layer(struct parallel_layer *layer, uint32_t i, const struct model_info *info,
-                       struct network_loader *loader)
+static void parallel_load_layer(struct parallel_layer *layer, uint32_t i,
+                                const struct model_info *info, struct network_loader *loader)
 {
     const uint64_t n = info->n_embd, n_q = (uint64_t)info->n_heads * info->head_dim;
     const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim, n_ff = info->n_ff;
@@ -44,7 +44,7 @@ static void parallel_load(struct model *m, struct network_loader *loader)
     block_attention_init(&net->attn, loader, BACKEND_ROPE_HALVES, NULL);
     net->sum = network_activation(loader, m->info.n_embd);
     for (uint32_t i = 0; i < m->info.n_layers; i++) {
-        load_layer((struct parallel_layer *)m->layers + i, i, &m->info, loader);
+        parallel_load_layer((struct parallel_layer *)m->layers + i, i, &m->info, loader);
         m->kv[i] = block_attention_kv(&net->attn, i % 2 ? PARALLEL_WINDOW : 0);
         m->kv[i].n_back = i % 2;
     }
