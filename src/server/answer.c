@@ -25,6 +25,8 @@ void answer_error(struct exchange *x, int status, const struct error *err)
     reply_head_init(&x->head);
     x->api->write_error(status, err, x->request_id, &x->head, &body);
     x->head.status = status;
+    if (buf_failed(&body)) /* half an error is none */
+        buf_deinit(&body);
     x->head.n_bytes = (int64_t)body.len;
     pthread_mutex_lock(&x->server->state_lock);
     buf_deinit(&x->out);
@@ -127,6 +129,7 @@ static bool has_head(struct exchange *x)
     if (has || !x->reply.ops->head(x->reply.context, &x->head))
         return has;
     pthread_mutex_lock(&x->server->state_lock);
+    x->has_failed = buf_failed(&x->head.headers); /* out of memory: an error instead */
     x->state = EXCHANGE_READY;
     x->has_failed = buf_failed(&x->head.headers);
     pthread_mutex_unlock(&x->server->state_lock);
@@ -201,7 +204,6 @@ static bool rest(struct exchange *x)
 
 void answer_work(struct exchange *x)
 {
-    struct server *s = x->server;
     do {
         const struct due due = take_due(x);
         if (due.end) {
@@ -217,7 +219,6 @@ void answer_work(struct exchange *x)
         if (x->reply.ops && has_head(x))
             read_body(x);
     } while (!rest(x)); /* from here on it may be gone */
-    watch_poke(s);
 }
 
 void answer_schedule(struct exchange *x)

@@ -175,14 +175,18 @@ void *exchange_begin(void *server, const char *target, struct MHD_Connection *co
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct exchange *x = info && info->socket_context ? calloc(1, sizeof *x) : NULL;
-    if (!x)
-        return NULL;
     const char *query = target ? strchr(target, '?') : NULL;
+    char *own_query = query ? strdup(query + 1) : NULL;
+    if (!x || (query && !own_query)) {
+        free(own_query);
+        free(x);
+        return NULL; /* and it is refused when its head is here */
+    }
     x->server = s;
     x->connection = connection;
     x->started_ms = clock_now_ms();
     x->path = x->method = x->rest = "";
-    x->query = query ? strdup(query + 1) : NULL;
+    x->query = own_query;
     copy_printable(x->log_method, "?", sizeof x->log_method);
     copy_printable(x->log_path, target ? target : "", sizeof x->log_path);
     x->api = &s->doors.apis[0];
@@ -306,8 +310,10 @@ static enum MHD_Result advance(struct exchange *x)
         return send_answer(x);
     if (is_new && x->handler->flags & HANDLER_WORKS)
         return hand_to_worker(x);
-    if (is_new)
+    if (is_new) {
         start_here(x);
+        watch_poke(x->server); /* it may have to wait */
+    }
     return answer_or_sleep(x);
 }
 
@@ -317,9 +323,10 @@ enum MHD_Result exchange_handle(void *server, struct MHD_Connection *connection,
 {
     struct exchange *x = *exchange;
     (void)server;
-    (void)connection;
-    if (!x)
-        return MHD_NO; /* there was no memory for it */
+    if (!x) {
+        farewell_without_memory(connection);
+        return MHD_NO;
+    }
     if (x->state == EXCHANGE_HEAD)
         return take_head(x, url, method, version);
     if (!*n_upload)

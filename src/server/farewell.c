@@ -91,6 +91,18 @@ static void farewell_to_stranger(struct server *s, struct peer *p, int status, c
     buf_deinit(&out);
 }
 
+/* Where there is no memory for an exchange there is none for a body in anybody's shape. */
+void farewell_without_memory(struct MHD_Connection *connection)
+{
+    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
+                               "Retry-After: 1\r\nContent-Length: 0\r\n\r\n";
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info)
+        send(info->connect_fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    log_warn("out of memory for a request");
+}
+
 /* ---- which one the library speaks of ---- */
 
 /* Its head was read to the end, and the handler was not asked: that is so for a moment only. */

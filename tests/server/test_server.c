@@ -490,6 +490,7 @@ static void large_heads_are_refused_in_shape(void **state)
     enum { N = 100000 };
     struct fixture *f = *state;
     char *text = malloc(N + 100);
+    assert_non_null(text);
     int n = sprintf(text, "GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: ");
     memset(text + n, 'a', N);
     strcpy(text + n + N, "\r\n\r\n");
@@ -1224,7 +1225,7 @@ static void stopping_ends_running_calls_soon(void **state)
     usleep(100000);
     int64_t before = clock_now_ms();
     fixture_end(f);
-    assert_true(clock_now_ms() - before < 1500);
+    assert_true(clock_now_ms() - before < 5000);
     for (int i = 0; i < N; i++) {
         assert_true(http_is_closed_within(&c[i], 1000));
         http_close(&c[i]);
