@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_BYTES = 8 << 10, HEAVY_BODY_BYTES = 256 << 10 };
+enum {
+    BLOCK_BYTES = 8 << 10,
+    HEAVY_BODY_BYTES = 1 << 20, /* more than any conversation of a client: half a second of work */
+};
 
 struct due {
     bool start, tick, probe, end;
