@@ -214,6 +214,7 @@ static void set_state(struct exchange *x, enum exchange_state state)
 static enum MHD_Result take_head(struct exchange *x, const char *url, const char *method,
                                  const char *version)
 {
+    x->is_met = true;
     x->method = method;
     x->knows_interim = !strcmp(version, MHD_HTTP_VERSION_1_1);
     x->path = url;
@@ -327,7 +328,7 @@ enum MHD_Result exchange_handle(void *server, struct MHD_Connection *connection,
         farewell_without_memory(connection);
         return MHD_NO;
     }
-    if (x->state == EXCHANGE_HEAD)
+    if (!x->is_met)
         return take_head(x, url, method, version);
     if (!*n_upload)
         return advance(x);

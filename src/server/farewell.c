@@ -140,17 +140,19 @@ static bool may_be_broken(const struct peer *p)
 
 static struct peer *find_refused(struct server *s) /* under the server's lock */
 {
-    struct peer *only = NULL;
+    struct peer *only = NULL, *sure = NULL;
     size_t n = 0;
+    pthread_mutex_lock(&s->state_lock);
     for (struct peer *p = s->peers; p; p = p->next) {
         if (is_at_its_head(p))
-            return p;
+            sure = p;
         if (may_be_broken(p)) {
             only = p;
             n++;
         }
     }
-    return n == 1 ? only : NULL;
+    pthread_mutex_unlock(&s->state_lock);
+    return sure ? sure : n == 1 ? only : NULL;
 }
 
 static const char *message_for(int status)

@@ -71,6 +71,7 @@ struct exchange {
     struct buf body;
     size_t n_counted;           /* of the body, in server.n_body_bytes */
     atomic_size_t n_received;   /* of the body, dropped bytes too */
+    bool is_met;                /* its head is here */
     bool is_decided;            /* a refusal or so, before the body was read */
     bool is_chunked, is_broken; /* broken: where the body ends cannot be known */
     bool knows_interim;         /* HTTP/1.1: its client skips "100 Continue" */

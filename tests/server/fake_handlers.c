@@ -25,6 +25,7 @@ struct call {
     pthread_t thread;
     pthread_mutex_t lock;
     struct buf out;
+    size_t n_read; /* of out */
     bool done, ended;
 };
 
@@ -32,7 +33,7 @@ struct call {
 static void race(struct call *call)
 {
     pthread_mutex_lock(&call->lock);
-    bool now = call->n_races > 0 && !call->out.len;
+    bool now = call->n_races > 0 && call->out.len == call->n_read;
     if (now) {
         buf_puts(&call->out, call->is_stream ? "event: race\n\n" : "{\"type\":\"race\"}");
         call->done = !--call->n_races;
@@ -201,10 +202,10 @@ static ptrdiff_t call_read(void *reply, char *dst, size_t max)
         return REPLY_FAILED;
     pthread_mutex_lock(&call->lock);
     bool done = call->done;
-    size_t n = call->out.len < max ? call->out.len : max;
+    size_t n = call->out.len - call->n_read < max ? call->out.len - call->n_read : max;
     if (n)
-        memcpy(dst, call->out.data, n);
-    buf_consume(&call->out, n);
+        memcpy(dst, call->out.data + call->n_read, n);
+    call->n_read += n;
     pthread_mutex_unlock(&call->lock);
     if (!n && call->is_stream)
         race(call);

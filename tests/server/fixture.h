@@ -44,7 +44,6 @@ void assert_refused(struct fixture *f, const char *method, const char *path, con
 /* n bytes of the letter x. */
 void send_padding(struct http_client *c, size_t n_bytes);
 
-
 /* A test of a server with the defaults. */
 #define with_server(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 

@@ -226,9 +226,9 @@ static void a_refusal_hits_the_right_connection(void **state)
         http_answer_deinit(&a);
     }
     assert_true(http_connect(&busy, f->port) && http_connect(&upload, f->port));
-    assert_true(http_ask(&busy, "POST", "/v1/messages", NULL, "stream 30 200"));
+    assert_true(http_ask(&busy, "POST", "/v1/messages", NULL, "hang-stream"));
     assert_true(http_puts(&upload, POST "Content-Length: 7\r\n\r\nwhol"));
-    assert_true(http_wait_for(&busy, "\"n\":1")); /* both are on their way */
+    assert_true(http_wait_for(&busy, "event: ping")); /* both are on their way */
     usleep(2500000);
     assert_int_equal(raw_status(f, POST "Content-Length: -1\r\n\r\n", true), 400);
     assert_int_equal(raw_status(f, "GET /health HTTP/2.0\r\n\r\n", true), 505);
@@ -237,9 +237,8 @@ static void a_refusal_hits_the_right_connection(void **state)
     assert_true(http_read(&upload, &a, false));
     assert_int_equal(a.status, 200);
     http_answer_deinit(&a);
-    assert_true(http_read(&busy, &a, false));
-    assert_non_null(strstr(a.body.data, "\"n\":29"));
-    http_answer_deinit(&a);
+    buf_clear(&busy.in);
+    assert_true(http_wait_for(&busy, "event: ping")); /* it goes on */
     for (int i = 0; i < 3; i++) {
         ask_on(&idle[i], &a, "GET", "/health", NULL, NULL);
         assert_int_equal(a.status, 200);
@@ -474,7 +473,7 @@ static void an_endless_body_is_cut(void **state)
     assert_true(http_puts(&c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
                               "Transfer-Encoding: chunked\r\n\r\nfffffff\r\n"));
     send_padding(&c, 2000000);
-    assert_true(http_is_closed_within(&c, 2000));
+    assert_true(http_is_closed_within(&c, 5000));
     http_close(&c);
     fixture_end(f);
 }
@@ -545,10 +544,10 @@ static void slow_heads_and_bodies_are_cut(void **state)
         http_puts(&body, "x");
         usleep(100000);
     }
-    assert_true(http_is_closed_within(&idle, 2500));
-    assert_true(http_is_closed_within(&head, 2500));
+    assert_true(http_is_closed_within(&idle, 6000));
+    assert_true(http_is_closed_within(&head, 6000));
     assert_true(http_wait_for(&body, "\"status\":408"));
-    assert_true(http_is_closed_within(&body, 2500));
+    assert_true(http_is_closed_within(&body, 6000));
     assert_true(http_read(&busy, &a, false)); /* an answer is not cut */
     assert_non_null(strstr(a.body.data, "\"n\":3"));
     http_answer_deinit(&a);
