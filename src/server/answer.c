@@ -11,6 +11,7 @@
 
 enum {
     BLOCK_BYTES = 8 << 10,
+    ERROR_BYTES = 16 << 10,
     HEAVY_BODY_BYTES = 1 << 20, /* more than any conversation of a client: half a second of work */
 };
 
@@ -23,7 +24,7 @@ struct due {
 void answer_error(struct exchange *x, int status, const struct error *err)
 {
     struct buf body;
-    buf_init(&body, EXCHANGE_OUT_BYTES);
+    buf_init(&body, ERROR_BYTES);
     reply_head_deinit(&x->head);
     reply_head_init(&x->head);
     x->api->write_error(status, err, x->request_id, &x->head, &body);

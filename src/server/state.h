@@ -13,6 +13,7 @@
 #ifndef PENSIEVE_SERVER_STATE_H
 #define PENSIEVE_SERVER_STATE_H
 
+#include "base/hostile.h"
 #include "base/random_id.h"
 #include "server/guard.h"
 #include "server/listen.h"
@@ -24,8 +25,8 @@
 #include <stdatomic.h>
 
 enum {
-    EXCHANGE_OUT_BYTES = 32 << 10, /* read ahead of the client, at most */
-    WORK_MAX_THREADS = 16,         /* of a lane */
+    EXCHANGE_OUT_BYTES = HOSTILE ? 1 << 10 : 32 << 10, /* read ahead of the client, at most */
+    WORK_MAX_THREADS = 16,                             /* of a lane */
     SPARE_CONNECTIONS =
         8, /* beyond the limit, while the oldest idle one is being closed for each */
 };
