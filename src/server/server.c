@@ -17,6 +17,7 @@ enum {
     DEFAULT_IDLE_MS = 120000,
     DEFAULT_BODY_MS = 30000,
     DEFAULT_STALL_MS = 600000,
+    FAREWELL_MS = 2000,    /* for connections that end, at most */
     HEAD_BYTES = 64 << 10, /* a connection's memory: its request's head, and the block being sent */
 };
 
@@ -203,7 +204,25 @@ static void abandon_all(struct server *s)
     for (struct peer *p = s->peers; p; p = p->next)
         if (p->exchange)
             exchange_abandon(p->exchange);
+        else
+            peer_give_up(s, p);
     pthread_mutex_unlock(&s->lock);
+}
+
+static bool has_peers(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    const bool has = s->peers != NULL;
+    pthread_mutex_unlock(&s->lock);
+    return has;
+}
+
+/* The library ends its connections by itself, and then is stopped while it has none: where it is
+ * stopped just as it refuses a request, version 0.9.75 crashes. */
+static void wait_until_alone(struct server *s)
+{
+    for (int i = 0; i < FAREWELL_MS && has_peers(s); i++)
+        usleep(1000);
 }
 
 /* `stopping` first: from then on no exchange falls asleep. Those asleep are woken, or will be by
@@ -219,6 +238,7 @@ void server_destroy(struct server *s)
     abandon_all(s);
     work_wait_until_idle(s);
     watch_stop(s);
+    wait_until_alone(s);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
     work_stop(s);
