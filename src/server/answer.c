@@ -135,7 +135,6 @@ static bool has_head(struct exchange *x)
     pthread_mutex_lock(&x->server->state_lock);
     x->has_failed = buf_failed(&x->head.headers); /* out of memory: an error instead */
     x->state = EXCHANGE_READY;
-    x->has_failed = buf_failed(&x->head.headers);
     pthread_mutex_unlock(&x->server->state_lock);
     return true;
 }

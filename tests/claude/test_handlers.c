@@ -12,7 +12,7 @@
 /* ---- the claude's part ---- */
 
 struct claude_call {
-    bool is_stream, is_done;
+    bool is_stream, is_done, is_broken;
     int status, n_ticks, n_ends;
     const char *bytes; /* to be read */
 };
@@ -61,6 +61,11 @@ size_t claude_call_read(struct claude_call *call, char *dst, size_t max)
 bool claude_call_done(const struct claude_call *call)
 {
     return call->is_done;
+}
+
+bool claude_call_broken(const struct claude_call *call)
+{
+    return call->is_broken;
 }
 
 int claude_call_status(const struct claude_call *call)
@@ -273,6 +278,24 @@ static void a_whole_answer_waits_until_it_is_done(void **state)
     reply_head_deinit(&head);
 }
 
+static void a_broken_answer_is_no_whole_one(void **state)
+{
+    struct reply stream = ask_message("event: a\n\n", true), whole;
+    struct reply_head head;
+    (void)state;
+    claude.call.is_done = claude.call.is_broken = true;
+    assert_reads(&stream, "event: a\n\n");
+    assert_reads_code(&stream, REPLY_FAILED);
+    stream.ops->end(stream.context);
+    whole = ask_message("{\"a\"", false);
+    claude.call.is_done = claude.call.is_broken = true;
+    reply_head_init(&head);
+    assert_true(whole.ops->head(whole.context, &head));
+    assert_reads_code(&whole, REPLY_FAILED);
+    whole.ops->end(whole.context);
+    reply_head_deinit(&head);
+}
+
 static void a_byte_order_mark_says_nothing(void **state)
 {
     struct reply r;
@@ -373,6 +396,7 @@ int main(void)
         cmocka_unit_test_setup(a_stream_is_handed_on_as_it_is_made, set_up),
         cmocka_unit_test_setup(a_probe_is_a_comment_between_events, set_up),
         cmocka_unit_test_setup(a_whole_answer_waits_until_it_is_done, set_up),
+        cmocka_unit_test_setup(a_broken_answer_is_no_whole_one, set_up),
         cmocka_unit_test_setup(a_byte_order_mark_says_nothing, set_up),
         cmocka_unit_test_setup(a_refusal_starts_nothing, set_up),
         cmocka_unit_test_setup(the_others_are_answered_at_once, set_up),
