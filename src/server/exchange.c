@@ -323,9 +323,8 @@ enum MHD_Result exchange_handle(void *server, struct MHD_Connection *connection,
                                 size_t *n_upload, void **exchange)
 {
     struct exchange *x = *exchange;
-    (void)server;
     if (!x) {
-        farewell_without_memory(connection);
+        farewell_without_memory(server, connection);
         return MHD_NO;
     }
     if (!x->is_met)

@@ -51,6 +51,7 @@ static void put_answer(struct exchange *x, int status, const char *message, stru
     put_headers(x, &head, out);
     buf_printf(out, "Content-Length: %zu\r\n\r\n", body.len);
     buf_append(out, body.data ? body.data : "", body.len);
+    out->failed |= buf_failed(&body) || buf_failed(&head.headers); /* half an error is none */
     reply_head_deinit(&head);
     buf_deinit(&body);
 }
@@ -78,29 +79,25 @@ void farewell(struct exchange *x, int status, const char *message)
     buf_deinit(&out);
 }
 
-/* The same for one whose request has not even a first line. */
-static void farewell_to_stranger(struct server *s, struct peer *p, int status, const char *message)
+/* The same for a request of which nothing is known. */
+static void farewell_to_stranger(struct server *s, int fd, int status, const char *message)
 {
     struct exchange nobody = {.api = &s->doors.apis[0]};
     struct buf out;
     buf_init(&out, 2 * FAREWELL_BYTES);
     random_id_make(nobody.request_id, "req_");
     put_answer(&nobody, status, message, &out);
-    send_off(p->fd, &out);
-    log_info("? %d, no HTTP, the connection closed (%s)", status, nobody.request_id);
+    send_off(fd, &out);
+    log_info("? %d, %s, the connection closed (%s)", status, message, nobody.request_id);
     buf_deinit(&out);
 }
 
-/* Where there is no memory for an exchange there is none for a body in anybody's shape. */
-void farewell_without_memory(struct MHD_Connection *connection)
+void farewell_without_memory(struct server *s, struct MHD_Connection *connection)
 {
-    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
-                               "Retry-After: 1\r\nContent-Length: 0\r\n\r\n";
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (info)
-        send(info->connect_fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-    log_warn("out of memory for a request");
+        farewell_to_stranger(s, info->connect_fd, 503, "out of memory for the request");
 }
 
 /* ---- which one the library speaks of ---- */
@@ -183,6 +180,6 @@ void farewell_on_library_log(struct server *s, const char *format, va_list args)
     if (p && p->exchange)
         farewell(p->exchange, status, message_for(status));
     else if (p)
-        farewell_to_stranger(s, p, status, message_for(status));
+        farewell_to_stranger(s, p->fd, status, message_for(status));
     pthread_mutex_unlock(&s->lock);
 }

@@ -170,7 +170,8 @@ void answer_error(struct exchange *x, int status, const struct error *err);
 /* farewell.c */
 /* Refuses a request that is still coming in. Under the server's lock or on the socket thread. */
 void farewell(struct exchange *x, int status, const char *message);
-void farewell_without_memory(struct MHD_Connection *connection);
+/* There was none for an exchange; perhaps there is for a refusal. */
+void farewell_without_memory(struct server *s, struct MHD_Connection *connection);
 /* What the library said to its log: of a request that it refuses, the answer is put in. */
 void farewell_on_library_log(struct server *s, const char *format, va_list args);
 
