@@ -1,6 +1,6 @@
-/* Any text through small vocabularies: no crash, every byte back. And any bytes as a vocabulary: a
- * model file that is opened or refused, then used. The first byte of the input chooses, the second
- * has the flags. */
+/* Any text through small vocabularies: no crash, every byte back, no marker made of data. And any
+ * bytes as a vocabulary: a model file that is opened or refused, then used. The first byte of the
+ * input chooses, the second has the flags. */
 #include "text/tokenizer.h"
 #include "text/unicode.h"
 
@@ -168,6 +168,32 @@ static void check_round_trip(const struct tokenizer *t, const struct token_list 
     buf_deinit(&b);
 }
 
+/* Marks that follow from the text, in runs. A special token's ends must not be data. */
+static void fuzz_marked(const struct tokenizer *t, bool spm, const char *text, size_t n_bytes)
+{
+    struct error err;
+    struct token_list list = {0};
+    uint8_t *marks = malloc(n_bytes + 1);
+    if (!marks)
+        return;
+    for (size_t i = 0, data = 0; i < n_bytes; i++) {
+        data ^= (text[i] & 7) == 7;
+        marks[i] = (uint8_t)data;
+    }
+    if (!tokenizer_encode_marked(t, text, marks, n_bytes, TOKENIZER_SPECIAL, &list, &err))
+        abort();
+    if (!spm) {
+        check_round_trip(t, &list, text, n_bytes, false);
+        for (size_t i = 0, at = 0, n; i < list.n; at += n, i++) {
+            tokenizer_piece(t, list.ids[i], &n);
+            if (tokenizer_is_control(t, list.ids[i]) && (marks[at] || marks[at + n - 1]))
+                abort();
+        }
+    }
+    token_list_deinit(&list);
+    free(marks);
+}
+
 static void fuzz_text(const struct tokenizer *t, bool spm, unsigned flags, const char *text,
                       size_t n_bytes)
 {
@@ -179,6 +205,7 @@ static void fuzz_text(const struct tokenizer *t, bool spm, unsigned flags, const
     if (!spm || !n_bytes || !memmem(text, n_bytes, "\xe2\x96\x81", 3))
         check_round_trip(t, &list, text, n_bytes, spm);
     token_list_deinit(&list);
+    fuzz_marked(t, spm, text, n_bytes);
 }
 
 static void fuzz_file(const uint8_t *data, size_t size)
