@@ -4,7 +4,7 @@
 #ifndef PENSIEVE_TEXT_BPE_H
 #define PENSIEVE_TEXT_BPE_H
 
-#include "text/tokenizer.h"
+#include "text/token_list.h"
 #include "text/tokenizer_vocab.h"
 
 /* A merge by the ids of its halves. */

@@ -4,7 +4,7 @@
 #ifndef PENSIEVE_TEXT_SPM_H
 #define PENSIEVE_TEXT_SPM_H
 
-#include "text/tokenizer.h"
+#include "text/token_list.h"
 #include "text/tokenizer_vocab.h"
 
 struct spm {

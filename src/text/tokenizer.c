@@ -33,26 +33,6 @@ struct tokenizer {
     uint32_t *piece_at; /* [n + 1] where each begins */
 };
 
-void token_list_deinit(struct token_list *list)
-{
-    free(list->ids);
-    *list = (struct token_list){0};
-}
-
-bool token_list_push(struct token_list *list, int32_t id)
-{
-    if (list->n == list->cap) {
-        size_t cap = list->cap ? list->cap * 2 : 64;
-        int32_t *ids = cap > SIZE_MAX / sizeof *ids ? NULL : realloc(list->ids, cap * sizeof *ids);
-        if (!ids)
-            return false;
-        list->ids = ids;
-        list->cap = cap;
-    }
-    list->ids[list->n++] = id;
-    return true;
-}
-
 static bool string_is(const struct weights_string *s, const char *text)
 {
     return s->len == strlen(text) && !memcmp(s->data, text, s->len);

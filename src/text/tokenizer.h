@@ -4,6 +4,7 @@
 #define PENSIEVE_TEXT_TOKENIZER_H
 
 #include "base/error.h"
+#include "text/token_list.h"
 #include "weights/weights.h"
 
 #include <stdbool.h>
@@ -11,14 +12,6 @@
 #include <stdint.h>
 
 struct tokenizer;
-
-/* A growing list of token ids. Owned by the caller: token_list_deinit. */
-struct token_list {
-    int32_t *ids;
-    size_t n, cap;
-};
-void token_list_deinit(struct token_list *list);
-bool token_list_push(struct token_list *list, int32_t id); /* false: out of memory */
 
 /* Reads tokenizer.ggml.* of `w`, which must outlive the tokenizer. An unknown model or
  * pre-tokenizer is UNSUPPORTED, and the message names it. */
