@@ -1,5 +1,6 @@
 /* What the files of the request parser share, and nobody else: refusals that name their field, and
- * access to members with Anthropic's words for what is wrong. */
+ * access to members with Anthropic's words for what is wrong. One module: request,
+ * request_parse. */
 #ifndef PENSIEVE_CLAUDE_REQUEST_PARSE_H
 #define PENSIEVE_CLAUDE_REQUEST_PARSE_H
 

@@ -1,5 +1,5 @@
 /* A claude's own state, shared by claude.c (the model that speaks the API) and call.c (one message
- * on its way), and nobody else. */
+ * on its way), and nobody else. One module: claude, state. */
 #ifndef PENSIEVE_CLAUDE_STATE_H
 #define PENSIEVE_CLAUDE_STATE_H
 

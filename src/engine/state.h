@@ -1,5 +1,5 @@
 /* The engine's own state, shared by engine.c (requests and the thread) and step.c (what one step
- * computes), and nobody else. */
+ * computes), and nobody else. One module: engine, masks, penalties, sampler, schedule, state. */
 #ifndef PENSIEVE_ENGINE_STATE_H
 #define PENSIEVE_ENGINE_STATE_H
 

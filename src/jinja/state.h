@@ -1,5 +1,5 @@
 /* One render in progress: its memory, its bounds and its variables. Shared by the files of the
- * engine and by nobody else. */
+ * engine and by nobody else. One module: ast, jinja, notes, state, value. */
 #ifndef PENSIEVE_JINJA_STATE_H
 #define PENSIEVE_JINJA_STATE_H
 

@@ -1,6 +1,7 @@
 /* The arithmetic of a network: one table of function pointers per tier of CPU, each slot stated
  * once here. Every tier starts as the scalar reference and overwrites what it does better. Knows
- * no models, no files, and not what the threads that call it are for.
+ * no models, no files, and not what the threads that call it are for. One module: kernels, scalar,
+ * x86/x86.
  *
  * Quantized products. Activations become int8 with one float scale d per block of 32: max|x| / 127
  * rounded up to a whole number of sixteenths of a power of two, and q = x * (1 / d) rounded to

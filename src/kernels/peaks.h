@@ -1,6 +1,6 @@
 /* What a core can do at most: loops of nothing but multiply-adds in registers, or of nothing but
  * loads. For bench/ and the kernels' own bench, so that a figure is also a share of the limit; no
- * part of the table, and nothing that computes a model calls them. */
+ * part of the table, and nothing that computes a model calls them. One module: peaks, x86/peaks. */
 #ifndef PENSIEVE_KERNELS_PEAKS_H
 #define PENSIEVE_KERNELS_PEAKS_H
 

@@ -1,5 +1,6 @@
 /* What a network is to model.c, and what it is made with: hyper-parameters, matrices and
- * activations by name. Private to src/model, and to tests that have a network of their own. */
+ * activations by name. Private to src/model, and to tests that have a network of their own.
+ * One module: model, network. */
 #ifndef PENSIEVE_MODEL_NETWORK_H
 #define PENSIEVE_MODEL_NETWORK_H
 

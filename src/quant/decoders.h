@@ -1,5 +1,6 @@
 /* The exact decoder of every type, whose prototypes follow from the rows of types.h. Private to
- * src/quant, which keeps them in its tables; others ask quant_traits or matrix_decode. */
+ * src/quant, which keeps them in its tables; others ask quant_traits or matrix_decode. One module:
+ * decoders, matrix, quant. */
 #ifndef PENSIEVE_QUANT_DECODERS_H
 #define PENSIEVE_QUANT_DECODERS_H
 

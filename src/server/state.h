@@ -1,4 +1,5 @@
-/* The server's own state, shared by the files of this folder and nobody else.
+/* The server's own state, shared by the files of this folder and nobody else. One module: server,
+ * state.
  *
  * A *peer* is a connection, an *exchange* one request on it with its answer. An exchange belongs to
  * the socket thread (exchange.c), which hands the handler's and the reply's functions to a worker

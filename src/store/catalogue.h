@@ -1,5 +1,5 @@
 /* The catalogue's text (data/catalogue.json) as checked structs. Knows no folders and no network.
- */
+ * One module: catalogue, store. */
 #ifndef PENSIEVE_STORE_CATALOGUE_H
 #define PENSIEVE_STORE_CATALOGUE_H
 

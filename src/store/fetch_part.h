@@ -1,5 +1,6 @@
 /* The file that grows while a model is fetched, "<file>.part": always the first bytes of the model,
- * so that any source can go on where another stopped. Inside the store only. */
+ * so that any source can go on where another stopped. Inside the store only. One module: fetch,
+ * fetch_part. */
 #ifndef PENSIEVE_STORE_FETCH_PART_H
 #define PENSIEVE_STORE_FETCH_PART_H
 

@@ -1,5 +1,5 @@
 /* An opened model file from the inside: what the reader of a format fills in and weights.c hands
- * out. Private to src/weights. */
+ * out. Private to src/weights. One module: file, weights. */
 #ifndef PENSIEVE_WEIGHTS_FILE_H
 #define PENSIEVE_WEIGHTS_FILE_H
 

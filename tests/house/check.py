@@ -5,7 +5,10 @@
 - every folder of src/ is a part of the plan;
 - no folder or source file is a drawer for leftovers;
 - intrinsics live in src/kernels/<instruction set>/ alone;
-- files of src/ stay under 1,000 lines, lines within 100 columns.
+- files of src/ stay under 1,000 lines, lines within 100 columns, functions within 60 lines;
+- no headers of a part include each other in a circle;
+- no modules of a part do (a module is a .c and its .h), unless a header of theirs says that they
+  are one: "One module: state, value, write." in a comment, names without their folder's.
 """
 import pathlib
 import re
@@ -27,6 +30,8 @@ INCLUDE = re.compile(r'^\s*#\s*(?:include|import)\s*([<"])([^>"]+)[>"]')
 INTRINSICS = re.compile(r"^([a-z0-9]*intrin|arm_(neon|sve|acle|fp16|bf16|sme))\.h$")
 MAX_LINES = 1000
 MAX_COLUMNS = 100
+MAX_FUNCTION = 60
+ONE_MODULE = re.compile(r"\bOne module:([^.]+)\.")
 
 
 def folders_and_files(top):
@@ -53,10 +58,27 @@ def include_problem(part, in_arch_folder, quoted, target):
     return None
 
 
+def functions(lines):
+    """First and last line of each function definition, counted from 1, the signature included."""
+    for opening, line in enumerate(lines):
+        if line != "{":
+            continue
+        first = opening
+        while first and lines[first - 1].strip() and not re.search(r"([;}]|\*/)\s*$|^#", lines[first - 1]):
+            first -= 1
+        last = opening
+        while last < len(lines) - 1 and lines[last] != "}":
+            last += 1
+        yield first + 1, last + 1
+
+
 def file_problems(path, part, in_arch_folder):
     lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
     if len(lines) > MAX_LINES:
         yield f"{len(lines)} lines; {MAX_LINES} are the most"
+    for first, last in functions(lines):
+        if last - first + 1 > MAX_FUNCTION:
+            yield f"line {first}: a function of {last - first + 1} lines; {MAX_FUNCTION} are the most"
     for number, line in enumerate(lines, 1):
         if len(line.expandtabs(8)) > MAX_COLUMNS:
             yield f"line {number}: {len(line.expandtabs(8))} columns; {MAX_COLUMNS} are the most"
@@ -65,6 +87,67 @@ def file_problems(path, part, in_arch_folder):
             problem = include_problem(part, in_arch_folder, include[1] == '"', include[2])
             if problem:
                 yield f"line {number}: {problem}"
+
+
+def included(src, path, text):
+    """The files below src/ that a file includes."""
+    for line in text.splitlines():
+        include = INCLUDE.match(line)
+        if include and include[1] == '"':
+            for folder in (src, path.parent):
+                if (folder / include[2]).is_file():
+                    yield folder / include[2]
+                    break
+
+
+def circles(graph):
+    """The sets of nodes that reach each other (Tarjan's strongly connected components)."""
+    order, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        order[node] = low[node] = len(order)
+        stack.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in order:
+                visit(other)
+            if other in stack:
+                low[node] = min(low[node], low[other])
+        if low[node] == order[node]:
+            at = stack.index(node)
+            if len(stack) - at > 1:
+                found.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for node in sorted(graph):
+        if node not in order:
+            visit(node)
+    return found
+
+
+def circle_problems(root, part):
+    """Circles of headers, and of modules, inside one part."""
+    src, headers, modules, declared = root / "src", {}, {}, []
+    for path in folders_and_files(src / part):
+        if path.suffix not in SOURCES or not path.is_file():
+            continue
+        text = path.read_bytes().decode("utf-8", errors="replace")
+        module = path.with_suffix("").relative_to(src).as_posix()
+        inside = [other for other in included(src, path, text) if (src / part) in other.parents]
+        modules.setdefault(module, set()).update(
+            other.with_suffix("").relative_to(src).as_posix() for other in inside)
+        modules[module].discard(module)
+        if path.suffix == ".h":
+            headers[path.relative_to(src).as_posix()] = {
+                other.relative_to(src).as_posix() for other in inside if other != path}
+            declared += [
+                {f"{path.parent.relative_to(src).as_posix()}/{name}"
+                 for name in re.findall(r"[\w/]+", names)}
+                for names in ONE_MODULE.findall(text)]
+    for circle in circles(headers):
+        yield f"src/{part}: the headers {', '.join(circle)} include each other in a circle"
+    for circle in circles(modules):
+        if not any(set(circle) <= module for module in declared):
+            yield f"src/{part}: {', '.join(circle)} include each other in a circle"
 
 
 def source_problems(root):
@@ -99,6 +182,9 @@ def problems(root):
         if path.is_dir() and DRAWERS.match(path.name)
     ]
     found += source_problems(root)
+    for part in sorted((root / "src").iterdir()):
+        if part.is_dir():
+            found += circle_problems(root, part.name)
     return found
 
 

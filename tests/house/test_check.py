@@ -107,6 +107,51 @@ class Check(unittest.TestCase):
         self.write("src/base/a.h", "\t" * 12 + "xxxxx\n")
         self.assert_broken("101 columns")
 
+    def test_functions_have_at_most_60_lines(self):
+        for macro in ("static int f(int a,\n             int b)\n", "/* Why. */\nFILTER(f)\n"):
+            n_before = macro.count("\n") - macro.count("*/")
+            body = lambda n: macro + "{\n" + "    a;\n" * (n - n_before - 2) + "}\n\nint x;\n"
+            self.write("src/base/a.c", body(60))
+            self.assert_fine()
+            self.write("src/base/a.c", "int y;\n" + body(61))
+            self.assert_broken("src/base/a.c", "a function of 61 lines")
+        self.write("src/base/a.c", "struct s {\n" + "    int a;\n" * 80 + "};\n")
+        self.assert_fine()
+
+    def test_modules_do_not_include_each_other_in_a_circle(self):
+        self.write("src/engine/a.h", "int a;\n")
+        self.write("src/engine/b.h", '#include "engine/a.h"\n')
+        self.write("src/engine/b.c", '#include "engine/b.h"\n')
+        self.write("src/engine/a.c", '#include "a.h"\n#include "engine/c.h"\n')
+        self.write("src/engine/c.h", "int c;\n")
+        self.assert_fine()
+        self.write("src/engine/c.c", '#include "engine/b.h"\n')
+        self.assert_broken("src/engine", "engine/a, engine/b, engine/c include each other")
+
+    def test_unless_a_header_says_that_they_are_one_module(self):
+        self.write("src/engine/a.h", "/* One module: a, b. */\n")
+        self.write("src/engine/b.h", '/* b. */\n#include "engine/a.h"\n')
+        self.write("src/engine/a.c", '#include "engine/b.h"\n')
+        self.assert_fine()
+        self.write("src/engine/a.h", "/* What it is. One module: a,\n * b. And so on. */\n")
+        self.assert_fine()
+        self.write("src/engine/c.h", '#include "engine/b.h"\n')
+        self.write("src/engine/a.c", '#include "engine/c.h"\n')
+        self.assert_broken("engine/a, engine/b, engine/c")
+
+    def test_headers_never_do(self):
+        self.write("src/engine/a.h", '/* One module: a, b. */\n#include "engine/b.h"\n')
+        self.write("src/engine/b.h", '#include "engine/a.h"\n')
+        self.assert_broken("the headers engine/a.h, engine/b.h include each other")
+
+    def test_a_circle_in_a_folder_of_a_part_is_seen(self):
+        self.write("src/kernels/k.h", "int k;\n")
+        self.write("src/kernels/x86/x.h", '#include "kernels/k.h"\n')
+        self.write("src/kernels/k.c", '#include "kernels/x86/x.h"\n')
+        self.assert_broken("kernels/k, kernels/x86/x include each other")
+        self.write("src/kernels/k.h", "/* One module: k, x86/x. */\n")
+        self.assert_fine()
+
     def test_a_root_without_sources_is_not_fine(self):
         (self.root / "src").rmdir()
         self.assert_broken("no src/")
