@@ -21,7 +21,7 @@ static bool exec_text(struct jinja *j, const struct jinja_node *node)
     return check_output(j) && jinja_charge_bytes(j, node->value.n);
 }
 
-static bool write_out(struct jinja *j, const struct jinja_value *v)
+static bool exec_write_out(struct jinja *j, const struct jinja_value *v)
 {
     return jinja_write(j, v, j->out) && check_output(j);
 }
@@ -29,7 +29,7 @@ static bool write_out(struct jinja *j, const struct jinja_value *v)
 static bool exec_print(struct jinja *j, const struct jinja_node *node)
 {
     struct jinja_value v;
-    return jinja_eval(j, node->print, &v) && write_out(j, &v);
+    return jinja_eval(j, node->print, &v) && exec_write_out(j, &v);
 }
 
 static enum jinja_flow exec_if(struct jinja *j, const struct jinja_node *node)
@@ -45,8 +45,8 @@ static enum jinja_flow exec_if(struct jinja *j, const struct jinja_node *node)
 }
 
 /* Runs the body with its own variables and its output in `out`. */
-static enum jinja_flow capture(struct jinja *j, const struct jinja_nodes *body,
-                               struct jinja_scope *scope, struct jinja_value *out)
+static enum jinja_flow exec_capture(struct jinja *j, const struct jinja_nodes *body,
+                                    struct jinja_scope *scope, struct jinja_value *out)
 {
     struct jinja_text text, *saved_out = j->out;
     struct jinja_scope *saved_scope = j->scope;
@@ -66,7 +66,7 @@ static enum jinja_flow capture(struct jinja *j, const struct jinja_nodes *body,
 bool jinja_capture(struct jinja *j, const struct jinja_nodes *body, struct jinja_scope *scope,
                    struct jinja_value *out)
 {
-    return capture(j, body, scope, out) == JINJA_NEXT;
+    return exec_capture(j, body, scope, out) == JINJA_NEXT;
 }
 
 static struct jinja_scope *inner_scope(struct jinja *j)
@@ -101,7 +101,7 @@ static enum jinja_flow exec_set_block(struct jinja *j, const struct jinja_node *
 {
     struct jinja_value text;
     struct jinja_scope *scope = inner_scope(j);
-    enum jinja_flow flow = scope ? capture(j, &node->set.body, scope, &text) : JINJA_STOP;
+    enum jinja_flow flow = scope ? exec_capture(j, &node->set.body, scope, &text) : JINJA_STOP;
     if (flow != JINJA_NEXT)
         return flow;
     return flow_of(apply_filters(j, node->set.value, &text) &&
@@ -112,10 +112,11 @@ static enum jinja_flow exec_filter_block(struct jinja *j, const struct jinja_nod
 {
     struct jinja_value text;
     struct jinja_scope *scope = inner_scope(j);
-    enum jinja_flow flow = scope ? capture(j, &node->filter_block.body, scope, &text) : JINJA_STOP;
+    enum jinja_flow flow =
+        scope ? exec_capture(j, &node->filter_block.body, scope, &text) : JINJA_STOP;
     if (flow != JINJA_NEXT)
         return flow;
-    return flow_of(apply_filters(j, node->filter_block.filter, &text) && write_out(j, &text));
+    return flow_of(apply_filters(j, node->filter_block.filter, &text) && exec_write_out(j, &text));
 }
 
 static enum jinja_flow exec_with(struct jinja *j, const struct jinja_node *node)
@@ -169,7 +170,7 @@ static bool exec_call_block(struct jinja *j, const struct jinja_node *node)
     args.named = named;
     args.n_named++;
     j->at = call->at;
-    return jinja_call(j, &callee, &args, &text) && write_out(j, &text);
+    return jinja_call(j, &callee, &args, &text) && exec_write_out(j, &text);
 }
 
 static enum jinja_flow exec_generation(struct jinja *j, const struct jinja_node *node)

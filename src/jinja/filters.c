@@ -14,11 +14,6 @@ static bool text_of(struct jinja *j, const struct jinja_value *v, struct jinja_v
     return jinja_to_string(j, v, out);
 }
 
-static bool no_arguments(struct jinja *j, const char *what, const struct jinja_args *args)
-{
-    return jinja_bind(j, what, args, NULL, 0, 0, NULL);
-}
-
 FILTER(filter_default)
 {
     static const char *const names[] = {"default_value", "boolean"};
@@ -36,27 +31,27 @@ FILTER(filter_default)
 
 FILTER(filter_string)
 {
-    return no_arguments(j, "string", args) && text_of(j, self, out);
+    return jinja_no_arguments(j, "string", args) && text_of(j, self, out);
 }
 
-static bool change_case(struct jinja *j, const struct jinja_value *self,
+static bool case_filter(struct jinja *j, const struct jinja_value *self,
                         const struct jinja_args *args, enum jinja_case how, struct jinja_value *out)
 {
     struct jinja_value text;
-    return no_arguments(j, "a filter of case", args) && text_of(j, self, &text) &&
+    return jinja_no_arguments(j, "a filter of case", args) && text_of(j, self, &text) &&
            jinja_change_case(j, &text, how, out);
 }
 FILTER(filter_upper)
 {
-    return change_case(j, self, args, JINJA_UPPER, out);
+    return case_filter(j, self, args, JINJA_UPPER, out);
 }
 FILTER(filter_lower)
 {
-    return change_case(j, self, args, JINJA_LOWER, out);
+    return case_filter(j, self, args, JINJA_LOWER, out);
 }
 FILTER(filter_capitalize)
 {
-    return change_case(j, self, args, JINJA_CAPITALIZE, out);
+    return case_filter(j, self, args, JINJA_CAPITALIZE, out);
 }
 
 /* Unlike str.title, words begin only after white space and ( { [ < -. */
@@ -65,7 +60,7 @@ FILTER(filter_title)
     struct jinja_value text, lower;
     struct jinja_text t;
     bool begins = true;
-    if (!no_arguments(j, "title", args) || !text_of(j, self, &text))
+    if (!jinja_no_arguments(j, "title", args) || !text_of(j, self, &text))
         return false;
     jinja_scratch(j, &t);
     for (uint32_t i = 0; i < text.n;) {
@@ -112,7 +107,7 @@ FILTER(filter_replace)
 
 FILTER(filter_safe)
 {
-    bool ok = no_arguments(j, "safe", args) && text_of(j, self, out);
+    bool ok = jinja_no_arguments(j, "safe", args) && text_of(j, self, out);
     out->kind = ok;
     return ok;
 }
@@ -120,14 +115,14 @@ FILTER(filter_safe)
 FILTER(filter_escape)
 {
     struct jinja_value text;
-    return no_arguments(j, "escape", args) && text_of(j, self, &text) &&
+    return jinja_no_arguments(j, "escape", args) && text_of(j, self, &text) &&
            jinja_escape(j, &text, out);
 }
 
 FILTER(filter_forceescape)
 {
     struct jinja_value text;
-    if (!no_arguments(j, "forceescape", args) || !text_of(j, self, &text))
+    if (!jinja_no_arguments(j, "forceescape", args) || !text_of(j, self, &text))
         return false;
     text.kind = 0;
     return jinja_escape(j, &text, out);
@@ -223,7 +218,7 @@ FILTER(filter_wordcount)
     struct jinja_value text;
     int64_t n = 0;
     bool inside = false;
-    if (!no_arguments(j, "wordcount", args) || !text_of(j, self, &text))
+    if (!jinja_no_arguments(j, "wordcount", args) || !text_of(j, self, &text))
         return false;
     for (uint32_t i = 0; i < text.n;) {
         uint32_t c;
@@ -256,7 +251,7 @@ FILTER(filter_urlencode)
 {
     struct jinja_value text;
     struct jinja_text t;
-    bool ok = no_arguments(j, "urlencode", args);
+    bool ok = jinja_no_arguments(j, "urlencode", args);
     jinja_scratch(j, &t);
     if (jinja_is(self, JINJA_DICT)) {
         for (size_t i = 0; ok && i < self->dict->n; i++) {
@@ -295,7 +290,7 @@ static int digit_of(char c)
     return c >= 'A' && c <= 'Z' ? c - 'A' + 10 : 36;
 }
 
-static bool has_prefix(struct jinja_value s, int base)
+static bool has_base_prefix(struct jinja_value s, int base)
 {
     char mark = s.n > 2 && s.text[0] == '0' ? (char)(s.text[1] | 0x20) : 0;
     return (base == 16 && mark == 'x') || (base == 8 && mark == 'o') || (base == 2 && mark == 'b');
@@ -313,7 +308,7 @@ static bool parse_int(struct jinja_value s, int base, int64_t *out, bool *large)
     *large = false;
     if (s.n && (s.text[0] == '-' || s.text[0] == '+'))
         s = jinja_part(&s, 1, s.n - 1);
-    if (has_prefix(s, base))
+    if (has_base_prefix(s, base))
         s = jinja_part(&s, 2, s.n - 2);
     for (uint32_t i = 0; i < s.n; i++) {
         if (s.text[i] == '_' && digit_before && i + 1 < s.n) {
@@ -433,7 +428,7 @@ FILTER(filter_float)
 
 FILTER(filter_abs)
 {
-    if (!no_arguments(j, "abs", args))
+    if (!jinja_no_arguments(j, "abs", args))
         return false;
     if (jinja_is(self, JINJA_UNDEFINED))
         return jinja_fail_undefined(j, self);

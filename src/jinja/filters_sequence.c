@@ -4,14 +4,9 @@
 #include "jinja/state.h"
 #include "jinja/filters.h"
 
-static bool given(const struct jinja_value *v)
+static bool is_given(const struct jinja_value *v)
 {
     return !jinja_is(v, JINJA_ABSENT) && !jinja_is(v, JINJA_NONE);
-}
-
-static bool no_arguments(struct jinja *j, const char *what, const struct jinja_args *args)
-{
-    return jinja_bind(j, what, args, NULL, 0, 0, NULL);
 }
 
 /* "a.b.0": members one after the other; digits are places. */
@@ -21,9 +16,9 @@ static bool dotted(struct jinja *j, const struct jinja_value *item, const struct
     *out = *item;
     if (!jinja_is(path, JINJA_STRING)) {
         struct jinja_value object = *out;
-        if (given(path) && !jinja_item(j, &object, path, out))
+        if (is_given(path) && !jinja_item(j, &object, path, out))
             return false;
-        if (given(otherwise) && jinja_is(out, JINJA_UNDEFINED))
+        if (is_given(otherwise) && jinja_is(out, JINJA_UNDEFINED))
             *out = *otherwise;
         return true;
     }
@@ -45,7 +40,7 @@ static bool dotted(struct jinja *j, const struct jinja_value *item, const struct
             key = jinja_int(index);
         if (!jinja_item(j, &object, &key, out))
             return false;
-        if (given(otherwise) && jinja_is(out, JINJA_UNDEFINED))
+        if (is_given(otherwise) && jinja_is(out, JINJA_UNDEFINED))
             *out = *otherwise;
     }
     return true;
@@ -59,7 +54,7 @@ static bool ignore_case(struct jinja *j, struct jinja_value *v)
 FILTER(filter_length)
 {
     size_t n;
-    if (!no_arguments(j, "length", args) || !jinja_length(j, self, &n))
+    if (!jinja_no_arguments(j, "length", args) || !jinja_length(j, self, &n))
         return false;
     *out = jinja_int((int64_t)n);
     return true;
@@ -70,7 +65,7 @@ FILTER(filter_list)
     const struct jinja_value *items;
     struct jinja_list *list;
     size_t n;
-    if (!no_arguments(j, "list", args) || !jinja_items(j, self, &items, &n) ||
+    if (!jinja_no_arguments(j, "list", args) || !jinja_items(j, self, &items, &n) ||
         !jinja_new_list(j, n, &list))
         return false;
     if (n)
@@ -84,7 +79,7 @@ FILTER(filter_first)
 {
     const struct jinja_value *items;
     size_t n;
-    if (!no_arguments(j, "first", args))
+    if (!jinja_no_arguments(j, "first", args))
         return false;
     if (jinja_is(self, JINJA_ITERATOR)) { /* takes one item, leaves the others */
         struct jinja_iterator *it = self->iterator;
@@ -102,7 +97,7 @@ FILTER(filter_last)
 {
     const struct jinja_value *items;
     size_t n;
-    if (!no_arguments(j, "last", args))
+    if (!jinja_no_arguments(j, "last", args))
         return false;
     if (jinja_is(self, JINJA_ITERATOR))
         return jinja_fail(j, "a generator has no last item: make it a list first");
@@ -122,7 +117,7 @@ FILTER(filter_join)
         return false;
     if (!jinja_is(&bound[0], JINJA_ABSENT) && !jinja_to_string(j, &bound[0], &separator))
         return false;
-    if (given(&bound[1])) {
+    if (is_given(&bound[1])) {
         struct jinja_value *members = jinja_alloc(j, n, sizeof *members);
         if (!members)
             return false;
@@ -140,7 +135,7 @@ FILTER(filter_items)
     struct jinja_value view;
     struct jinja_list *empty;
     if (jinja_is(self, JINJA_UNDEFINED))
-        return no_arguments(j, "items", args) && jinja_new_list(j, 0, &empty) &&
+        return jinja_no_arguments(j, "items", args) && jinja_new_list(j, 0, &empty) &&
                jinja_new_iterator(j, empty, "generator", out);
     if (!jinja_is(self, JINJA_DICT))
         return jinja_fail(j, "items needs a dictionary, got '%s'", jinja_type_name(self));
@@ -152,7 +147,7 @@ FILTER(filter_reverse)
     const struct jinja_value *items;
     struct jinja_list *list;
     size_t n;
-    if (!no_arguments(j, "reverse", args))
+    if (!jinja_no_arguments(j, "reverse", args))
         return false;
     if (jinja_is(self, JINJA_STRING)) {
         struct jinja_value none = jinja_none(), back = jinja_int(-1);
@@ -171,8 +166,8 @@ struct sorted {
     struct jinja_value key, value;
 };
 
-static bool merge(struct jinja *j, const struct sorted *a, size_t n_a, const struct sorted *b,
-                  size_t n_b, bool descending, struct sorted *out)
+static bool merge_sorted(struct jinja *j, const struct sorted *a, size_t n_a,
+                         const struct sorted *b, size_t n_b, bool descending, struct sorted *out)
 {
     while (n_a && n_b) {
         int order;
@@ -191,7 +186,7 @@ static bool merge(struct jinja *j, const struct sorted *a, size_t n_a, const str
 }
 
 /* Merge sort from runs of one item up. The result is in *items. */
-static bool sort(struct jinja *j, struct sorted **items, size_t n, bool descending)
+static bool sort_merging(struct jinja *j, struct sorted **items, size_t n, bool descending)
 {
     struct sorted *from = *items, *to = jinja_alloc(j, n, sizeof *to);
     if (!to)
@@ -200,7 +195,7 @@ static bool sort(struct jinja *j, struct sorted **items, size_t n, bool descendi
         for (size_t at = 0; at < n; at += 2 * run) {
             size_t n_a = n - at < run ? n - at : run;
             size_t n_b = n - at - n_a < run ? n - at - n_a : run;
-            if (!merge(j, from + at, n_a, from + at + n_a, n_b, descending, to + at))
+            if (!merge_sorted(j, from + at, n_a, from + at + n_a, n_b, descending, to + at))
                 return false;
         }
         struct sorted *swap = from;
@@ -266,7 +261,7 @@ FILTER(filter_sort)
         if (!sort_key(j, &items[i], &bound[2], jinja_truth(&bound[1]), &sorted[i].key))
             return false;
     }
-    return sort(j, &sorted, n, jinja_truth(&bound[0])) && list_of_sorted(j, sorted, n, out);
+    return sort_merging(j, &sorted, n, jinja_truth(&bound[0])) && list_of_sorted(j, sorted, n, out);
 }
 
 FILTER(filter_dictsort)
@@ -276,7 +271,7 @@ FILTER(filter_dictsort)
     if (!jinja_bind(j, "dictsort", args, names, 3, 0, bound))
         return false;
     bool by_value = jinja_is_text(&bound[1], "value");
-    if (given(&bound[1]) && !by_value && !jinja_is_text(&bound[1], "key"))
+    if (is_given(&bound[1]) && !by_value && !jinja_is_text(&bound[1], "key"))
         return jinja_fail(j, "dictsort sorts by 'key' or 'value'");
     if (!jinja_is(self, JINJA_DICT))
         return jinja_fail(j, "dictsort needs a dictionary, got '%s'", jinja_type_name(self));
@@ -291,11 +286,11 @@ FILTER(filter_dictsort)
             !jinja_new_pair(j, pair->key, pair->value, &sorted[i].value))
             return false;
     }
-    return sort(j, &sorted, n, jinja_truth(&bound[2])) && list_of_sorted(j, sorted, n, out);
+    return sort_merging(j, &sorted, n, jinja_truth(&bound[2])) && list_of_sorted(j, sorted, n, out);
 }
 
-static bool extreme(struct jinja *j, const struct jinja_value *self, const struct jinja_args *args,
-                    bool most, struct jinja_value *out)
+static bool pick_extreme(struct jinja *j, const struct jinja_value *self,
+                         const struct jinja_args *args, bool most, struct jinja_value *out)
 {
     static const char *const names[] = {"case_sensitive", "attribute"};
     struct jinja_value bound[2], best, key, nothing = {.type = JINJA_ABSENT};
@@ -320,11 +315,11 @@ static bool extreme(struct jinja *j, const struct jinja_value *self, const struc
 }
 FILTER(filter_min)
 {
-    return extreme(j, self, args, false, out);
+    return pick_extreme(j, self, args, false, out);
 }
 FILTER(filter_max)
 {
-    return extreme(j, self, args, true, out);
+    return pick_extreme(j, self, args, true, out);
 }
 
 FILTER(filter_sum)
@@ -372,7 +367,8 @@ FILTER(filter_unique)
 }
 
 /* One group per run of equal keys in the sorted items. */
-static bool group(struct jinja *j, const struct sorted *sorted, size_t n, struct jinja_list *groups)
+static bool group_sorted(struct jinja *j, const struct sorted *sorted, size_t n,
+                         struct jinja_list *groups)
 {
     for (size_t i = 0, end; i < n; i = end) {
         struct jinja_list *members;
@@ -416,7 +412,7 @@ FILTER(filter_groupby)
             (!exact && !ignore_case(j, &sorted[i].key)))
             return false;
     }
-    if (!sort(j, &sorted, n, false) || !group(j, sorted, n, groups))
+    if (!sort_merging(j, &sorted, n, false) || !group_sorted(j, sorted, n, groups))
         return false;
     for (size_t i = 0; !exact && i < groups->n; i++) { /* the first member's own key, not lowered */
         struct jinja_list *pair = groups->items[i].list;
@@ -448,7 +444,7 @@ FILTER(filter_batch)
             !jinja_push(j, row, items[i]))
             return false;
     }
-    while (row && given(&bound[1]) && row->n < (size_t)size)
+    while (row && is_given(&bound[1]) && row->n < (size_t)size)
         if (!jinja_push(j, row, bound[1]))
             return false;
     return jinja_new_iterator(j, rows, "generator", out);
@@ -476,7 +472,7 @@ FILTER(filter_slice)
             return false;
         for (size_t k = 0; k < each + (i < longer); k++)
             column->items[column->n++] = items[at++];
-        if (given(&bound[1]) && i >= longer)
+        if (is_given(&bound[1]) && i >= longer)
             column->items[column->n++] = bound[1];
     }
     return jinja_new_iterator(j, columns, "generator", out);
@@ -545,15 +541,16 @@ FILTER(filter_map)
     return jinja_new_iterator(j, list, "generator", out);
 }
 
-static bool chosen(struct jinja *j, const struct jinja_value *v, const struct jinja_test *test,
-                   const struct jinja_args *rest, bool *yes)
+static bool item_chosen(struct jinja *j, const struct jinja_value *v, const struct jinja_test *test,
+                        const struct jinja_args *rest, bool *yes)
 {
     *yes = jinja_truth(v);
     return !test || test->call(j, v, rest, yes);
 }
 
-static bool choose(struct jinja *j, const struct jinja_value *self, const struct jinja_args *args,
-                   bool keep, bool by_attribute, struct jinja_value *out)
+static bool choose_items(struct jinja *j, const struct jinja_value *self,
+                         const struct jinja_args *args, bool keep, bool by_attribute,
+                         struct jinja_value *out)
 {
     static const struct jinja_value nothing = {.type = JINJA_ABSENT};
     const struct jinja_value *items;
@@ -582,26 +579,27 @@ static bool choose(struct jinja *j, const struct jinja_value *self, const struct
         bool yes;
         if (!jinja_charge(j, 1) ||
             (by_attribute && !dotted(j, &items[i], &args->items[0], &nothing, &v)) ||
-            !chosen(j, &v, test, &rest, &yes) || (yes == keep && !jinja_push(j, list, items[i])))
+            !item_chosen(j, &v, test, &rest, &yes) ||
+            (yes == keep && !jinja_push(j, list, items[i])))
             return false;
     }
     return jinja_new_iterator(j, list, "generator", out);
 }
 FILTER(filter_select)
 {
-    return choose(j, self, args, true, false, out);
+    return choose_items(j, self, args, true, false, out);
 }
 FILTER(filter_reject)
 {
-    return choose(j, self, args, false, false, out);
+    return choose_items(j, self, args, false, false, out);
 }
 FILTER(filter_selectattr)
 {
-    return choose(j, self, args, true, true, out);
+    return choose_items(j, self, args, true, true, out);
 }
 FILTER(filter_rejectattr)
 {
-    return choose(j, self, args, false, true, out);
+    return choose_items(j, self, args, false, true, out);
 }
 
 const struct jinja_function jinja_sequence_filters[] = {

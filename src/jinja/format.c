@@ -466,7 +466,7 @@ static bool put_brace(struct jinja *j, const struct jinja_value *v, struct curso
     return true;
 }
 
-static bool convert(struct jinja *j, char conversion, struct jinja_value *v)
+static bool convert_value(struct jinja *j, char conversion, struct jinja_value *v)
 {
     struct jinja_text t;
     if (conversion == 's')
@@ -495,8 +495,8 @@ static bool brace_one(struct jinja *j, struct cursor inside, const struct jinja_
         conversion = field.end[-1];
         field.end -= 2;
     }
-    return brace_field(j, args, field, next, &v) && (!conversion || convert(j, conversion, &v)) &&
-           put_brace(j, &v, format, t);
+    return brace_field(j, args, field, next, &v) &&
+           (!conversion || convert_value(j, conversion, &v)) && put_brace(j, &v, format, t);
 }
 
 static bool brace_all(struct jinja *j, const struct jinja_value *format,

@@ -29,7 +29,7 @@ static bool starts_with(const struct jinja_lexer *lex, size_t at, const char *te
     return n <= lex->n - at && memcmp(lex->source + at, text, n) == 0;
 }
 
-static size_t skip_space(const struct jinja_lexer *lex, size_t at)
+static size_t lex_skip_space(const struct jinja_lexer *lex, size_t at)
 {
     return at + jinja_char_space_prefix(lex->source + at, lex->n - at);
 }
@@ -49,7 +49,7 @@ static size_t tag_end(const struct jinja_lexer *lex, size_t at, const char *clos
         return at + 2 + (char_at(lex, at + 2) == '\n');
     if (at < lex->n && starts_with(lex, at + 1, close)) {
         if (lex->source[at] == '-')
-            return skip_space(lex, at + 3);
+            return lex_skip_space(lex, at + 3);
         if (lex->source[at] == '+')
             return at + 3;
     }
@@ -81,10 +81,10 @@ static char sign_at(const struct jinja_lexer *lex, size_t at)
 
 static bool word_at(const struct jinja_lexer *lex, size_t *at, const char *word)
 {
-    size_t p = skip_space(lex, *at);
+    size_t p = lex_skip_space(lex, *at);
     if (!starts_with(lex, p, word))
         return false;
-    *at = skip_space(lex, p + strlen(word));
+    *at = lex_skip_space(lex, p + strlen(word));
     return true;
 }
 
@@ -95,7 +95,7 @@ static bool raw_begin(const struct jinja_lexer *lex, size_t at, size_t *end)
     if (!word_at(lex, &p, "raw"))
         return false;
     if (starts_with(lex, p, "-%}"))
-        *end = skip_space(lex, p + 3);
+        *end = lex_skip_space(lex, p + 3);
     else if (starts_with(lex, p, "%}"))
         *end = p + 2;
     else
@@ -217,7 +217,7 @@ static bool is_name_start(char c)
 }
 
 /* Digits with single underscores between them; the place after them. */
-static size_t skip_digits(const struct jinja_lexer *lex, size_t at)
+static size_t lex_skip_digits(const struct jinja_lexer *lex, size_t at)
 {
     while (is_digit(char_at(lex, at)) ||
            (char_at(lex, at) == '_' && is_digit(char_at(lex, at + 1))))
@@ -231,15 +231,15 @@ static size_t float_end(const struct jinja_lexer *lex, size_t at)
 {
     if (at > 0 && lex->source[at - 1] == '.')
         return 0;
-    size_t end = skip_digits(lex, at), result = 0;
+    size_t end = lex_skip_digits(lex, at), result = 0;
     if (char_at(lex, end) == '.' && is_digit(char_at(lex, end + 1)))
-        result = end = skip_digits(lex, end + 1);
+        result = end = lex_skip_digits(lex, end + 1);
     if (char_at(lex, end) == 'e' || char_at(lex, end) == 'E') {
         size_t p = end + 1;
         if (char_at(lex, p) == '+' || char_at(lex, p) == '-')
             p++;
         if (is_digit(char_at(lex, p)))
-            result = skip_digits(lex, p);
+            result = lex_skip_digits(lex, p);
     }
     return result;
 }
@@ -423,7 +423,7 @@ static bool lex_name(struct jinja_lexer *lex, struct jinja_token *out)
 }
 
 /* Keeps the balance of brackets: inside of them "}}" and "%}" end no tag. */
-static bool balance(struct jinja_lexer *lex, char c)
+static bool lex_balance(struct jinja_lexer *lex, char c)
 {
     static const char opening[] = "([{", closing[] = ")]}";
     const char *open = strchr(opening, c);
@@ -454,7 +454,7 @@ static bool lex_operator(struct jinja_lexer *lex, struct jinja_token *out)
         }
     if (!c || !strchr("+-/*%~[](){}><=.:|,;", c))
         return fail_at(lex, lex->at, "a character that means nothing here");
-    if (!balance(lex, c))
+    if (!lex_balance(lex, c))
         return false;
     out->op = c;
     move_to(lex, lex->at + 1);
@@ -469,13 +469,13 @@ static size_t current_tag_end(const struct jinja_lexer *lex)
     if (lex->state == JINJA_LEX_BLOCK)
         return tag_end(lex, lex->at, "%}");
     if (starts_with(lex, lex->at, "-}}"))
-        return skip_space(lex, lex->at + 3);
+        return lex_skip_space(lex, lex->at + 3);
     return starts_with(lex, lex->at, "}}") ? lex->at + 2 : 0;
 }
 
 static bool next_in_tag(struct jinja_lexer *lex, struct jinja_token *out)
 {
-    lex->at = skip_space(lex, lex->at);
+    lex->at = lex_skip_space(lex, lex->at);
     *out = (struct jinja_token){.at = (uint32_t)lex->at};
     if (lex->at >= lex->n)
         return true; /* END: the parser says what is missing */

@@ -20,8 +20,8 @@ struct jinja_loop {
 
 /* Does the item pass `if …`? The test sees the loop's target, and of the outside what it sees
  * there. */
-static bool passes(struct jinja *j, struct jinja_loop *loop, const struct jinja_value *item,
-                   bool *yes)
+static bool loop_passes(struct jinja *j, struct jinja_loop *loop, const struct jinja_value *item,
+                        bool *yes)
 {
     struct jinja_scope scope = {.parent = loop->outer}, *saved = j->scope;
     struct jinja_value test;
@@ -34,27 +34,28 @@ static bool passes(struct jinja *j, struct jinja_loop *loop, const struct jinja_
 }
 
 /* The next item that passes; *got is false at the end. */
-static bool read_item(struct jinja *j, struct jinja_loop *loop, struct jinja_value *item, bool *got)
+static bool loop_read_item(struct jinja *j, struct jinja_loop *loop, struct jinja_value *item,
+                           bool *got)
 {
     *got = false;
     while (!*got && loop->at < loop->n) {
         *item = loop->items[loop->at++];
         *got = true;
-        if (loop->filtered && !passes(j, loop, item, got))
+        if (loop->filtered && !loop_passes(j, loop, item, got))
             return false;
     }
     return true;
 }
 
-static bool peek(struct jinja *j, struct jinja_loop *loop)
+static bool loop_peek(struct jinja *j, struct jinja_loop *loop)
 {
-    return loop->has_after || read_item(j, loop, &loop->after, &loop->has_after);
+    return loop->has_after || loop_read_item(j, loop, &loop->after, &loop->has_after);
 }
 
-static bool advance(struct jinja *j, struct jinja_loop *loop, bool first, bool *got)
+static bool loop_advance(struct jinja *j, struct jinja_loop *loop, bool first, bool *got)
 {
     loop->before = loop->current;
-    if (!peek(j, loop))
+    if (!loop_peek(j, loop))
         return false;
     *got = loop->has_after;
     loop->has_after = false;
@@ -72,7 +73,7 @@ bool jinja_loop_length(struct jinja *j, struct jinja_loop *loop, size_t *n)
         if (!jinja_new_list(j, 0, &rest))
             return false;
         while (got)
-            if (!read_item(j, loop, &item, &got) || (got && !jinja_push(j, rest, item)))
+            if (!loop_read_item(j, loop, &item, &got) || (got && !jinja_push(j, rest, item)))
                 return false;
         loop->length = loop->index0 + 1 + loop->has_after + rest->n;
         loop->items = rest->items;
@@ -88,7 +89,8 @@ bool jinja_loop_length(struct jinja *j, struct jinja_loop *loop, size_t *n)
 }
 
 /* The special names: what each iteration begins with. */
-static bool begin_iteration(struct jinja *j, struct jinja_loop *loop, struct jinja_scope *scope)
+static bool loop_begin_iteration(struct jinja *j, struct jinja_loop *loop,
+                                 struct jinja_scope *scope)
 {
     for (struct jinja_binding *b = scope->first; b; b = b->next)
         b->value =
@@ -100,16 +102,16 @@ static bool begin_iteration(struct jinja *j, struct jinja_loop *loop, struct jin
 
 /* `completed`: did the body run to its end at least once? Otherwise jinja2 runs the else branch,
  * also after a break or continue. */
-static bool iterate(struct jinja *j, struct jinja_loop *loop, struct jinja_scope *scope,
-                    bool *completed)
+static bool loop_iterate(struct jinja *j, struct jinja_loop *loop, struct jinja_scope *scope,
+                         bool *completed)
 {
     *completed = false;
     for (bool first = true, got;; first = false) {
-        if (!advance(j, loop, first, &got))
+        if (!loop_advance(j, loop, first, &got))
             return false;
         if (!got)
             return true;
-        if (!begin_iteration(j, loop, scope))
+        if (!loop_begin_iteration(j, loop, scope))
             return false;
         enum jinja_flow flow = jinja_exec(j, &loop->node->loop.body);
         if (flow == JINJA_STOP)
@@ -122,7 +124,7 @@ static bool iterate(struct jinja *j, struct jinja_loop *loop, struct jinja_scope
 
 /* A `break` or `continue` of the else branch belongs to the loop around this one: it is returned.
  */
-static enum jinja_flow run(struct jinja *j, struct jinja_loop *loop)
+static enum jinja_flow loop_run(struct jinja *j, struct jinja_loop *loop)
 {
     struct jinja_scope *saved = j->scope, *scopes = jinja_alloc(j, 2, sizeof *scopes);
     bool completed;
@@ -130,7 +132,7 @@ static enum jinja_flow run(struct jinja *j, struct jinja_loop *loop)
         return JINJA_STOP;
     scopes[0].parent = scopes[1].parent = loop->outer;
     j->scope = &scopes[0];
-    enum jinja_flow flow = iterate(j, loop, &scopes[0], &completed) ? JINJA_NEXT : JINJA_STOP;
+    enum jinja_flow flow = loop_iterate(j, loop, &scopes[0], &completed) ? JINJA_NEXT : JINJA_STOP;
     j->scope = &scopes[1];
     if (flow == JINJA_NEXT && !completed && loop->node->loop.otherwise.n)
         flow = jinja_exec(j, &loop->node->loop.otherwise);
@@ -138,8 +140,8 @@ static enum jinja_flow run(struct jinja *j, struct jinja_loop *loop)
     return flow;
 }
 
-static bool create(struct jinja *j, const struct jinja_node *node, struct jinja_scope *outer,
-                   const struct jinja_value *iterable, struct jinja_loop **out)
+static bool loop_create(struct jinja *j, const struct jinja_node *node, struct jinja_scope *outer,
+                        const struct jinja_value *iterable, struct jinja_loop **out)
 {
     struct jinja_loop *loop = jinja_alloc(j, 1, sizeof *loop);
     if (!loop || !jinja_items(j, iterable, &loop->items, &loop->n))
@@ -158,7 +160,7 @@ enum jinja_flow jinja_for(struct jinja *j, const struct jinja_node *node)
     if (!jinja_eval(j, node->loop.iterable, &iterable))
         return JINJA_STOP;
     j->at = node->at;
-    return create(j, node, j->scope, &iterable, &loop) ? run(j, loop) : JINJA_STOP;
+    return loop_create(j, node, j->scope, &iterable, &loop) ? loop_run(j, loop) : JINJA_STOP;
 }
 
 bool jinja_loop_call(struct jinja *j, struct jinja_loop *loop, const struct jinja_args *args,
@@ -171,12 +173,12 @@ bool jinja_loop_call(struct jinja *j, struct jinja_loop *loop, const struct jinj
     if (!loop->node->loop.recursive)
         return jinja_fail(j, "only a recursive loop can be called");
     if (!jinja_bind(j, "loop()", args, names, 1, 1, &iterable) ||
-        !create(j, loop->node, loop->outer, &iterable, &inner))
+        !loop_create(j, loop->node, loop->outer, &iterable, &inner))
         return false;
     inner->depth0 = loop->depth0 + 1;
     jinja_scratch(j, &text);
     j->out = &text;
-    bool ok = jinja_enter(j) && run(j, inner) != JINJA_STOP;
+    bool ok = jinja_enter(j) && loop_run(j, inner) != JINJA_STOP;
     jinja_leave(j);
     j->out = saved;
     if (!ok) {
@@ -212,9 +214,10 @@ static bool loop_changed(struct jinja *j, const struct jinja_value *self,
     return true;
 }
 
-static bool neighbour(struct jinja *j, struct jinja_loop *loop, bool next, struct jinja_value *out)
+static bool loop_neighbour(struct jinja *j, struct jinja_loop *loop, bool next,
+                           struct jinja_value *out)
 {
-    if (next && !peek(j, loop))
+    if (next && !loop_peek(j, loop))
         return false;
     if (next)
         *out = loop->has_after ? loop->after : jinja_undefined_hint("there is no next item");
@@ -252,10 +255,10 @@ bool jinja_loop_member(struct jinja *j, struct jinja_loop *loop, const struct ji
     const struct jinja_function *method = jinja_function_find(methods, name, n);
     if (method)
         return jinja_method_value(j, self, method, out);
-    if (jinja_is_text(&key, "last") && !peek(j, loop))
+    if (jinja_is_text(&key, "last") && !loop_peek(j, loop))
         return false;
     if (jinja_is_text(&key, "previtem") || jinja_is_text(&key, "nextitem"))
-        return neighbour(j, loop, key.text[0] == 'n', out);
+        return loop_neighbour(j, loop, key.text[0] == 'n', out);
     if (jinja_is_text(&key, "length") || jinja_is_text(&key, "revindex") ||
         jinja_is_text(&key, "revindex0"))
         return counted_member(j, loop, &key, out);

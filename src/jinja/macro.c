@@ -114,8 +114,9 @@ static bool bind_params(struct jinja *j, const struct jinja_macro_node *node,
     return true;
 }
 
-static bool run(struct jinja *j, const struct jinja_macro_node *node, const struct jinja_args *args,
-                struct jinja_scope *scope, struct jinja_value *out)
+static bool macro_run(struct jinja *j, const struct jinja_macro_node *node,
+                      const struct jinja_args *args, struct jinja_scope *scope,
+                      struct jinja_value *out)
 {
     struct jinja_value *values = jinja_alloc(j, node->params.n, sizeof *values);
     if (!values)
@@ -134,7 +135,7 @@ bool jinja_macro_call(struct jinja *j, struct jinja_macro *macro, const struct j
         return false;
     scope->parent = macro->scope;
     j->scope = scope;
-    bool ok = jinja_enter(j) && run(j, macro->node, args, scope, out);
+    bool ok = jinja_enter(j) && macro_run(j, macro->node, args, scope, out);
     jinja_leave(j);
     j->scope = saved;
     return ok;

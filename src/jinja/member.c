@@ -25,8 +25,8 @@ bool jinja_method_value(struct jinja *j, const struct jinja_value *self,
     return true;
 }
 
-static const struct jinja_function *find_method(const struct jinja_value *v, const char *name,
-                                                size_t n)
+static const struct jinja_function *method_of(const struct jinja_value *v, const char *name,
+                                              size_t n)
 {
     if (jinja_is(v, JINJA_STRING))
         return jinja_string_method(name, n);
@@ -72,7 +72,7 @@ bool jinja_attribute(struct jinja *j, const struct jinja_value *v, const char *n
         return jinja_fail_undefined(j, v);
     if (!jinja_charge_bytes(j, n))
         return false;
-    const struct jinja_function *method = find_method(v, name, n);
+    const struct jinja_function *method = method_of(v, name, n);
     if (method)
         return jinja_method_value(j, v, method, out);
     if (!jinja_is(v, JINJA_DICT))
@@ -84,7 +84,7 @@ bool jinja_attribute(struct jinja *j, const struct jinja_value *v, const char *n
 }
 
 /* Places count from the end when negative. */
-static bool place(int64_t index, size_t n, size_t *out)
+static bool place_of(int64_t index, size_t n, size_t *out)
 {
     if (index < 0)
         index += (int64_t)n;
@@ -96,7 +96,7 @@ static bool string_item(struct jinja *j, const struct jinja_value *v, int64_t in
                         struct jinja_value *out)
 {
     size_t at, n = jinja_char_count(v->text, v->n);
-    if (place(index, n, &at)) {
+    if (place_of(index, n, &at)) {
         size_t start = jinja_char_offset(v->text, v->n, at);
         uint32_t point;
         *out = jinja_part(v, start, jinja_char_decode(v->text + start, v->n - start, &point));
@@ -116,11 +116,11 @@ static bool indexed_item(struct jinja *j, const struct jinja_value *v, int64_t i
         return string_item(j, v, index, out);
     case JINJA_LIST:
     case JINJA_TUPLE:
-        if (place(index, v->list->n, &at))
+        if (place_of(index, v->list->n, &at))
             *out = v->list->items[at];
         return true;
     case JINJA_RANGE:
-        if (place(index, (size_t)jinja_range_length(v->range), &at))
+        if (place_of(index, (size_t)jinja_range_length(v->range), &at))
             *out = jinja_int(v->range->start + (int64_t)at * v->range->step);
         return true;
     default:

@@ -7,11 +7,6 @@
     static bool name(struct jinja *j, const struct jinja_value *self,                              \
                      const struct jinja_args *args, struct jinja_value *out)
 
-static bool no_arguments(struct jinja *j, const char *what, const struct jinja_args *args)
-{
-    return jinja_bind(j, what, args, NULL, 0, 0, NULL);
-}
-
 static bool strip_method(struct jinja *j, const struct jinja_value *self,
                          const struct jinja_args *args, int sides, struct jinja_value *out)
 {
@@ -35,23 +30,25 @@ METHOD(str_rstrip)
 
 METHOD(str_upper)
 {
-    return no_arguments(j, "upper", args) && jinja_change_case(j, self, JINJA_UPPER, out);
+    return jinja_no_arguments(j, "upper", args) && jinja_change_case(j, self, JINJA_UPPER, out);
 }
 METHOD(str_lower)
 {
-    return no_arguments(j, "lower", args) && jinja_change_case(j, self, JINJA_LOWER, out);
+    return jinja_no_arguments(j, "lower", args) && jinja_change_case(j, self, JINJA_LOWER, out);
 }
 METHOD(str_title)
 {
-    return no_arguments(j, "title", args) && jinja_change_case(j, self, JINJA_TITLE, out);
+    return jinja_no_arguments(j, "title", args) && jinja_change_case(j, self, JINJA_TITLE, out);
 }
 METHOD(str_swapcase)
 {
-    return no_arguments(j, "swapcase", args) && jinja_change_case(j, self, JINJA_SWAPCASE, out);
+    return jinja_no_arguments(j, "swapcase", args) &&
+           jinja_change_case(j, self, JINJA_SWAPCASE, out);
 }
 METHOD(str_capitalize)
 {
-    return no_arguments(j, "capitalize", args) && jinja_change_case(j, self, JINJA_CAPITALIZE, out);
+    return jinja_no_arguments(j, "capitalize", args) &&
+           jinja_change_case(j, self, JINJA_CAPITALIZE, out);
 }
 
 /* Words between white space; with a limit the last one is the unsplit rest. */
@@ -93,7 +90,7 @@ static bool split_at(struct jinja *j, struct jinja_value s, const struct jinja_v
     return jinja_push(j, list, s);
 }
 
-static void reverse(struct jinja_list *list)
+static void reverse_list(struct jinja_list *list)
 {
     for (size_t i = 0; i < list->n / 2; i++) {
         struct jinja_value v = list->items[i];
@@ -103,8 +100,8 @@ static void reverse(struct jinja_list *list)
 }
 
 /* *found says whether; false is a failure: the work was too much. */
-static bool find_last(struct jinja *j, const struct jinja_value *s, const struct jinja_value *what,
-                      size_t *at, bool *found)
+static bool find_last_bytes(struct jinja *j, const struct jinja_value *s,
+                            const struct jinja_value *what, size_t *at, bool *found)
 {
     *found = false;
     if (what->n > s->n)
@@ -141,7 +138,7 @@ static bool rsplit_space(struct jinja *j, struct jinja_value s, int64_t limit,
         s.n = (uint32_t)start;
         limit -= limit > 0;
     }
-    reverse(list);
+    reverse_list(list);
     return true;
 }
 
@@ -151,7 +148,7 @@ static bool rsplit_at(struct jinja *j, struct jinja_value s, const struct jinja_
     size_t at;
     bool found = true;
     while (limit != 0) {
-        if (!find_last(j, &s, separator, &at, &found))
+        if (!find_last_bytes(j, &s, separator, &at, &found))
             return false;
         if (!found)
             break;
@@ -162,12 +159,12 @@ static bool rsplit_at(struct jinja *j, struct jinja_value s, const struct jinja_
     }
     if (!jinja_push(j, list, s))
         return false;
-    reverse(list);
+    reverse_list(list);
     return true;
 }
 
-static bool split(struct jinja *j, const struct jinja_value *self, const struct jinja_args *args,
-                  bool right, struct jinja_value *out)
+static bool split_method(struct jinja *j, const struct jinja_value *self,
+                         const struct jinja_args *args, bool right, struct jinja_value *out)
 {
     static const char *const names[] = {"sep", "maxsplit"};
     struct jinja_value given[2];
@@ -189,11 +186,11 @@ static bool split(struct jinja *j, const struct jinja_value *self, const struct 
 }
 METHOD(str_split)
 {
-    return split(j, self, args, false, out);
+    return split_method(j, self, args, false, out);
 }
 METHOD(str_rsplit)
 {
-    return split(j, self, args, true, out);
+    return split_method(j, self, args, true, out);
 }
 
 METHOD(str_splitlines)
@@ -231,9 +228,9 @@ METHOD(str_join)
 
 /* The part of the text between two places counted in characters, as slices count; *offset is where
  * it begins. False in *valid: the start lies behind the end. */
-static bool window(struct jinja *j, const char *what, const struct jinja_value *s,
-                   const struct jinja_value *start, const struct jinja_value *end,
-                   struct jinja_value *out, int64_t *offset, bool *valid)
+static bool window_of(struct jinja *j, const char *what, const struct jinja_value *s,
+                      const struct jinja_value *start, const struct jinja_value *end,
+                      struct jinja_value *out, int64_t *offset, bool *valid)
 {
     struct jinja_value nothing = {.type = JINJA_ABSENT};
     int64_t from, to, n;
@@ -274,7 +271,7 @@ static bool affix_method(struct jinja *j, const struct jinja_value *self,
     int64_t offset;
     bool valid, yes = false;
     if (!jinja_bind(j, what, args, names, 3, 1, given) ||
-        !window(j, what, self, &given[1], &given[2], &part, &offset, &valid))
+        !window_of(j, what, self, &given[1], &given[2], &part, &offset, &valid))
         return false;
     const struct jinja_value *affixes = &given[0];
     size_t n = 1;
@@ -332,10 +329,10 @@ static bool find_method(struct jinja *j, const struct jinja_value *self,
     bool valid, found;
     if (!jinja_bind(j, "find", args, names, 3, 1, given) ||
         !jinja_want_string(j, "find", &given[0]) ||
-        !window(j, "find", self, &given[1], &given[2], &part, &offset, &valid) ||
+        !window_of(j, "find", self, &given[1], &given[2], &part, &offset, &valid) ||
         !jinja_charge_bytes(j, self->n))
         return false;
-    if (last && !find_last(j, &part, &given[0], &at, &found))
+    if (last && !find_last_bytes(j, &part, &given[0], &at, &found))
         return false;
     if (!last)
         found = jinja_find_bytes(part.text, part.n, given[0].text, given[0].n, &at);
@@ -371,7 +368,7 @@ METHOD(str_count)
     bool valid;
     if (!jinja_bind(j, "count", args, names, 3, 1, given) ||
         !jinja_want_string(j, "count", &given[0]) ||
-        !window(j, "count", self, &given[1], &given[2], &part, &offset, &valid))
+        !window_of(j, "count", self, &given[1], &given[2], &part, &offset, &valid))
         return false;
     if (given[0].n == 0) {
         count = valid ? (int64_t)jinja_char_count(part.text, part.n) + 1 : 0;
@@ -384,8 +381,8 @@ METHOD(str_count)
     return jinja_charge(j, (uint64_t)count + self->n / 64);
 }
 
-static bool partition(struct jinja *j, const struct jinja_value *self,
-                      const struct jinja_args *args, bool last, struct jinja_value *out)
+static bool partition_method(struct jinja *j, const struct jinja_value *self,
+                             const struct jinja_args *args, bool last, struct jinja_value *out)
 {
     static const char *const names[] = {"sep"};
     struct jinja_value separator;
@@ -399,7 +396,7 @@ static bool partition(struct jinja *j, const struct jinja_value *self,
     if (!jinja_new_list(j, 3, &list) || !jinja_charge_bytes(j, self->n))
         return false;
     bool found;
-    if (last && !find_last(j, self, &separator, &at, &found))
+    if (last && !find_last_bytes(j, self, &separator, &at, &found))
         return false;
     if (!last)
         found = jinja_find_bytes(self->text, self->n, separator.text, separator.n, &at);
@@ -417,15 +414,15 @@ static bool partition(struct jinja *j, const struct jinja_value *self,
 }
 METHOD(str_partition)
 {
-    return partition(j, self, args, false, out);
+    return partition_method(j, self, args, false, out);
 }
 METHOD(str_rpartition)
 {
-    return partition(j, self, args, true, out);
+    return partition_method(j, self, args, true, out);
 }
 
-static bool justify(struct jinja *j, const struct jinja_value *self, const struct jinja_args *args,
-                    int where, struct jinja_value *out)
+static bool justify_method(struct jinja *j, const struct jinja_value *self,
+                           const struct jinja_args *args, int where, struct jinja_value *out)
 {
     static const char *const names[] = {"width", "fillchar"};
     struct jinja_value given[2];
@@ -443,15 +440,15 @@ static bool justify(struct jinja *j, const struct jinja_value *self, const struc
 }
 METHOD(str_center)
 {
-    return justify(j, self, args, 0, out);
+    return justify_method(j, self, args, 0, out);
 }
 METHOD(str_ljust)
 {
-    return justify(j, self, args, -1, out);
+    return justify_method(j, self, args, -1, out);
 }
 METHOD(str_rjust)
 {
-    return justify(j, self, args, 1, out);
+    return justify_method(j, self, args, 1, out);
 }
 
 METHOD(str_zfill)
@@ -477,8 +474,9 @@ METHOD(str_format)
 }
 
 /* str.isxxx(): every character has the property, and there is one. */
-static bool every(struct jinja *j, const struct jinja_value *self, const struct jinja_args *args,
-                  bool (*has)(uint32_t), struct jinja_value *out)
+static bool every_character(struct jinja *j, const struct jinja_value *self,
+                            const struct jinja_args *args, bool (*has)(uint32_t),
+                            struct jinja_value *out)
 {
     bool yes = self->n > 0;
     for (uint32_t i = 0; yes && i < self->n;) {
@@ -487,7 +485,7 @@ static bool every(struct jinja *j, const struct jinja_value *self, const struct 
         yes = has(point);
     }
     *out = jinja_bool(yes);
-    return no_arguments(j, "is…", args) && jinja_charge(j, self->n / 16);
+    return jinja_no_arguments(j, "is…", args) && jinja_charge(j, self->n / 16);
 }
 static bool is_alnum(uint32_t c)
 {
@@ -495,23 +493,23 @@ static bool is_alnum(uint32_t c)
 }
 METHOD(str_isalpha)
 {
-    return every(j, self, args, jinja_char_is_alpha, out);
+    return every_character(j, self, args, jinja_char_is_alpha, out);
 }
 METHOD(str_isalnum)
 {
-    return every(j, self, args, is_alnum, out);
+    return every_character(j, self, args, is_alnum, out);
 }
 METHOD(str_isdecimal)
 {
-    return every(j, self, args, jinja_char_is_decimal, out);
+    return every_character(j, self, args, jinja_char_is_decimal, out);
 }
 METHOD(str_isnumeric)
 {
-    return every(j, self, args, jinja_char_is_number, out);
+    return every_character(j, self, args, jinja_char_is_number, out);
 }
 METHOD(str_isspace)
 {
-    return every(j, self, args, jinja_char_is_space, out);
+    return every_character(j, self, args, jinja_char_is_space, out);
 }
 
 /* Some character has a case, and none has the other one. */
@@ -526,7 +524,7 @@ static bool only_case(struct jinja *j, const struct jinja_value *self,
         other |= upper ? jinja_char_is_lower(point) : jinja_char_is_upper(point);
     }
     *out = jinja_bool(some && !other);
-    return no_arguments(j, "isupper", args) && jinja_charge(j, self->n / 16);
+    return jinja_no_arguments(j, "isupper", args) && jinja_charge(j, self->n / 16);
 }
 METHOD(str_isupper)
 {
@@ -605,7 +603,7 @@ static bool dict_view(struct jinja *j, const struct jinja_value *self,
                       struct jinja_value *out)
 {
     struct jinja_list *list;
-    if (!no_arguments(j, "a view", args) || !jinja_new_list(j, self->dict->n, &list))
+    if (!jinja_no_arguments(j, "a view", args) || !jinja_new_list(j, self->dict->n, &list))
         return false;
     for (; list->n < self->dict->n; list->n++) {
         const struct jinja_pair *pair = &self->dict->pairs[list->n];
@@ -634,7 +632,7 @@ METHOD(dict_items)
 METHOD(copy)
 {
     *out = *self; /* nothing can change it */
-    return no_arguments(j, "copy", args);
+    return jinja_no_arguments(j, "copy", args);
 }
 
 static bool search_list(struct jinja *j, const struct jinja_value *self,
@@ -682,14 +680,14 @@ METHOD(cycler_next)
     struct jinja_cycler *cycler = self->cycler;
     *out = cycler->items->items[cycler->at];
     cycler->at = (cycler->at + 1) % cycler->items->n;
-    return no_arguments(j, "next", args);
+    return jinja_no_arguments(j, "next", args);
 }
 
 METHOD(cycler_reset)
 {
     self->cycler->at = 0;
     *out = jinja_none();
-    return no_arguments(j, "reset", args);
+    return jinja_no_arguments(j, "reset", args);
 }
 
 const struct jinja_function *jinja_container_method(enum jinja_type type, const char *name,

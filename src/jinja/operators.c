@@ -269,8 +269,8 @@ static bool repeat_text(struct jinja *j, const struct jinja_value *v, size_t tim
     return jinja_charge(j, times / 16 + n * times / 64);
 }
 
-static bool repeat(struct jinja *j, const struct jinja_value *v, int64_t count,
-                   struct jinja_value *out)
+static bool repeat_sequence(struct jinja *j, const struct jinja_value *v, int64_t count,
+                            struct jinja_value *out)
 {
     bool text = jinja_is(v, JINJA_STRING);
     size_t n = text ? v->n : v->list->n, times = count > 0 && n ? (size_t)count : 0;
@@ -302,9 +302,9 @@ bool jinja_binary(struct jinja *j, enum jinja_operator op, const struct jinja_va
     if (op == JINJA_OP_ADD && a->type == b->type && is_sequence(a))
         return jinja_is(a, JINJA_STRING) ? add_strings(j, a, b, out) : concat_lists(j, a, b, out);
     if (op == JINJA_OP_MUL && is_sequence(a) && jinja_is_integral(b))
-        return repeat(j, a, jinja_integer(b), out);
+        return repeat_sequence(j, a, jinja_integer(b), out);
     if (op == JINJA_OP_MUL && is_sequence(b) && jinja_is_integral(a))
-        return repeat(j, b, jinja_integer(a), out);
+        return repeat_sequence(j, b, jinja_integer(a), out);
     if (op == JINJA_OP_MOD && jinja_is(a, JINJA_STRING))
         return jinja_percent(j, a, b, out);
     return fail_types(j, op, a, b);

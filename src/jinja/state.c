@@ -181,7 +181,7 @@ static bool object_from_json(struct jinja *j, const json_t *json, struct jinja_v
     return true;
 }
 
-static const char *skip_digits(const char *at)
+static const char *number_digits(const char *at)
 {
     return at + strspn(at, "0123456789");
 }
@@ -190,18 +190,18 @@ static const char *skip_digits(const char *at)
 static bool is_json_number(const char *text, size_t n, bool *whole)
 {
     const char *at = text + (*text == '-');
-    const char *end = *at == '0' ? at + 1 : skip_digits(at);
+    const char *end = *at == '0' ? at + 1 : number_digits(at);
     bool ok = end > at;
     *whole = *end != '.' && *end != 'e' && *end != 'E';
     if (ok && *end == '.') {
         at = end + 1;
-        end = skip_digits(at);
+        end = number_digits(at);
         ok = end > at;
     }
     if (ok && (*end == 'e' || *end == 'E')) {
         at = end + 1;
         at += *at == '-' || *at == '+';
-        end = skip_digits(at);
+        end = number_digits(at);
         ok = end > at;
     }
     return ok && end == text + n;

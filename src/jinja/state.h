@@ -81,6 +81,11 @@ bool jinja_from_json(struct jinja *j, const json_t *json, struct jinja_value *ou
  * list of n; the first n_required must be given. */
 bool jinja_bind(struct jinja *j, const char *what, const struct jinja_args *args,
                 const char *const *names, size_t n, size_t n_required, struct jinja_value *out);
+static inline bool jinja_no_arguments(struct jinja *j, const char *what,
+                                      const struct jinja_args *args)
+{
+    return jinja_bind(j, what, args, NULL, 0, 0, NULL);
+}
 /* Typed parameters with defaults for ABSENT. */
 bool jinja_want_int(struct jinja *j, const char *what, const struct jinja_value *v, int64_t absent,
                     int64_t *out);

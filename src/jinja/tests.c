@@ -109,8 +109,8 @@ TEST(test_divisibleby)
            remainder_is(j, self, &divisor, 0, out);
 }
 
-static bool relation(struct jinja *j, const struct jinja_value *self, const struct jinja_args *args,
-                     enum jinja_operator op, bool *out)
+static bool relation_test(struct jinja *j, const struct jinja_value *self,
+                          const struct jinja_args *args, enum jinja_operator op, bool *out)
 {
     static const char *const names[] = {"other"};
     struct jinja_value other;
@@ -119,31 +119,31 @@ static bool relation(struct jinja *j, const struct jinja_value *self, const stru
 }
 TEST(test_eq)
 {
-    return relation(j, self, args, JINJA_OP_EQ, out);
+    return relation_test(j, self, args, JINJA_OP_EQ, out);
 }
 TEST(test_ne)
 {
-    return relation(j, self, args, JINJA_OP_NE, out);
+    return relation_test(j, self, args, JINJA_OP_NE, out);
 }
 TEST(test_lt)
 {
-    return relation(j, self, args, JINJA_OP_LT, out);
+    return relation_test(j, self, args, JINJA_OP_LT, out);
 }
 TEST(test_le)
 {
-    return relation(j, self, args, JINJA_OP_LE, out);
+    return relation_test(j, self, args, JINJA_OP_LE, out);
 }
 TEST(test_gt)
 {
-    return relation(j, self, args, JINJA_OP_GT, out);
+    return relation_test(j, self, args, JINJA_OP_GT, out);
 }
 TEST(test_ge)
 {
-    return relation(j, self, args, JINJA_OP_GE, out);
+    return relation_test(j, self, args, JINJA_OP_GE, out);
 }
 TEST(test_in)
 {
-    return relation(j, self, args, JINJA_OP_IN, out);
+    return relation_test(j, self, args, JINJA_OP_IN, out);
 }
 
 /* Python's `is`: the same object. Small values are equal and of one type. */

@@ -33,7 +33,7 @@ static uint32_t find_rank(const struct bpe *b, uint32_t left, uint32_t right)
 }
 
 /* Puts a merge unless the same pair has an earlier one. */
-static void add_merge(struct bpe *b, uint32_t left, uint32_t right, uint32_t rank)
+static void bpe_add_merge(struct bpe *b, uint32_t left, uint32_t right, uint32_t rank)
 {
     for (size_t i = pair_slot(b, left, right);; i = (i + 1) & (b->n_slots - 1)) {
         struct bpe_merge *m = &b->merges[i];
@@ -74,7 +74,8 @@ struct reading {
     int32_t left_id, right_id;
 };
 
-static bool take_apart(const struct bpe *b, const struct weights_string *merge, struct reading *r)
+static bool bpe_take_apart(const struct bpe *b, const struct weights_string *merge,
+                           struct reading *r)
 {
     const char *gap = merge->len > 2 ? memchr(merge->data + 1, ' ', merge->len - 1) : NULL;
     if (!gap || gap + 1 == merge->data + merge->len)
@@ -90,7 +91,7 @@ static bool take_apart(const struct bpe *b, const struct weights_string *merge, 
     return true;
 }
 
-static bool look_up(const struct bpe *b, struct reading *r)
+static bool bpe_look_up(const struct bpe *b, struct reading *r)
 {
     const struct tokenizer_vocab *v = b->vocab;
     r->left_id = tokenizer_vocab_find_hashed(v, r->left_hash, r->left, r->n_left);
@@ -111,13 +112,13 @@ static bool read_batch(struct bpe *b, const struct weights_string *merges, size_
     struct reading batch[BATCH];
     bool known[BATCH];
     for (size_t i = 0; i < n; i++) {
-        if (!take_apart(b, &merges[i], &batch[i])) {
+        if (!bpe_take_apart(b, &merges[i], &batch[i])) {
             *bad = rank + i;
             return false;
         }
     }
     for (size_t i = 0; i < n; i++)
-        known[i] = look_up(b, &batch[i]);
+        known[i] = bpe_look_up(b, &batch[i]);
     for (size_t i = 0; i < n; i++) {
         const struct reading *r = &batch[i];
         int32_t whole =
@@ -126,7 +127,7 @@ static bool read_batch(struct bpe *b, const struct weights_string *merges, size_
             continue;
         *guess = (size_t)whole + 1;
         b->merged[rank + i] = (uint32_t)whole;
-        add_merge(b, (uint32_t)r->left_id, (uint32_t)r->right_id, (uint32_t)(rank + i));
+        bpe_add_merge(b, (uint32_t)r->left_id, (uint32_t)r->right_id, (uint32_t)(rank + i));
     }
     return true;
 }
@@ -196,7 +197,8 @@ void bpe_scratch_deinit(struct bpe_scratch *s)
 
 /* The bytes, each with the rank of the pair that it begins. One that the vocabulary lacks (NO_ID)
  * merges with nothing. */
-static void lay_out(const struct bpe *b, const char *piece, size_t n, struct bpe_symbol *symbols)
+static void bpe_lay_out(const struct bpe *b, const char *piece, size_t n,
+                        struct bpe_symbol *symbols)
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t id = (uint32_t)b->byte_ids[(unsigned char)piece[i]];
@@ -206,7 +208,7 @@ static void lay_out(const struct bpe *b, const char *piece, size_t n, struct bpe
     }
 }
 
-static bool push(struct token_list *out, uint32_t id)
+static bool bpe_push(struct token_list *out, uint32_t id)
 {
     return id == NO_ID || token_list_push(out, (int32_t)id);
 }
@@ -214,7 +216,7 @@ static bool push(struct token_list *out, uint32_t id)
 static bool encode_short(const struct bpe *b, const char *piece, size_t n, struct token_list *out)
 {
     struct bpe_symbol symbols[SHORT_PIECE];
-    lay_out(b, piece, n, symbols);
+    bpe_lay_out(b, piece, n, symbols);
     while (n > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++)
@@ -231,13 +233,13 @@ static bool encode_short(const struct bpe *b, const char *piece, size_t n, struc
             symbols[best - 1].rank = find_rank(b, symbols[best - 1].id, symbols[best].id);
     }
     for (size_t i = 0; i < n; i++)
-        if (!push(out, symbols[i].id))
+        if (!bpe_push(out, symbols[i].id))
             return false;
     return true;
 }
 
 /* A binary heap of rank << 32 | position: the lowest rank first, of equal ones the leftmost. */
-static void heap_push(uint64_t *heap, size_t *n, uint64_t entry)
+static void bpe_heap_push(uint64_t *heap, size_t *n, uint64_t entry)
 {
     size_t i = (*n)++;
     while (i && heap[(i - 1) / 2] > entry) {
@@ -247,7 +249,7 @@ static void heap_push(uint64_t *heap, size_t *n, uint64_t entry)
     heap[i] = entry;
 }
 
-static uint64_t heap_pop(uint64_t *heap, size_t *n)
+static uint64_t bpe_heap_pop(uint64_t *heap, size_t *n)
 {
     uint64_t top = heap[0], last = heap[--*n];
     size_t i = 0;
@@ -272,7 +274,7 @@ static void queue_pair(const struct bpe *b, struct bpe_scratch *s, size_t *n_hea
     struct bpe_symbol *left = &s->symbols[at];
     left->rank = left->next == NO_ID ? NO_RANK : find_rank(b, left->id, s->symbols[left->next].id);
     if (left->rank != NO_RANK)
-        heap_push(s->heap, n_heap, (uint64_t)left->rank << 32 | at);
+        bpe_heap_push(s->heap, n_heap, (uint64_t)left->rank << 32 | at);
 }
 
 static void merge_long(const struct bpe *b, struct bpe_scratch *s, size_t n)
@@ -283,10 +285,10 @@ static void merge_long(const struct bpe *b, struct bpe_scratch *s, size_t n)
         symbols[i].previous = i ? i - 1 : NO_ID;
         symbols[i].next = i + 1 < n ? i + 1 : NO_ID;
         if (symbols[i].rank != NO_RANK)
-            heap_push(s->heap, &n_heap, (uint64_t)symbols[i].rank << 32 | i);
+            bpe_heap_push(s->heap, &n_heap, (uint64_t)symbols[i].rank << 32 | i);
     }
     while (n_heap) {
-        uint64_t entry = heap_pop(s->heap, &n_heap);
+        uint64_t entry = bpe_heap_pop(s->heap, &n_heap);
         uint32_t at = (uint32_t)entry, rank = (uint32_t)(entry >> 32);
         if (symbols[at].rank != rank)
             continue; /* the pair is gone: a rank names its pair */
@@ -303,7 +305,7 @@ static void merge_long(const struct bpe *b, struct bpe_scratch *s, size_t n)
 }
 
 /* A merge queues two pairs at most, so the heap never holds more than three entries per byte. */
-static bool reserve(struct bpe_scratch *s, size_t n_bytes)
+static bool bpe_reserve(struct bpe_scratch *s, size_t n_bytes)
 {
     if (n_bytes <= s->n_symbols)
         return true;
@@ -325,12 +327,12 @@ bool bpe_encode(const struct bpe *b, const char *piece, size_t n_bytes, struct b
 {
     if (n_bytes <= SHORT_PIECE)
         return encode_short(b, piece, n_bytes, out);
-    if (!reserve(scratch, n_bytes))
+    if (!bpe_reserve(scratch, n_bytes))
         return false;
-    lay_out(b, piece, n_bytes, scratch->symbols);
+    bpe_lay_out(b, piece, n_bytes, scratch->symbols);
     merge_long(b, scratch, n_bytes);
     for (uint32_t i = 0; i != NO_ID; i = scratch->symbols[i].next)
-        if (!push(out, scratch->symbols[i].id))
+        if (!bpe_push(out, scratch->symbols[i].id))
             return false;
     return true;
 }

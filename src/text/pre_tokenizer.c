@@ -128,7 +128,7 @@ static const struct family *find_family(const char *name, size_t n_name)
     return NULL;
 }
 
-static bool compile(struct pre_tokenizer *p, struct error *err)
+static bool compile_stages(struct pre_tokenizer *p, struct error *err)
 {
     for (; p->n_stages < MAX_STAGES && p->family->stages[p->n_stages]; p->n_stages++) {
         int code;
@@ -164,7 +164,7 @@ struct pre_tokenizer *pre_tokenizer_create(const char *name, size_t n_name, stru
         return NULL;
     }
     p->family = family;
-    if (compile(p, err))
+    if (compile_stages(p, err))
         return p;
     pre_tokenizer_destroy(p);
     return NULL;

@@ -76,7 +76,7 @@ static bool is_before(const struct candidate *a, const struct candidate *b)
     return a->score > b->score || (a->score == b->score && a->left < b->left);
 }
 
-static void heap_push(struct merging *g, struct candidate c)
+static void spm_heap_push(struct merging *g, struct candidate c)
 {
     size_t i = g->n_heap++;
     while (i && is_before(&c, &g->heap[(i - 1) / 2])) {
@@ -86,7 +86,7 @@ static void heap_push(struct merging *g, struct candidate c)
     g->heap[i] = c;
 }
 
-static struct candidate heap_pop(struct merging *g)
+static struct candidate spm_heap_pop(struct merging *g)
 {
     struct candidate top = g->heap[0], last = g->heap[--g->n_heap];
     size_t i = 0;
@@ -107,7 +107,7 @@ static struct candidate heap_pop(struct merging *g)
 
 /* Queues the pair if together it is a token. Symbols lie side by side in the text, so the token's
  * text is there; one longer than the longest token costs nothing. */
-static void consider(struct merging *g, uint32_t left, uint32_t right)
+static void spm_consider(struct merging *g, uint32_t left, uint32_t right)
 {
     if (left == NONE || right == NONE)
         return;
@@ -115,15 +115,15 @@ static void consider(struct merging *g, uint32_t left, uint32_t right)
     const char *text = g->text + g->symbols[left].at;
     int32_t id = tokenizer_vocab_find_text(g->m->vocab, text, n_bytes);
     if (id >= 0)
-        heap_push(g, (struct candidate){g->m->scores[id], id, left, right, (uint32_t)n_bytes});
+        spm_heap_push(g, (struct candidate){g->m->scores[id], id, left, right, (uint32_t)n_bytes});
 }
 
-static void merge(struct merging *g)
+static void spm_merge(struct merging *g)
 {
     for (uint32_t i = 1; i < g->n_symbols; i++)
-        consider(g, i - 1, i);
+        spm_consider(g, i - 1, i);
     while (g->n_heap) {
-        struct candidate c = heap_pop(g);
+        struct candidate c = spm_heap_pop(g);
         struct symbol *left = &g->symbols[c.left], *right = &g->symbols[c.right];
         if (!left->n_bytes || !right->n_bytes || left->n_bytes + right->n_bytes != c.n_bytes)
             continue; /* one of them was merged meanwhile */
@@ -133,8 +133,8 @@ static void merge(struct merging *g)
         right->n_bytes = 0;
         if (left->next != NONE)
             g->symbols[left->next].previous = c.left;
-        consider(g, left->previous, c.left);
-        consider(g, c.left, left->next);
+        spm_consider(g, left->previous, c.left);
+        spm_consider(g, c.left, left->next);
     }
 }
 
@@ -168,7 +168,7 @@ static size_t count_spaces(const char *text, size_t n)
     return count;
 }
 
-static void escape(struct merging *g, const char *text, size_t n_bytes, bool prefix)
+static void spm_escape(struct merging *g, const char *text, size_t n_bytes, bool prefix)
 {
     char *to = g->text;
     if (prefix)
@@ -182,7 +182,7 @@ static void escape(struct merging *g, const char *text, size_t n_bytes, bool pre
 }
 
 /* One symbol for each character; a byte of none is a symbol of its own. */
-static void lay_out(struct merging *g)
+static void spm_lay_out(struct merging *g)
 {
     for (size_t at = 0, n; at < g->n_text; at += n) {
         uint32_t i = (uint32_t)g->n_symbols++;
@@ -214,9 +214,9 @@ bool spm_encode(const struct spm *m, const char *text, size_t n_bytes, bool pref
     g.heap = malloc(3 * n_most * sizeof *g.heap); /* a merge queues two more pairs at most */
     bool ok = g.text && g.symbols && g.heap;
     if (ok) {
-        escape(&g, text, n_bytes, prefix);
-        lay_out(&g);
-        merge(&g);
+        spm_escape(&g, text, n_bytes, prefix);
+        spm_lay_out(&g);
+        spm_merge(&g);
         ok = push_symbols(&g, out);
     }
     free(g.text);

@@ -263,8 +263,8 @@ static bool encode_text(struct encoding *e, const char *text, size_t n_bytes, bo
     return spm_encode(&e->t->spm, text, n_bytes, first && e->t->add_space_prefix, e->out);
 }
 
-static bool encode(struct encoding *e, const char *text, const uint8_t *is_data, size_t n_bytes,
-                   unsigned flags)
+static bool encode_parts(struct encoding *e, const char *text, const uint8_t *is_data,
+                         size_t n_bytes, unsigned flags)
 {
     bool control = flags & TOKENIZER_SPECIAL, first = true;
     if ((flags & TOKENIZER_BOS) && e->t->add_bos && e->t->bos >= 0 &&
@@ -299,7 +299,7 @@ bool tokenizer_encode_marked(const struct tokenizer *t, const char *text, const 
                              struct error *err)
 {
     struct encoding e = {.t = t, .out = out};
-    bool ok = encode(&e, text, is_data, n_bytes, flags);
+    bool ok = encode_parts(&e, text, is_data, n_bytes, flags);
     bpe_scratch_deinit(&e.scratch);
     return ok ||
            error_set(err, ERROR_NO_MEMORY, "out of memory for the tokens of %zu bytes", n_bytes);

@@ -55,7 +55,7 @@ bool tokenizer_eog_has(const struct tokenizer_eog *e, int32_t id)
     return false;
 }
 
-static void add(struct tokenizer_eog *e, int32_t id)
+static void eog_add(struct tokenizer_eog *e, int32_t id)
 {
     if (id >= 0 && e->n < TOKENIZER_MAX_EOG && !tokenizer_eog_has(e, id))
         e->ids[e->n++] = id;
@@ -83,15 +83,15 @@ void tokenizer_eog_init(struct tokenizer_eog *e, const struct weights *w, struct
                         int32_t eos)
 {
     *e = (struct tokenizer_eog){0};
-    add(e, eos);
+    eog_add(e, eos);
     for (size_t i = 0; i < sizeof meta_keys / sizeof *meta_keys; i++)
-        add(e, tokenizer_eog_meta_id(w, v, meta_keys[i], -1));
+        eog_add(e, tokenizer_eog_meta_id(w, v, meta_keys[i], -1));
     bool harmony = is_harmony(v);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         int32_t id = find_known(v, known[i]);
         if (id < 0 || (harmony && !strcmp(known[i], "<|end|>")))
             continue;
         v->types[id] = TOKENIZER_TYPE_CONTROL;
-        add(e, id);
+        eog_add(e, id);
     }
 }

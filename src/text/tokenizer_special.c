@@ -14,7 +14,7 @@ static bool is_special(const struct tokenizer_vocab *v, size_t id, bool control)
             (control && (type == TOKENIZER_TYPE_CONTROL || type == TOKENIZER_TYPE_UNKNOWN)));
 }
 
-static int compare(const struct weights_string *a, const struct weights_string *b)
+static int special_compare(const struct weights_string *a, const struct weights_string *b)
 {
     size_t n = a->len < b->len ? a->len : b->len;
     int order = memcmp(a->data, b->data, n);
@@ -22,15 +22,15 @@ static int compare(const struct weights_string *a, const struct weights_string *
 }
 
 /* Bottom-up merge sort: no worst case, and equal texts stay in the order of their ids. */
-static void sort(const struct tokenizer_vocab *v, uint32_t *ids, uint32_t *spare, size_t n)
+static void special_sort(const struct tokenizer_vocab *v, uint32_t *ids, uint32_t *spare, size_t n)
 {
     for (size_t width = 1; width < n; width *= 2) {
         for (size_t begin = 0; begin < n; begin += 2 * width) {
             size_t middle = begin + width < n ? begin + width : n;
             size_t end = begin + 2 * width < n ? begin + 2 * width : n;
             for (size_t a = begin, b = middle, to = begin; to < end; to++) {
-                bool left = a < middle &&
-                            (b == end || compare(&v->tokens[ids[a]], &v->tokens[ids[b]]) <= 0);
+                bool left = a < middle && (b == end || special_compare(&v->tokens[ids[a]],
+                                                                       &v->tokens[ids[b]]) <= 0);
                 spare[to] = left ? ids[a++] : ids[b++];
             }
         }
@@ -61,7 +61,7 @@ bool tokenizer_special_init(struct tokenizer_special *s, const struct tokenizer_
         s->begins[true][first] = true;
         s->begins[false][first] |= is_special(v, id, false);
     }
-    sort(v, s->ids, spare, s->n);
+    special_sort(v, s->ids, spare, s->n);
     free(spare);
     return true;
 }
@@ -94,16 +94,16 @@ static bool touches_data(const uint8_t *is_data, size_t n)
 }
 
 /* Does a token count that stands for n bytes, of which is_data tells whose they are? */
-static bool counts(const struct tokenizer_special *s, size_t id, const uint8_t *is_data, size_t n,
-                   bool control)
+static bool special_counts(const struct tokenizer_special *s, size_t id, const uint8_t *is_data,
+                           size_t n, bool control)
 {
     return is_special(s->vocab, id, control) && !(is_data && touches_data(is_data, n) &&
                                                   tokenizer_vocab_is_marker(s->vocab, (int32_t)id));
 }
 
 /* The longest special token that begins at text[0], or -1. */
-static int32_t match(const struct tokenizer_special *s, const char *text, const uint8_t *is_data,
-                     size_t n_bytes, bool control)
+static int32_t special_match(const struct tokenizer_special *s, const char *text,
+                             const uint8_t *is_data, size_t n_bytes, bool control)
 {
     int32_t found = -1;
     size_t begin = 0, end = s->n;
@@ -113,7 +113,7 @@ static int32_t match(const struct tokenizer_special *s, const char *text, const 
         end = first_from(s, begin, end, depth, byte + 1);
         bool whole = false; /* tokens that end here come first in the range; they leave it */
         while (begin < end && s->vocab->tokens[s->ids[begin]].len == depth + 1) {
-            if (!whole && counts(s, s->ids[begin], is_data, depth + 1, control)) {
+            if (!whole && special_counts(s, s->ids[begin], is_data, depth + 1, control)) {
                 found = (int32_t)s->ids[begin];
                 whole = true;
             }
@@ -130,7 +130,7 @@ size_t tokenizer_special_next(const struct tokenizer_special *s, const char *tex
     for (size_t i = 0; i < n_bytes; i++) {
         if (!begins[(unsigned char)text[i]])
             continue;
-        *id = match(s, text + i, is_data ? is_data + i : NULL, n_bytes - i, control);
+        *id = special_match(s, text + i, is_data ? is_data + i : NULL, n_bytes - i, control);
         if (*id >= 0)
             return i;
     }

@@ -129,7 +129,7 @@ int32_t tokenizer_vocab_find_byte(const struct tokenizer_vocab *v, uint8_t byte)
 }
 
 /* Puts token `id` under its text unless an earlier one has the same. */
-static void add(struct tokenizer_vocab *v, uint32_t id)
+static void vocab_add(struct tokenizer_vocab *v, uint32_t id)
 {
     const struct weights_string *new = &v->tokens[id];
     if (!new->len)
@@ -193,7 +193,7 @@ bool tokenizer_vocab_init(struct tokenizer_vocab *v, const struct weights *w, st
     for (size_t i = 0; i < v->n; i++) {
         if (v->tokens[i].len > v->max_bytes)
             v->max_bytes = v->tokens[i].len;
-        add(v, (uint32_t)i);
+        vocab_add(v, (uint32_t)i);
     }
     return read_types(v, w, err);
 }
