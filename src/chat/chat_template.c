@@ -2,8 +2,6 @@
  * tokens. */
 #include "chat/chat_template.h"
 
-#include "jinja/jinja.h"
-
 #include <stdlib.h>
 
 struct chat_template {
@@ -32,8 +30,9 @@ void chat_template_destroy(struct chat_template *t)
     free(t);
 }
 
-bool chat_template_render(const struct chat_template *t, const json_t *context, struct buf *out,
+bool chat_template_render(const struct chat_template *t, const json_t *context,
+                          const struct jinja_notes *notes, struct buf *out, struct buf *marks,
                           struct error *err)
 {
-    return jinja_template_render(t->jinja, context, NULL, NULL, out, NULL, err);
+    return jinja_template_render(t->jinja, context, notes, NULL, out, marks, err);
 }

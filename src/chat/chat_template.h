@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "jinja/jinja.h"
 
 #include <jansson.h>
 #include <stddef.h>
@@ -17,10 +18,12 @@ struct chat_template *chat_template_create(const char *source, size_t n_bytes, s
 void chat_template_destroy(struct chat_template *t);
 
 /* Renders with the members of the object `context` as global variables (messages, tools,
- * add_generation_prompt, bos_token, eos_token, …) and appends to `out`. raise_exception(text) is
- * INPUT with that text; work and depth are bounded, so that no template hangs or overflows the
- * stack. */
-bool chat_template_render(const struct chat_template *t, const json_t *context, struct buf *out,
+ * add_generation_prompt, bos_token, eos_token, …) and appends to `out`, and to `marks` (or NULL)
+ * one byte for each of them: 1 where it came out of the context, 0 where it is the template's own
+ * or `notes` (or NULL; jinja.h) say so. raise_exception(text) is INPUT with that text; work and
+ * depth are bounded, so that no template hangs or overflows the stack. */
+bool chat_template_render(const struct chat_template *t, const json_t *context,
+                          const struct jinja_notes *notes, struct buf *out, struct buf *marks,
                           struct error *err);
 
 #endif

@@ -349,35 +349,59 @@ void json_exact_write(struct buf *out, const json_t *value, unsigned flags)
         buf_puts(out, json_is_true(value) ? "true" : json_is_false(value) ? "false" : "null");
 }
 
-/* ---- what a template printed ---- */
+/* ---- showing to others ---- */
 
-static size_t marked_length(const char *text, size_t n)
+static bool has_marked(json_t *value)
 {
-    if (n < 3 || *text != MARK_OPEN)
-        return 0;
-    struct literal l = literal_at(text + 1, n - 1);
-    return l.n && l.n + 1 < n && text[l.n + 1] == MARK_CLOSE ? l.n : 0;
+    size_t i;
+    json_t *item;
+    bool has = is_marked(value);
+    json_array_foreach(value, i, item)
+    {
+        has = has || has_marked(item);
+    }
+    for (void *it = json_object_iter(value); !has && it; it = json_object_iter_next(value, it))
+        has = has_marked(json_object_iter_value(it));
+    return has;
 }
 
-size_t json_exact_restore(char *text, char *marks, size_t n)
+static json_t *view_array(json_t *value, void (*number)(void *, json_t *), void *context)
 {
-    char *first = memchr(text, MARK_OPEN, n);
-    if (!first)
-        return n;
-    size_t to = (size_t)(first - text), from = to;
-    while (from < n) {
-        size_t length = marked_length(text + from, n - from), skipped = length ? 2 : 0;
-        char before = to ? text[to - 1] : 0,
-             behind = from + length + 2 < n ? text[from + length + 2] : 0;
-        bool is_quoted = length && before == behind && (before == '"' || before == '\'');
-        to -= is_quoted;
-        from += skipped / 2;
-        length = length ? length : 1;
-        memmove(text + to, text + from, length);
-        if (marks)
-            memmove(marks + to, marks + from, length);
-        to += length;
-        from += length + skipped / 2 + is_quoted;
+    size_t i;
+    json_t *item, *copy = json_array();
+    bool ok = copy != NULL;
+    json_array_foreach(value, i, item)
+    {
+        ok = ok && !json_array_append_new(copy, json_exact_view(item, number, context));
     }
-    return to;
+    if (ok)
+        return copy;
+    json_decref(copy);
+    return NULL;
+}
+
+static json_t *view_object(json_t *value, void (*number)(void *, json_t *), void *context)
+{
+    json_t *copy = json_object();
+    bool ok = copy != NULL;
+    for (void *it = json_object_iter(value); ok && it; it = json_object_iter_next(value, it))
+        ok = !json_object_set_new(copy, json_object_iter_key(it),
+                                  json_exact_view(json_object_iter_value(it), number, context));
+    if (ok)
+        return copy;
+    json_decref(copy);
+    return NULL;
+}
+
+json_t *json_exact_view(json_t *value, void (*number)(void *context, json_t *string), void *context)
+{
+    if (!has_marked(value))
+        return json_incref(value);
+    if (json_is_array(value))
+        return view_array(value, number, context);
+    if (json_is_object(value))
+        return view_object(value, number, context);
+    json_t *string = json_stringn(json_string_value(value) + 1, json_string_length(value) - 2);
+    number(context, string);
+    return string;
 }

@@ -29,9 +29,11 @@ enum {
 /* Appends the value; failures are the buffer's. */
 void json_exact_write(struct buf *out, const json_t *value, unsigned flags);
 
-/* Text in which trees were printed by somebody else (a template): the numbers' marks, and the
- * quotes around them, are taken away. `marks`, one byte for each byte of text, moves along; may be
- * NULL. Returns the length that is left. */
-size_t json_exact_restore(char *text, char *marks, size_t n);
+/* The tree for somebody who knows other numbers than jansson (jinja_notes_number): a new reference
+ * to the value itself where all its numbers are jansson's; otherwise a copy, in which the others
+ * are strings of their literals, each of which `number` is told of. NULL for NULL, or out of
+ * memory. */
+json_t *json_exact_view(json_t *value, void (*number)(void *context, json_t *string),
+                        void *context);
 
 #endif

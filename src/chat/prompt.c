@@ -22,21 +22,37 @@ static bool no_memory(struct error *err)
     return error_set(err, ERROR_NO_MEMORY, "out of memory for the prompt");
 }
 
+static void note_number(void *notes, json_t *string)
+{
+    jinja_notes_number(notes, string);
+}
+
+/* The token that the template may write as its own. */
+static json_t *own_string(struct jinja_notes *notes, const char *text)
+{
+    json_t *string = json_string(text);
+    jinja_notes_own(notes, string);
+    return string;
+}
+
 /* Takes messages and tools; NULL of either is out of memory. */
 static bool render(const struct chat_template *t, const char *bos, const char *eos,
-                   json_t *messages, json_t *tools, bool is_new, struct buf *out, struct error *err)
+                   json_t *messages, json_t *tools, bool is_new, struct buf *out, struct buf *marks,
+                   struct error *err)
 {
-    json_t *context =
-        json_pack("{s:o*, s:o*, s:b, s:s, s:s, s:n}", "messages", messages, "tools", tools,
-                  "add_generation_prompt", is_new, "bos_token", bos, "eos_token", eos, "documents");
-    bool ok = context && messages && tools;
-    if (!ok)
-        no_memory(err);
-    else
-        ok = chat_template_render(t, context, out, err);
-    if (ok && out->len)
-        out->len = json_exact_restore(out->data, NULL, out->len);
+    struct jinja_notes *notes = jinja_notes_create();
+    json_t *context = NULL;
+    if (notes && messages && tools)
+        context = json_pack("{s:o, s:o, s:b, s:o, s:o, s:n}", "messages",
+                            json_exact_view(messages, note_number, notes), "tools",
+                            json_exact_view(tools, note_number, notes), "add_generation_prompt",
+                            is_new, "bos_token", own_string(notes, bos), "eos_token",
+                            own_string(notes, eos), "documents");
+    bool ok = context ? chat_template_render(t, context, notes, out, marks, err) : no_memory(err);
     json_decref(context);
+    json_decref(messages);
+    json_decref(tools);
+    jinja_notes_destroy(notes);
     return ok;
 }
 
@@ -49,79 +65,95 @@ static const char *find_last(const char *text, size_t n, const char *what)
     return NULL;
 }
 
-static bool render_request(const struct prompt *p, const struct conversation *c, const char *tail,
-                           struct buf *out, struct error *err)
+static bool render_conversation(const struct prompt *p, const struct conversation *c,
+                                const char *tail, struct buf *out, struct buf *marks,
+                                struct error *err)
 {
     return render(p->chat_template, p->bos, p->eos, dialog_messages(c, &p->format, NULL, tail),
-                  dialog_tools(c, &p->format), !tail, out, err);
+                  dialog_tools(c, &p->format), !tail, out, marks, err);
+}
+
+static void append_data(struct buf *out, struct buf *marks, const struct conversation_text *text)
+{
+    buf_append(out, text->data, text->n);
+    if (marks && buf_reserve(marks, text->n)) {
+        memset(marks->data + marks->len, 1, text->n);
+        marks->len += text->n;
+    }
 }
 
 /* Templates that rewrite old answers lose the mark: there the text is put behind the opening of a
  * new answer. */
 static bool render_behind_opening(const struct prompt *p, const struct conversation *c,
-                                  struct buf *out, struct error *err)
+                                  struct buf *out, struct buf *marks, struct error *err)
 {
     struct conversation before = *c;
     while (before.n_messages &&
            before.messages[before.n_messages - 1].role == CONVERSATION_ASSISTANT)
         before.n_messages--;
-    if (!render_request(p, &before, NULL, out, err))
+    if (!render_conversation(p, &before, NULL, out, marks, err))
         return false;
     for (size_t i = before.n_messages; i < c->n_messages; i++)
         for (size_t k = 0; k < c->messages[i].n_blocks; k++)
             if (c->messages[i].blocks[k].kind == CONVERSATION_TEXT)
-                buf_append(out, c->messages[i].blocks[k].text.data,
-                           c->messages[i].blocks[k].text.n);
+                append_data(out, marks, &c->messages[i].blocks[k].text);
     return true;
 }
 
-static bool render_continued(const struct prompt *p, const struct conversation *c, struct buf *out,
-                             struct error *err)
+static void cut(struct buf *b, size_t n)
 {
-    size_t before = out->len;
-    if (!render_request(p, c, TAIL, out, err))
+    b->len = n;
+    b->data[n] = 0;
+}
+
+static bool render_continued(const struct prompt *p, const struct conversation *c, struct buf *out,
+                             struct buf *marks, struct error *err)
+{
+    if (!render_conversation(p, c, TAIL, out, marks, err))
         return false;
-    const char *end =
-        buf_failed(out) ? NULL : find_last(out->data + before, out->len - before, TAIL);
+    const char *end = buf_failed(out) ? NULL : find_last(out->data, out->len, TAIL);
     if (!end) {
-        out->len = before;
-        return render_behind_opening(p, c, out, err);
+        buf_clear(out);
+        buf_clear(marks);
+        return render_behind_opening(p, c, out, marks, err);
     }
-    out->len = (size_t)(end - out->data);
-    out->data[out->len] = 0;
+    cut(out, (size_t)(end - out->data));
+    cut(marks, out->len);
     return true;
 }
 
 bool prompt_render(const struct prompt *p, const struct conversation *c, struct buf *out,
-                   struct error *err)
+                   struct buf *marks, struct error *err)
 {
-    bool ok = conversation_is_continued(c) ? render_continued(p, c, out, err)
-                                           : render_request(p, c, NULL, out, err);
-    if (ok && buf_failed(out))
+    bool ok = conversation_is_continued(c) ? render_continued(p, c, out, marks, err)
+                                           : render_conversation(p, c, NULL, out, marks, err);
+    if (ok && (buf_failed(out) || buf_failed(marks)))
         return error_set(err, ERROR_TOO_LARGE, "the prompt is larger than %zu bytes", out->max);
     return ok || error_prefix(err, "the model's chat template");
 }
 
 /* The model's beginning-of-sequence token comes first if its vocabulary says so, whether or not the
  * template writes it: never two of them. */
-static void prompt_drop_second_bos(const struct prompt *p, struct token_list *out)
+static void drop_second_bos(const struct prompt *p, struct token_list *out)
 {
     const int32_t bos = tokenizer_bos(p->tokenizer);
     if (out->n > 1 && bos >= 0 && out->ids[0] == bos && out->ids[1] == bos)
         memmove(out->ids, out->ids + 1, --out->n * sizeof *out->ids);
 }
 
-/* The first piece of a prompt goes to an empty list. */
-static bool encode(const struct prompt *p, const char *text, size_t n, struct token_list *out,
-                   struct error *err)
+/* Bytes [from, to) of the text. The first piece of a prompt goes to an empty list. */
+static bool encode(const struct prompt *p, const struct buf *text, const struct buf *marks,
+                   size_t from, size_t to, struct token_list *out, struct error *err)
 {
     const bool is_first = !out->n;
-    if (!tokenizer_encode(p->tokenizer, text, n,
-                          is_first ? TOKENIZER_SPECIAL | TOKENIZER_BOS : TOKENIZER_SPECIAL, out,
-                          err))
+    const unsigned flags = is_first ? TOKENIZER_SPECIAL | TOKENIZER_BOS : TOKENIZER_SPECIAL;
+    const bool is_empty = !text->len;
+    if (!tokenizer_encode_marked(p->tokenizer, is_empty ? "" : text->data + from,
+                                 is_empty ? NULL : (const uint8_t *)marks->data + from, to - from,
+                                 flags, out, err))
         return false;
     if (is_first)
-        prompt_drop_second_bos(p, out);
+        drop_second_bos(p, out);
     return true;
 }
 
@@ -168,56 +200,80 @@ static bool push_all(struct token_list *out, const int32_t *ids, size_t n)
     return true;
 }
 
-/* Puts the tokens in the places of their marks. Each must be there once, and a control token must
- * follow, as the answer's end: then nothing about the text around it depends on what it was. */
-static bool splice(const struct prompt *p, const struct buf *text, const struct recalled *answers,
-                   size_t n_answers, struct token_list *out)
+/* The only place of `what` behind `from`, or SIZE_MAX. */
+static size_t find_only(const struct buf *text, size_t from, const char *what)
 {
-    const char *at = text->data, *end = text->data + text->len;
+    const size_t n = strlen(what);
+    const char *at = memmem(text->data + from, text->len - from, what, n);
+    if (!at)
+        return SIZE_MAX;
+    const size_t place = (size_t)(at - text->data), behind = place + n;
+    return memmem(text->data + behind, text->len - behind, what, n) ? SIZE_MAX : place;
+}
+
+/* The text between two answers begins with a control token, as the first one's end: then nothing
+ * about the text around an answer depends on what it was. */
+static bool begins_with_control(const struct prompt *p, const struct token_list *tokens, size_t at)
+{
+    return at < tokens->n && tokenizer_is_control(p->tokenizer, tokens->ids[at]);
+}
+
+/* Puts the tokens in the places of their marks. Each must be there once. */
+static bool splice(const struct prompt *p, const struct buf *text, const struct buf *marks,
+                   const struct recalled *answers, size_t n_answers, struct token_list *out)
+{
+    size_t at = 0;
     bool is_behind = false;
     for (size_t i = 0; i <= n_answers; i++) {
-        if (i < n_answers && !answers[i].tokens)
+        const bool is_answer = i < n_answers;
+        if (is_answer && !answers[i].tokens)
             continue;
-        const size_t n_mark = i < n_answers ? strlen(answers[i].mark) : 0;
-        const char *mark =
-            i < n_answers ? memmem(at, (size_t)(end - at), answers[i].mark, n_mark) : end;
+        const size_t mark = is_answer ? find_only(text, at, answers[i].mark) : text->len;
         const size_t n_before = out->n;
-        if (mark && i < n_answers &&
-            memmem(mark + n_mark, (size_t)(end - mark) - n_mark, answers[i].mark, n_mark))
+        if (mark == SIZE_MAX || !encode(p, text, marks, at, mark, out, NULL))
             return false;
-        if (!mark || !encode(p, at, (size_t)(mark - at), out, NULL))
+        if (is_behind && !begins_with_control(p, out, n_before))
             return false;
-        if (is_behind &&
-            (out->n == n_before || !tokenizer_is_control(p->tokenizer, out->ids[n_before])))
+        if (is_answer && !push_all(out, answers[i].tokens, answers[i].n))
             return false;
-        if (i < n_answers && !push_all(out, answers[i].tokens, answers[i].n))
-            return false;
-        at = mark + n_mark;
+        at = is_answer ? mark + strlen(answers[i].mark) : mark;
         is_behind = true;
     }
     return true;
 }
 
 /* False: it cannot be had this way. */
+static bool render_spliced(const struct prompt *p, const struct conversation *c,
+                           const struct recalled *answers, const char **stand_ins,
+                           struct token_list *out)
+{
+    struct buf text, marks;
+    buf_init(&text, PROMPT_MAX_BYTES);
+    buf_init(&marks, PROMPT_MAX_BYTES);
+    for (size_t i = 0; i < c->n_messages; i++)
+        stand_ins[i] = answers[i].tokens ? answers[i].mark : NULL;
+    bool ok =
+        render(p->chat_template, p->bos, p->eos, dialog_messages(c, &p->format, stand_ins, NULL),
+               dialog_tools(c, &p->format), true, &text, &marks, NULL) &&
+        !buf_failed(&text) && !buf_failed(&marks) && text.len &&
+        splice(p, &text, &marks, answers, c->n_messages, out);
+    buf_deinit(&text);
+    buf_deinit(&marks);
+    return ok;
+}
+
+/* The same. */
 static bool tokens_from_memory(const struct prompt *p, const struct conversation *c,
                                const struct prompt_memory *memory, struct token_list *out)
 {
     struct recalled *answers = calloc(c->n_messages + 1, sizeof *answers);
-    const char **marks = calloc(c->n_messages + 1, sizeof *marks);
-    struct buf text;
-    buf_init(&text, PROMPT_MAX_BYTES);
-    bool ok = answers && marks && recall(c, memory, answers);
-    for (size_t i = 0; ok && i < c->n_messages; i++)
-        marks[i] = answers[i].tokens ? answers[i].mark : NULL;
-    ok = ok &&
-         render(p->chat_template, p->bos, p->eos, dialog_messages(c, &p->format, marks, NULL),
-                dialog_tools(c, &p->format), true, &text, NULL) &&
-         !buf_failed(&text) && text.len && splice(p, &text, answers, c->n_messages, out);
+    const char **stand_ins = calloc(c->n_messages + 1, sizeof *stand_ins);
+    bool ok = answers && stand_ins && recall(c, memory, answers) &&
+              render_spliced(p, c, answers, stand_ins, out);
     for (size_t i = 0; answers && i < c->n_messages; i++)
         free(answers[i].tokens);
     free(answers);
-    free(marks);
-    buf_deinit(&text);
+    free(stand_ins);
     if (!ok)
         out->n = 0;
     return ok;
@@ -226,13 +282,15 @@ static bool tokens_from_memory(const struct prompt *p, const struct conversation
 bool prompt_tokens(const struct prompt *p, const struct conversation *c,
                    const struct prompt_memory *memory, struct token_list *out, struct error *err)
 {
-    struct buf text;
+    struct buf text, marks;
     if (memory && !conversation_is_continued(c) && tokens_from_memory(p, c, memory, out))
         return true;
     buf_init(&text, PROMPT_MAX_BYTES);
-    bool ok = prompt_render(p, c, &text, err) &&
-              encode(p, text.data ? text.data : "", text.len, out, err);
+    buf_init(&marks, PROMPT_MAX_BYTES);
+    bool ok =
+        prompt_render(p, c, &text, &marks, err) && encode(p, &text, &marks, 0, text.len, out, err);
     buf_deinit(&text);
+    buf_deinit(&marks);
     return ok;
 }
 
@@ -269,7 +327,7 @@ static bool shows(const struct chat_template *t, const char *bos, const char *eo
 {
     struct buf out;
     buf_init(&out, PROBE_MAX_BYTES);
-    bool ok = render(t, bos, eos, messages, tools, true, &out, NULL);
+    bool ok = render(t, bos, eos, messages, tools, true, &out, NULL, NULL);
     for (; ok && *words; words++)
         ok = out.data && strstr(out.data, *words);
     buf_deinit(&out);

@@ -29,17 +29,21 @@ void prompt_deinit(struct prompt *p);
 struct dialog_format prompt_probe(const struct chat_template *t, const char *bos, const char *eos,
                                   const struct dialects *dialects, unsigned *own_dialects);
 
-/* Appends the prompt's text: up to the place where the model is to go on. */
+/* Fills two empty buffers with the prompt's text, up to the place where the model is to go on, and
+ * with a byte for each of its bytes: 1 where it is what somebody said, 0 where it is the template's
+ * own. */
 bool prompt_render(const struct prompt *p, const struct conversation *c, struct buf *out,
-                   struct error *err);
+                   struct buf *marks, struct error *err);
 
 /* The tokens of an answer by its identity (said.h), a copy to be freed; NULL: not known. */
 struct prompt_memory {
     int32_t *(*recall)(void *context, const uint64_t identity[2], size_t *n);
     void *context;
 };
-/* The prompt's tokens. Earlier answers are made of the very tokens that they were sampled as, where
- * `memory` (or NULL) knows them and the template shows them as they are. */
+/* The prompt's tokens. What people and tools said never becomes a control token, whatever it says;
+ * the text that an answer is to go on from neither. Earlier answers are made of the very tokens
+ * that they were sampled as, where `memory` (or NULL) knows them and the template shows them as
+ * they are. */
 bool prompt_tokens(const struct prompt *p, const struct conversation *c,
                    const struct prompt_memory *memory, struct token_list *out, struct error *err);
 

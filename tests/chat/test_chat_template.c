@@ -52,7 +52,7 @@ static void test_renders_messages_and_tools(void **state)
     struct buf out;
     struct error err;
     buf_init(&out, 1 << 16);
-    assert_true(chat_template_render(t, context, &out, &err));
+    assert_true(chat_template_render(t, context, NULL, &out, NULL, &err));
     assert_string_equal(
         out.data,
         "[tools]\n"
@@ -76,8 +76,8 @@ static void test_renders_again(void **state)
     struct error err;
     buf_init(&out, 1 << 16);
     for (int i = 0; i < 3; i++) {
-        assert_true(chat_template_render(t, one, &out, &err));
-        assert_true(chat_template_render(t, other, &out, &err));
+        assert_true(chat_template_render(t, one, NULL, &out, NULL, &err));
+        assert_true(chat_template_render(t, other, NULL, &out, NULL, &err));
     }
     assert_string_equal(
         out.data, "[user]\na.\n[assistant]\n[user]\na.\n[assistant]\n[user]\na.\n[assistant]\n");
@@ -94,7 +94,7 @@ static void test_refusal_of_the_template(void **state)
     struct buf out;
     struct error err;
     buf_init(&out, 1 << 16);
-    assert_false(chat_template_render(t, context, &out, &err));
+    assert_false(chat_template_render(t, context, NULL, &out, NULL, &err));
     assert_int_equal(err.code, ERROR_INPUT);
     assert_string_equal(err.message, "Unknown role: ghost");
     assert_int_equal(out.len, 0);

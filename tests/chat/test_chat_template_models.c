@@ -34,7 +34,7 @@ static bool check(const struct chat_template *t, const json_t *item, json_t *tok
     buf_init(&out, 1 << 24);
     if (!json_is_object(context) || json_object_update(context, tokens) != 0)
         abort();
-    bool rendered = chat_template_render(t, context, &out, &err);
+    bool rendered = chat_template_render(t, context, NULL, &out, NULL, &err);
     bool same =
         rendered == json_is_string(output) &&
         (!rendered || (out.len == json_string_length(output) &&

@@ -170,8 +170,11 @@ static void render(const char *body, struct buf *out)
     assert_int_equal(p.own_dialects, 1);
     assert_ptr_equal(p.format.dialect, &dialect_xml);
     assert_true(request_parse(&r, body, strlen(body), false, &err));
+    struct buf marks;
     buf_init(out, 1 << 20);
-    assert_true(prompt_render(&p, &r.conversation, out, &err));
+    buf_init(&marks, 1 << 20);
+    assert_true(prompt_render(&p, &r.conversation, out, &marks, &err));
+    buf_deinit(&marks);
     request_deinit(&r);
     prompt_deinit(&p);
     speaker_close(&s);

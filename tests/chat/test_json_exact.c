@@ -127,22 +127,32 @@ static void test_kinds(void **state)
     json_decref(a);
 }
 
-static void test_restore(void **state)
+static void on_number(void *context, json_t *string)
 {
-    char text[] = "{\"n\": \"\xff"
-                  "1e400\xfe\", 'm': '\xff-0\xfe'} x=\xff"
-                  "20\xfe \xffzz\xfe \"\xff"
-                  "1\xfe' \xff";
-    char marks[sizeof text];
+    strcat(strcat(context, json_string_value(string)), " ");
+}
+
+static void test_view(void **state)
+{
+    static const char odd[] = "{\"a\":[1e400,{\"b\":-0}],\"c\":\"1e400\",\"d\":[2]}",
+                      plain[] = "{\"a\":[1,2.5,\"x\"]}";
+    char numbers[64] = "";
     (void)state;
-    for (size_t i = 0; i < sizeof text; i++)
-        marks[i] = text[i];
-    size_t n = json_exact_restore(text, marks, sizeof text - 1);
-    text[n] = marks[n] = 0;
-    assert_string_equal(text, "{\"n\": 1e400, 'm': -0} x=20 \xffzz\xfe \"1' \xff");
-    assert_string_equal(marks, text);
-    char plain[] = "nothing";
-    assert_int_equal(json_exact_restore(plain, NULL, 7), 7);
+    json_t *value = json_exact_load(odd, sizeof odd - 1, NULL);
+    json_t *view = json_exact_view(value, on_number, numbers);
+    assert_string_equal(numbers, "1e400 -0 ");
+    char *text = json_dumps(view, JSON_COMPACT);
+    assert_string_equal(text, "{\"a\":[\"1e400\",{\"b\":\"-0\"}],\"c\":\"1e400\",\"d\":[2]}");
+    assert_ptr_equal(json_object_get(view, "d"), json_object_get(value, "d"));
+    free(text);
+    json_decref(view);
+    json_decref(value);
+    value = json_exact_load(plain, sizeof plain - 1, NULL);
+    view = json_exact_view(value, on_number, numbers);
+    assert_ptr_equal(view, value);
+    json_decref(view);
+    json_decref(value);
+    assert_null(json_exact_view(NULL, on_number, numbers));
 }
 
 int main(void)
@@ -153,7 +163,7 @@ int main(void)
         cmocka_unit_test(test_rounded),
         cmocka_unit_test(test_what_is_no_json),
         cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_restore),
+        cmocka_unit_test(test_view),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
