@@ -42,6 +42,7 @@ struct claude_call {
     struct events events;
     struct buf out;
     size_t n_read;            /* of out, taken already */
+    bool is_waiting;          /* the engine was told to, until the owner has read */
     int64_t byte_ms, news_ms; /* when there was something new; without pings */
     bool is_done, is_broken;
     int status;
@@ -194,13 +195,21 @@ static enum engine_verdict restart(struct claude_call *call)
     return ENGINE_RESTART;
 }
 
+/* A slow reader pauses its own request. */
+static bool is_slow(const struct claude_call *call)
+{
+    return call->request.stream &&
+           call->out.len - call->n_read > call->claude->options.stream_bytes;
+}
+
 static enum engine_verdict verdict(struct claude_call *call, bool goes_on)
 {
     if (call->wants_restart)
         return restart(call);
     if (!goes_on || events_failed(&call->events))
         return ENGINE_STOP;
-    return ENGINE_CONTINUE;
+    call->is_waiting = is_slow(call);
+    return call->is_waiting ? ENGINE_WAIT : ENGINE_CONTINUE;
 }
 
 /* When an answer has begun anew, no call may open it, nor may it be empty; later none may open a
@@ -258,18 +267,23 @@ static void fail(struct claude_call *call, const struct error *err)
     call->is_broken = buf_failed(&call->out);
 }
 
-static void finish(struct claude_call *call, enum engine_finish reason,
-                   const struct engine_usage *usage)
+/* What the model held back until now. */
+static void finish_answer(struct claude_call *call)
 {
-    const struct request *r = &call->request;
-    struct error err;
-    if (!call->answer.failed && !events_failed(&call->events)) {
+    pthread_mutex_lock(&call->lock);
+    if (!call->answer.failed && !events_failed(&call->events))
         answer_finish(&call->answer);
-        int stop = call->answer.stop;
-        events_finish(&call->events, stop_reason(call, reason),
-                      stop < 0 ? NULL : r->stops[stop].data, stop < 0 ? 0 : r->stops[stop].n,
-                      usage);
-    }
+    pthread_mutex_unlock(&call->lock);
+}
+
+static void finish_events(struct claude_call *call, enum engine_finish reason)
+{
+    const int stop = call->answer.stop;
+    const struct conversation_text *sequence = stop < 0 ? NULL : &call->request.stops[stop];
+    struct error err;
+    if (!call->answer.failed && !events_failed(&call->events))
+        events_finish(&call->events, stop_reason(call, reason), sequence ? sequence->data : NULL,
+                      sequence ? sequence->n : 0, &call->usage);
     if (call->answer.failed || events_failed(&call->events)) {
         error_set(&err, ERROR_NO_MEMORY,
                   "the answer found no memory, or outgrew its buffer of %d bytes",
@@ -289,13 +303,16 @@ static void remember(struct claude_call *call, enum engine_finish reason)
         engine_remember(call->claude->engine, 0, identity, call->tokens.ids, call->tokens.n);
 }
 
+/* It is remembered before the client can ask again, and with no lock held: whatever the engine does
+ * with it, the owner of the call does not wait. */
 static void on_finished(void *context, enum engine_finish reason, const struct engine_usage *usage)
 {
     struct claude_call *call = context;
+    finish_answer(call);
+    remember(call, reason);
     size_t n_before = begin(call);
     call->usage = *usage;
-    finish(call, reason, usage);
-    remember(call, reason);
+    finish_events(call, reason);
     call->is_done = true;
     publish(call, n_before);
     let_go(call);
@@ -439,6 +456,17 @@ bool claude_call_is_stream(const struct claude_call *call)
     return call->request.stream;
 }
 
+/* Half of what it may hold was read: there is room again. Under the lock; the engine is told
+ * without it. */
+static bool stops_waiting(struct claude_call *call)
+{
+    const size_t most = call->claude->options.stream_bytes / 2;
+    if (!call->is_waiting || call->out.len - call->n_read > most)
+        return false;
+    call->is_waiting = false;
+    return true;
+}
+
 size_t claude_call_read(struct claude_call *call, char *dst, size_t max)
 {
     pthread_mutex_lock(&call->lock);
@@ -452,7 +480,10 @@ size_t claude_call_read(struct claude_call *call, char *dst, size_t max)
         buf_consume(&call->out, call->n_read);
         call->n_read = 0;
     }
+    const bool resumes = stops_waiting(call);
     pthread_mutex_unlock(&call->lock);
+    if (resumes)
+        engine_resume(call->claude->engine, call->ticket);
     return n;
 }
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { DEFAULT_KEEP_ALIVE_MS = 60000, DEFAULT_PING_MS = 10000 };
+enum { DEFAULT_KEEP_ALIVE_MS = 60000, DEFAULT_PING_MS = 10000, DEFAULT_STREAM_BYTES = 256 << 10 };
 
 /* ---- creation ---- */
 
@@ -29,6 +29,8 @@ static bool copy_options(struct claude *c, const struct claude_options *options,
         c->options.keep_alive_ms = DEFAULT_KEEP_ALIVE_MS;
     if (!c->options.ping_ms)
         c->options.ping_ms = DEFAULT_PING_MS;
+    if (!c->options.stream_bytes)
+        c->options.stream_bytes = DEFAULT_STREAM_BYTES;
     return (c->options.model_id && c->options.display_name) || no_memory(err);
 }
 

@@ -28,6 +28,8 @@ struct claude_options {
                                handed  on; 0: off */
     uint32_t keep_alive_ms; /* silence after which a neutral message_delta is sent; 0: 60000 */
     uint32_t ping_ms;       /* silence after which a ping is sent; 0: 10000 */
+    size_t stream_bytes;    /* made of a stream and not read, beyond which it waits for its reader;
+                               0: 256 KiB */
 };
 
 /* Everything is borrowed and must outlive the claude. */
