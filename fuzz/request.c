@@ -105,7 +105,8 @@ static void use(struct request *r)
     repeat_guard_init(&guard, &r->conversation, 2);
     for (size_t i = 0; i < 2; i++) {
         json_decref(dialog_messages(&r->conversation, &formats[i], NULL,
-                                    conversation_is_continued(&r->conversation) ? "tail" : NULL));
+                                    conversation_is_continued(&r->conversation) ? "tail" : NULL,
+                                    NULL));
         json_decref(dialog_tools(&r->conversation, &formats[i]));
     }
 }

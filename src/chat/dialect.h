@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "chat/conversation.h"
+#include "chat/marked_text.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -58,10 +59,11 @@ struct dialect {
      * before. False: they were not, and have been closed so that they are JSON all the same. */
     bool (*end)(struct dialect_call *call);
     /* For templates without tools: how the offered tools are described, a call is shown, and its
-     * result (`label` stands before the text). */
-    void (*write_tools)(struct buf *out, const struct conversation *c);
-    void (*write_call)(struct buf *out, const char *name, const json_t *arguments);
-    void (*write_result)(struct buf *out, const char *label, const struct conversation_text *text);
+     * result (`label` stands before the text). Markers are ours, all else is data. */
+    void (*write_tools)(struct marked_text *out, const struct conversation *c);
+    void (*write_call)(struct marked_text *out, const char *name, const json_t *arguments);
+    void (*write_result)(struct marked_text *out, const char *label,
+                         const struct conversation_text *text);
 };
 
 struct dialects {

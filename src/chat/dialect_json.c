@@ -110,35 +110,37 @@ static bool json_end(struct dialect_call *call)
 
 /* ---- writing ---- */
 
-static void write_tools(struct buf *out, const struct conversation *c)
+static void write_tools(struct marked_text *out, const struct conversation *c)
 {
-    buf_puts(out, "# Tools\n\nYou may call these tools to help the user:\n<tools>\n");
+    marked_text_own(out, "# Tools\n\nYou may call these tools to help the user:\n<tools>\n");
     for (size_t i = 0; i < c->n_tools; i++) {
         json_t *tool = dialect_describe_tool(&c->tools[i]);
-        json_exact_write(out, tool, JSON_EXACT_SPACED);
-        buf_putc(out, '\n');
+        marked_text_json(out, tool);
+        marked_text_own(out, "\n");
         json_decref(tool);
     }
-    buf_puts(out, "</tools>\n\nTo call one, write its name and its arguments as JSON between "
-                  "<tool_call> and </tool_call>:\n<tool_call>\n{\"name\": <name>, \"arguments\": "
-                  "<object>}\n</tool_call>");
+    marked_text_own(out,
+                    "</tools>\n\nTo call one, write its name and its arguments as JSON between "
+                    "<tool_call> and </tool_call>:\n<tool_call>\n{\"name\": <name>, "
+                    "\"arguments\": <object>}\n</tool_call>");
 }
 
-static void write_call(struct buf *out, const char *name, const json_t *arguments)
+static void write_call(struct marked_text *out, const char *name, const json_t *arguments)
 {
-    buf_puts(out, "<tool_call>\n{\"name\": \"");
-    buf_puts(out, name);
-    buf_puts(out, "\", \"arguments\": ");
-    json_exact_write(out, arguments, JSON_EXACT_SPACED);
-    buf_puts(out, "}\n</tool_call>");
+    marked_text_own(out, "<tool_call>\n{\"name\": \"");
+    marked_text_data(out, name, strlen(name));
+    marked_text_own(out, "\", \"arguments\": ");
+    marked_text_json(out, arguments);
+    marked_text_own(out, "}\n</tool_call>");
 }
 
-static void write_result(struct buf *out, const char *label, const struct conversation_text *text)
+static void write_result(struct marked_text *out, const char *label,
+                         const struct conversation_text *text)
 {
-    buf_puts(out, "<tool_response>\n");
-    buf_puts(out, label);
-    buf_append(out, text->data, text->n);
-    buf_puts(out, "\n</tool_response>");
+    marked_text_own(out, "<tool_response>\n");
+    marked_text_data(out, label, strlen(label));
+    marked_text_data(out, text->data, text->n);
+    marked_text_own(out, "\n</tool_response>");
 }
 
 #define JSON_CALLS                                                                                 \

@@ -10,10 +10,11 @@ enum { TEXT_MAX_BYTES = 96 << 20 };
 struct dialog {
     const struct dialog_format *format;
     json_t *messages;
-    const char *role; /* of the message being gathered, or NULL */
-    struct buf text, thinking;
-    json_t *calls;     /* its tool_calls, or NULL */
-    struct buf folded; /* system text that waits for a user message */
+    const char *role;          /* of the message being gathered, or NULL */
+    struct jinja_notes *notes; /* or NULL */
+    struct marked_text text, thinking;
+    json_t *calls;             /* its tool_calls, or NULL */
+    struct marked_text folded; /* system text that waits for a user message */
     bool failed;
 };
 
@@ -25,12 +26,11 @@ static void dialog_set(struct dialog *d, json_t *object, const char *key, json_t
         d->failed = true;
 }
 
-static void dialog_set_text(struct dialog *d, json_t *object, const char *key, struct buf *text)
+static void dialog_set_text(struct dialog *d, json_t *object, const char *key,
+                            struct marked_text *text)
 {
-    if (buf_failed(text))
-        d->failed = true;
-    dialog_set(d, object, key, json_stringn(text->data ? text->data : "", text->len));
-    buf_clear(text);
+    dialog_set(d, object, key, marked_text_string(text, d->notes));
+    marked_text_clear(text);
 }
 
 static void dialog_push(struct dialog *d, json_t *message)
@@ -46,7 +46,7 @@ static void dialog_flush(struct dialog *d)
     json_t *message = json_object();
     dialog_set(d, message, "role", json_string(d->role));
     dialog_set_text(d, message, "content", &d->text);
-    if (d->thinking.len)
+    if (d->thinking.bytes.len)
         dialog_set_text(d, message, "reasoning_content", &d->thinking);
     if (d->calls)
         dialog_set(d, message, "tool_calls", d->calls);
@@ -63,11 +63,17 @@ static void dialog_begin(struct dialog *d, const char *role)
     d->role = role;
 }
 
-static void append_paragraph(struct buf *out, const char *bytes, size_t n)
+static void begin_paragraph(struct marked_text *out)
 {
-    if (out->len && n)
-        buf_puts(out, "\n\n");
-    buf_append(out, bytes, n);
+    if (out->bytes.len)
+        marked_text_data(out, "\n\n", 2);
+}
+
+static void append_paragraph(struct marked_text *out, const char *bytes, size_t n)
+{
+    if (n)
+        begin_paragraph(out);
+    marked_text_data(out, bytes, n);
 }
 
 /* ---- what each role says ---- */
@@ -76,17 +82,11 @@ static void append_paragraph(struct buf *out, const char *bytes, size_t n)
 static void dialog_begin_user(struct dialog *d)
 {
     dialog_begin(d, "user");
-    if (d->folded.len) {
-        append_paragraph(&d->text, d->folded.data, d->folded.len);
-        buf_clear(&d->folded);
+    if (d->folded.bytes.len) {
+        begin_paragraph(&d->text);
+        marked_text_append(&d->text, &d->folded);
+        marked_text_clear(&d->folded);
     }
-}
-
-static void dialog_begin_paragraph(struct dialog *d)
-{
-    dialog_begin_user(d);
-    if (d->text.len)
-        buf_puts(&d->text, "\n\n");
 }
 
 static void dialog_add_user(struct dialog *d, const char *bytes, size_t n)
@@ -95,31 +95,31 @@ static void dialog_add_user(struct dialog *d, const char *bytes, size_t n)
     append_paragraph(&d->text, bytes, n);
 }
 
-static void dialog_add_system(struct dialog *d, const char *bytes, size_t n)
+/* The message in which system text stands here, a new paragraph begun. */
+static struct marked_text *dialog_begin_system(struct dialog *d)
 {
-    bool is_first = !json_array_size(d->messages) && (!d->role || !strcmp(d->role, "system"));
-    if (is_first ? d->format->system : d->format->mid_system) {
+    const bool is_first = !json_array_size(d->messages) && (!d->role || !strcmp(d->role, "system"));
+    struct marked_text *text = &d->text;
+    if (is_first ? d->format->system : d->format->mid_system)
         dialog_begin(d, "system");
-        append_paragraph(&d->text, bytes, n);
-    } else if (d->role && !strcmp(d->role, "user")) {
-        append_paragraph(&d->text, bytes, n);
-    } else {
-        append_paragraph(&d->folded, bytes, n);
-    }
+    else if (!d->role || strcmp(d->role, "user"))
+        text = &d->folded;
+    begin_paragraph(text);
+    return text;
 }
 
 /* Nobody spoke after the system text that waits: it becomes a message by itself. */
 static void dialog_unfold(struct dialog *d)
 {
-    if (d->folded.len)
+    if (d->folded.bytes.len)
         dialog_add_user(d, "", 0);
 }
 
 static void dialog_append_call_text(struct dialog *d, const struct conversation_block *b)
 {
     dialog_begin(d, "assistant");
-    if (d->text.len)
-        buf_putc(&d->text, '\n');
+    if (d->text.bytes.len)
+        marked_text_data(&d->text, "\n", 1);
     d->format->dialect->write_call(&d->text, b->name, b->arguments);
 }
 
@@ -149,14 +149,15 @@ static void dialog_add_result(struct dialog *d, const struct conversation_block 
 {
     const char *label = b->is_error && !says_error(b->text) ? "Error: " : "";
     if (!d->format->tools) {
-        dialog_begin_paragraph(d);
+        dialog_begin_user(d);
+        begin_paragraph(&d->text);
         d->format->dialect->write_result(&d->text, label, &b->text);
         return;
     }
     dialog_flush(d);
     d->role = "tool";
-    buf_puts(&d->text, label);
-    buf_append(&d->text, b->text.data, b->text.n);
+    marked_text_data(&d->text, label, strlen(label));
+    marked_text_data(&d->text, b->text.data, b->text.n);
     json_t *message =
         json_pack("{s:s, s:s, s:s}", "role", "tool", "tool_call_id", b->id, "name", b->call->name);
     dialog_set_text(d, message, "content", &d->text);
@@ -182,7 +183,7 @@ static void dialog_add_block(struct dialog *d, enum conversation_role role,
         break;
     case CONVERSATION_TEXT:
         if (role == CONVERSATION_SYSTEM) {
-            dialog_add_system(d, b->text.data, b->text.n);
+            marked_text_data(dialog_begin_system(d), b->text.data, b->text.n);
         } else if (role == CONVERSATION_USER) {
             dialog_add_user(d, b->text.data, b->text.n);
         } else {
@@ -209,14 +210,8 @@ static void dialog_add_mark(struct dialog *d, const char *mark)
 
 static void dialog_add_tools_text(struct dialog *d, const struct conversation *c)
 {
-    struct buf text;
-    if (d->format->tools || !conversation_n_offered(c))
-        return;
-    buf_init(&text, TEXT_MAX_BYTES);
-    d->format->dialect->write_tools(&text, c);
-    d->failed |= buf_failed(&text);
-    dialog_add_system(d, text.data ? text.data : "", text.len);
-    buf_deinit(&text);
+    if (!d->format->tools && conversation_n_offered(c))
+        d->format->dialect->write_tools(dialog_begin_system(d), c);
 }
 
 /* What the API promises and a mask will one day enforce is asked for at the end, where it leaves
@@ -242,21 +237,22 @@ static void dialog_add_wishes(struct dialog *d, const struct conversation *c)
 
 /* ---- the whole ---- */
 
-static void dialog_init(struct dialog *d, const struct dialog_format *format)
+static void dialog_init(struct dialog *d, const struct dialog_format *format,
+                        struct jinja_notes *notes)
 {
-    *d = (struct dialog){.format = format, .messages = json_array()};
+    *d = (struct dialog){.format = format, .notes = notes, .messages = json_array()};
     d->failed = !d->messages;
-    buf_init(&d->text, TEXT_MAX_BYTES);
-    buf_init(&d->thinking, TEXT_MAX_BYTES);
-    buf_init(&d->folded, TEXT_MAX_BYTES);
+    marked_text_init(&d->text, TEXT_MAX_BYTES);
+    marked_text_init(&d->thinking, TEXT_MAX_BYTES);
+    marked_text_init(&d->folded, TEXT_MAX_BYTES);
 }
 
 static json_t *dialog_deinit(struct dialog *d)
 {
-    d->failed |= buf_failed(&d->folded);
-    buf_deinit(&d->text);
-    buf_deinit(&d->thinking);
-    buf_deinit(&d->folded);
+    d->failed |= marked_text_failed(&d->folded);
+    marked_text_deinit(&d->text);
+    marked_text_deinit(&d->thinking);
+    marked_text_deinit(&d->folded);
     json_decref(d->calls);
     if (!d->failed)
         return d->messages;
@@ -265,10 +261,10 @@ static json_t *dialog_deinit(struct dialog *d)
 }
 
 json_t *dialog_messages(const struct conversation *c, const struct dialog_format *format,
-                        const char *const *marks, const char *tail)
+                        const char *const *marks, const char *tail, struct jinja_notes *notes)
 {
     struct dialog d;
-    dialog_init(&d, format);
+    dialog_init(&d, format, notes);
     dialog_add_message(&d, &c->system);
     dialog_add_tools_text(&d, c);
     for (size_t i = 0; i < c->n_messages; i++) {
@@ -279,7 +275,7 @@ json_t *dialog_messages(const struct conversation *c, const struct dialog_format
     }
     if (tail) {
         dialog_begin(&d, "assistant");
-        buf_puts(&d.text, tail);
+        marked_text_data(&d.text, tail, strlen(tail));
     } else {
         dialog_unfold(&d);
         dialog_add_wishes(&d, c);

@@ -19,10 +19,10 @@ struct dialog_format {
 
 /* The messages, in order, neighbours of one role joined. Where marks[i] is not NULL, message i, an
  * assistant's, says that instead (`marks` may be NULL). `tail` is appended to the last assistant
- * message, whose text then is the beginning of the answer; NULL: the answer begins anew. NULL: out
- * of memory. */
+ * message, whose text then is the beginning of the answer; NULL: the answer begins anew. `notes`
+ * (or NULL) learn which bytes of the strings are a dialect's own. NULL: out of memory. */
 json_t *dialog_messages(const struct conversation *c, const struct dialog_format *format,
-                        const char *const *marks, const char *tail);
+                        const char *const *marks, const char *tail, struct jinja_notes *notes);
 
 /* The offered tools as [{type, function: {name, description, parameters}}], or JSON null when there
  * are none or the template has no place for them. NULL: out of memory. */

@@ -35,12 +35,11 @@ static json_t *own_string(struct jinja_notes *notes, const char *text)
     return string;
 }
 
-/* Takes messages and tools; NULL of either is out of memory. */
+/* Takes messages and tools; NULL of either is out of memory. `notes` are about them. */
 static bool render(const struct chat_template *t, const char *bos, const char *eos,
-                   json_t *messages, json_t *tools, bool is_new, struct buf *out, struct buf *marks,
-                   struct error *err)
+                   json_t *messages, json_t *tools, struct jinja_notes *notes, bool is_new,
+                   struct buf *out, struct buf *marks, struct error *err)
 {
-    struct jinja_notes *notes = jinja_notes_create();
     json_t *context = NULL;
     if (notes && messages && tools)
         context = json_pack("{s:o, s:o, s:b, s:o, s:o, s:n}", "messages",
@@ -52,7 +51,6 @@ static bool render(const struct chat_template *t, const char *bos, const char *e
     json_decref(context);
     json_decref(messages);
     json_decref(tools);
-    jinja_notes_destroy(notes);
     return ok;
 }
 
@@ -65,12 +63,17 @@ static const char *find_last(const char *text, size_t n, const char *what)
     return NULL;
 }
 
+/* `stand_ins` and `tail` as dialog_messages has them. */
 static bool render_conversation(const struct prompt *p, const struct conversation *c,
-                                const char *tail, struct buf *out, struct buf *marks,
-                                struct error *err)
+                                const char *const *stand_ins, const char *tail, struct buf *out,
+                                struct buf *marks, struct error *err)
 {
-    return render(p->chat_template, p->bos, p->eos, dialog_messages(c, &p->format, NULL, tail),
-                  dialog_tools(c, &p->format), !tail, out, marks, err);
+    struct jinja_notes *notes = jinja_notes_create();
+    bool ok = render(p->chat_template, p->bos, p->eos,
+                     dialog_messages(c, &p->format, stand_ins, tail, notes),
+                     dialog_tools(c, &p->format), notes, !tail, out, marks, err);
+    jinja_notes_destroy(notes);
+    return ok;
 }
 
 static void append_data(struct buf *out, struct buf *marks, const struct conversation_text *text)
@@ -91,7 +94,7 @@ static bool render_behind_opening(const struct prompt *p, const struct conversat
     while (before.n_messages &&
            before.messages[before.n_messages - 1].role == CONVERSATION_ASSISTANT)
         before.n_messages--;
-    if (!render_conversation(p, &before, NULL, out, marks, err))
+    if (!render_conversation(p, &before, NULL, NULL, out, marks, err))
         return false;
     for (size_t i = before.n_messages; i < c->n_messages; i++)
         for (size_t k = 0; k < c->messages[i].n_blocks; k++)
@@ -109,7 +112,7 @@ static void cut(struct buf *b, size_t n)
 static bool render_continued(const struct prompt *p, const struct conversation *c, struct buf *out,
                              struct buf *marks, struct error *err)
 {
-    if (!render_conversation(p, c, TAIL, out, marks, err))
+    if (!render_conversation(p, c, NULL, TAIL, out, marks, err))
         return false;
     const char *end = buf_failed(out) ? NULL : find_last(out->data, out->len, TAIL);
     if (!end) {
@@ -126,7 +129,7 @@ bool prompt_render(const struct prompt *p, const struct conversation *c, struct 
                    struct buf *marks, struct error *err)
 {
     bool ok = conversation_is_continued(c) ? render_continued(p, c, out, marks, err)
-                                           : render_conversation(p, c, NULL, out, marks, err);
+                                           : render_conversation(p, c, NULL, NULL, out, marks, err);
     if (ok && (buf_failed(out) || buf_failed(marks)))
         return error_set(err, ERROR_TOO_LARGE, "the prompt is larger than %zu bytes", out->max);
     return ok || error_prefix(err, "the model's chat template");
@@ -252,11 +255,9 @@ static bool render_spliced(const struct prompt *p, const struct conversation *c,
     buf_init(&marks, PROMPT_MAX_BYTES);
     for (size_t i = 0; i < c->n_messages; i++)
         stand_ins[i] = answers[i].tokens ? answers[i].mark : NULL;
-    bool ok =
-        render(p->chat_template, p->bos, p->eos, dialog_messages(c, &p->format, stand_ins, NULL),
-               dialog_tools(c, &p->format), true, &text, &marks, NULL) &&
-        !buf_failed(&text) && !buf_failed(&marks) && text.len &&
-        splice(p, &text, &marks, answers, c->n_messages, out);
+    bool ok = render_conversation(p, c, stand_ins, NULL, &text, &marks, NULL) &&
+              !buf_failed(&text) && !buf_failed(&marks) && text.len &&
+              splice(p, &text, &marks, answers, c->n_messages, out);
     buf_deinit(&text);
     buf_deinit(&marks);
     return ok;
@@ -327,7 +328,9 @@ static bool shows(const struct chat_template *t, const char *bos, const char *eo
 {
     struct buf out;
     buf_init(&out, PROBE_MAX_BYTES);
-    bool ok = render(t, bos, eos, messages, tools, true, &out, NULL, NULL);
+    struct jinja_notes *notes = jinja_notes_create();
+    bool ok = render(t, bos, eos, messages, tools, notes, true, &out, NULL, NULL);
+    jinja_notes_destroy(notes);
     for (; ok && *words; words++)
         ok = out.data && strstr(out.data, *words);
     buf_deinit(&out);

@@ -149,37 +149,48 @@ static bool xml_end(struct dialect_call *call)
     return false;
 }
 
-static void xml_write_tools(struct buf *out, const struct conversation *c)
+static void xml_write_tools(struct marked_text *out, const struct conversation *c)
 {
-    buf_puts(out, "You may call:");
-    for (size_t i = 0; i < c->n_tools; i++)
-        buf_printf(out, " %s", c->tools[i].name);
-    buf_puts(out, "\nas <call name=\"…\"><arg name=\"…\">…</arg></call>");
+    marked_text_own(out, "You may call:");
+    for (size_t i = 0; i < c->n_tools; i++) {
+        marked_text_own(out, " ");
+        marked_text_data(out, c->tools[i].name, strlen(c->tools[i].name));
+    }
+    marked_text_own(out, "\nas <call name=\"…\"><arg name=\"…\">…</arg></call>");
 }
 
-static void xml_write_call(struct buf *out, const char *name, const json_t *arguments)
+static void xml_write_call(struct marked_text *out, const char *name, const json_t *arguments)
 {
     const char *key;
     json_t *value;
-    buf_printf(out, "<call name=\"%s\">", name);
+    marked_text_own(out, "<call name=\"");
+    marked_text_data(out, name, strlen(name));
+    marked_text_own(out, "\">");
     json_object_foreach((json_t *)(uintptr_t)arguments, key, value)
     {
-        buf_printf(out, "<arg name=\"%s\">", key);
+        marked_text_own(out, "<arg name=\"");
+        marked_text_data(out, key, strlen(key));
+        marked_text_own(out, "\">");
+        struct buf text;
+        buf_init(&text, 1 << 20);
+        json_exact_write(&text, value, 0);
         if (json_exact_is_string(value))
-            buf_append(out, json_string_value(value), json_string_length(value));
+            marked_text_data(out, json_string_value(value), json_string_length(value));
         else
-            json_exact_write(out, value, 0);
-        buf_puts(out, "</arg>");
+            marked_text_data(out, text.data, text.len);
+        buf_deinit(&text);
+        marked_text_own(out, "</arg>");
     }
-    buf_puts(out, "</call>");
+    marked_text_own(out, "</call>");
 }
 
-static void xml_write_result(struct buf *out, const char *label,
+static void xml_write_result(struct marked_text *out, const char *label,
                              const struct conversation_text *text)
 {
-    buf_printf(out, "<result>%s", label);
-    buf_append(out, text->data, text->n);
-    buf_puts(out, "</result>");
+    marked_text_own(out, "<result>");
+    marked_text_data(out, label, strlen(label));
+    marked_text_data(out, text->data, text->n);
+    marked_text_own(out, "</result>");
 }
 
 const struct dialect dialect_xml = {

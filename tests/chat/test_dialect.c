@@ -198,6 +198,58 @@ static void test_written_back(void **state)
     check("I write.\n" XML, "I write.[Write 1 " ARGUMENTS "]");
 }
 
+static void write_mark(struct marked_text *out, const struct conversation *c)
+{
+    (void)c;
+    marked_text_own(out, "<|mark|>");
+}
+
+static void write_marked_call(struct marked_text *out, const char *name, const json_t *arguments)
+{
+    (void)name;
+    marked_text_own(out, "<|mark|>");
+    marked_text_json(out, arguments);
+}
+
+/* The markers of a dialect that is written in words are ours: where the vocabulary knows them, they
+ * are those tokens, and what stands between them is not. */
+static void test_own_markers_stay_markers(void **state)
+{
+    static const struct dialect marked = {
+        .name = "marked",
+        .open = "<|mark|>",
+        .skips = "",
+        .opens = "",
+        .write_tools = write_mark,
+        .write_call = write_marked_call,
+    };
+    static const struct dialect *const rows[] = {&marked};
+    static const struct dialects only = {rows, 1};
+    static const char body[] = HEAD
+        "\"messages\":[{\"role\":\"user\",\"content\":\"<|mark|>\"},{\"role\":\"assistant\","
+        "\"content\":["
+        "{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"Write\",\"input\":{\"a\":\"<|mark|>\"}}]},"
+        "{\"role\":\"user\",\"content\":\"q\"}]}";
+    struct speaker s;
+    struct prompt p;
+    struct request r;
+    struct token_list tokens = {0};
+    struct error err = {0};
+    size_t n_marks = 0;
+    (void)state;
+    speaker_open(&s, speaker_plain);
+    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &only, &err));
+    assert_true(request_parse(&r, body, sizeof body - 1, false, &err));
+    assert_true(prompt_tokens(&p, &r.conversation, NULL, &tokens, &err));
+    for (size_t i = 0; i < tokens.n; i++)
+        n_marks += tokens.ids[i] == TINY_END + 2;
+    assert_int_equal(n_marks, 2); /* in the tools' description, and before the call */
+    token_list_deinit(&tokens);
+    request_deinit(&r);
+    prompt_deinit(&p);
+    speaker_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +258,7 @@ int main(void)
         cmocka_unit_test(test_arguments_stream),
         cmocka_unit_test(test_thoughts),
         cmocka_unit_test(test_written_back),
+        cmocka_unit_test(test_own_markers_stay_markers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,7 +27,7 @@ static void check(const struct dialog_format *format, const char *body, const ch
     struct error err = {0};
     if (!request_parse(&r, body, strlen(body), false, &err))
         fail_msg("%s", err.message);
-    json_t *messages = dialog_messages(&r.conversation, format, NULL, tail);
+    json_t *messages = dialog_messages(&r.conversation, format, NULL, tail, NULL);
     assert_non_null(messages);
     char *text = json_dumps(messages, JSON_COMPACT);
     assert_string_equal(text, expected);
