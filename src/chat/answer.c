@@ -33,7 +33,7 @@ static bool is_space(char c)
 /* ---- text on its way out ---- */
 
 /* Hands on the held text but for the last n_kept bytes. */
-static void emit(struct answer *a, size_t n_kept)
+static void answer_emit(struct answer *a, size_t n_kept)
 {
     size_t n = a->stopped.len - n_kept;
     if (n) {
@@ -43,11 +43,11 @@ static void emit(struct answer *a, size_t n_kept)
     }
 }
 
-static void emit_settled(struct answer *a)
+static void answer_emit_settled(struct answer *a)
 {
     size_t pending = matcher_pending(&a->stops), n = a->stopped.len - pending;
     if (n)
-        emit(a, pending + json_text_unfinished(a->stopped.data, n));
+        answer_emit(a, pending + json_text_unfinished(a->stopped.data, n));
 }
 
 static void release_text(struct answer *a, const char *bytes, size_t n)
@@ -59,7 +59,7 @@ static void release_text(struct answer *a, const char *bytes, size_t n)
     a->failed |= buf_failed(&a->stopped);
     if (a->stop < 0)
         return;
-    emit(a, matcher_length(&a->stops, a->stop));
+    answer_emit(a, matcher_length(&a->stops, a->stop));
     buf_clear(&a->stopped);
     a->has_ended = true;
 }
@@ -73,7 +73,7 @@ static void release_until(struct answer *a, size_t end)
 }
 
 /* Forgets the decided bytes: once for all that were fed together. */
-static void compact(struct answer *a)
+static void answer_compact(struct answer *a)
 {
     size_t n = a->from;
     buf_consume(&a->in, n);
@@ -191,7 +191,7 @@ static bool release_before(struct answer *a, size_t end)
         return false;
     a->from = end;
     matcher_reset(&a->stops);
-    emit(a, 0);
+    answer_emit(a, 0);
     return true;
 }
 
@@ -626,7 +626,7 @@ static void answer_step(struct answer *a)
 /* What is certain is told. */
 static void answer_tell(struct answer *a)
 {
-    emit_settled(a);
+    answer_emit_settled(a);
     if (a->mode == IN_CANDIDATE && a->is_told)
         tell_arguments(a, false);
     else if (a->mode == IN_THOUGHT)
@@ -645,11 +645,11 @@ bool answer_feed(struct answer *a, const char *bytes, size_t n)
             answer_step(a);
         if (!a->has_ended && !a->failed)
             answer_tell(a);
-        compact(a);
+        answer_compact(a);
         return !a->has_ended && !a->failed;
     }
     if (!a->has_ended)
-        emit_settled(a);
+        answer_emit_settled(a);
     return !a->has_ended && !a->failed;
 }
 
@@ -674,7 +674,7 @@ void answer_finish(struct answer *a)
         release_until(a, a->in.len);
     buf_clear(&a->in);
     if (!a->has_ended)
-        emit(a, 0);
+        answer_emit(a, 0);
     a->has_ended = true;
 }
 

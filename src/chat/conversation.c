@@ -36,8 +36,8 @@ bool conversation_is_continued(const struct conversation *c)
            c->messages[c->n_messages - 1].n_blocks;
 }
 
-static bool say(struct conversation *c, struct conversation_message *m, enum conversation_role role,
-                const struct conversation_text *text)
+static bool conversation_say(struct conversation *c, struct conversation_message *m,
+                             enum conversation_role role, const struct conversation_text *text)
 {
     m->role = role;
     m->blocks = arena_alloc(&c->arena, sizeof *m->blocks);
@@ -51,8 +51,8 @@ bool conversation_ask(struct conversation *c, const struct conversation_text *sy
                       const struct conversation_text *question)
 {
     c->messages = arena_alloc(&c->arena, sizeof *c->messages);
-    if (!c->messages || (system && !say(c, &c->system, CONVERSATION_SYSTEM, system)))
+    if (!c->messages || (system && !conversation_say(c, &c->system, CONVERSATION_SYSTEM, system)))
         return false;
     c->n_messages = 1;
-    return say(c, c->messages, CONVERSATION_USER, question);
+    return conversation_say(c, c->messages, CONVERSATION_USER, question);
 }

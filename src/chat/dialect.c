@@ -15,7 +15,7 @@ const struct conversation_tool *dialect_tool(const struct dialect_tools *tools, 
     return NULL;
 }
 
-static bool is(const char *marker, const char *piece, size_t n)
+static bool is_marker(const char *marker, const char *piece, size_t n)
 {
     return marker && strlen(marker) == n && !memcmp(marker, piece, n);
 }
@@ -23,8 +23,9 @@ static bool is(const char *marker, const char *piece, size_t n)
 bool dialects_are_marked_by(const struct dialects *d, const char *piece, size_t n)
 {
     for (size_t i = 0; i < d->n; i++)
-        if (is(d->rows[i]->open, piece, n) || is(d->rows[i]->close, piece, n) ||
-            is(d->rows[i]->think_open, piece, n) || is(d->rows[i]->think_close, piece, n))
+        if (is_marker(d->rows[i]->open, piece, n) || is_marker(d->rows[i]->close, piece, n) ||
+            is_marker(d->rows[i]->think_open, piece, n) ||
+            is_marker(d->rows[i]->think_close, piece, n))
             return true;
     return false;
 }

@@ -60,7 +60,7 @@ static void write_comma(struct json_stream *s, struct buf *out)
     s->has_comma = false;
 }
 
-static enum json_stream_verdict open(struct json_stream *s, char c, struct buf *out)
+static enum json_stream_verdict stream_open(struct json_stream *s, char c, struct buf *out)
 {
     const bool is_object = c == '{';
     if (s->depth == JSON_STREAM_MAX_DEPTH)
@@ -72,7 +72,7 @@ static enum json_stream_verdict open(struct json_stream *s, char c, struct buf *
     return JSON_STREAM_MORE;
 }
 
-static enum json_stream_verdict close(struct json_stream *s, char c, struct buf *out)
+static enum json_stream_verdict stream_close(struct json_stream *s, char c, struct buf *out)
 {
     if ((c == '}') != in_object(s))
         return JSON_STREAM_BAD;
@@ -115,7 +115,7 @@ static enum json_stream_verdict begin_value(struct json_stream *s, char c, struc
     switch (c) {
     case '{':
     case '[':
-        return open(s, c, out);
+        return stream_open(s, c, out);
     case '"':
         return begin_string(s, false, out);
     case 't':
@@ -291,7 +291,7 @@ static enum json_stream_verdict in_hex(struct json_stream *s, char c, struct buf
 static enum json_stream_verdict comma_or_end(struct json_stream *s, char c, struct buf *out)
 {
     if (c == '}' || c == ']')
-        return close(s, c, out);
+        return stream_close(s, c, out);
     s->expects = in_object(s) ? EXPECTS_KEY : EXPECTS_VALUE;
     s->has_comma = c == ',';
     return c == ',' ? JSON_STREAM_MORE : JSON_STREAM_BAD;
@@ -303,13 +303,13 @@ static enum json_stream_verdict between(struct json_stream *s, char c, struct bu
         return JSON_STREAM_MORE;
     switch (s->expects) {
     case EXPECTS_START:
-        return c == '{' || c == '[' ? open(s, c, out) : JSON_STREAM_BAD;
+        return c == '{' || c == '[' ? stream_open(s, c, out) : JSON_STREAM_BAD;
     case EXPECTS_VALUE_OR_END:
-        return c == ']' ? close(s, c, out) : begin_value(s, c, out);
+        return c == ']' ? stream_close(s, c, out) : begin_value(s, c, out);
     case EXPECTS_VALUE:
         return begin_value(s, c, out);
     case EXPECTS_KEY_OR_END:
-        return c == '}' ? close(s, c, out) : begin_key(s, c, out);
+        return c == '}' ? stream_close(s, c, out) : begin_key(s, c, out);
     case EXPECTS_KEY:
         return begin_key(s, c, out);
     case EXPECTS_COLON:

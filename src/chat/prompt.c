@@ -36,9 +36,10 @@ static json_t *own_string(struct jinja_notes *notes, const char *text)
 }
 
 /* Takes messages and tools; NULL of either is out of memory. `notes` are about them. */
-static bool render(const struct chat_template *t, const char *bos, const char *eos,
-                   json_t *messages, json_t *tools, struct jinja_notes *notes, bool is_new,
-                   struct buf *out, struct buf *marks, struct error *err)
+static bool prompt_render_context(const struct chat_template *t, const char *bos, const char *eos,
+                                  json_t *messages, json_t *tools, struct jinja_notes *notes,
+                                  bool is_new, struct buf *out, struct buf *marks,
+                                  struct error *err)
 {
     json_t *context = NULL;
     if (notes && messages && tools)
@@ -69,9 +70,9 @@ static bool render_conversation(const struct prompt *p, const struct conversatio
                                 struct buf *marks, struct error *err)
 {
     struct jinja_notes *notes = jinja_notes_create();
-    bool ok = render(p->chat_template, p->bos, p->eos,
-                     dialog_messages(c, &p->format, stand_ins, tail, notes),
-                     dialog_tools(c, &p->format), notes, !tail, out, marks, err);
+    bool ok = prompt_render_context(p->chat_template, p->bos, p->eos,
+                                    dialog_messages(c, &p->format, stand_ins, tail, notes),
+                                    dialog_tools(c, &p->format), notes, !tail, out, marks, err);
     jinja_notes_destroy(notes);
     return ok;
 }
@@ -103,7 +104,7 @@ static bool render_behind_opening(const struct prompt *p, const struct conversat
     return true;
 }
 
-static void cut(struct buf *b, size_t n)
+static void cut_at(struct buf *b, size_t n)
 {
     b->len = n;
     b->data[n] = 0;
@@ -120,8 +121,8 @@ static bool render_continued(const struct prompt *p, const struct conversation *
         buf_clear(marks);
         return render_behind_opening(p, c, out, marks, err);
     }
-    cut(out, (size_t)(end - out->data));
-    cut(marks, out->len);
+    cut_at(out, (size_t)(end - out->data));
+    cut_at(marks, out->len);
     return true;
 }
 
@@ -145,8 +146,8 @@ static void drop_second_bos(const struct prompt *p, struct token_list *out)
 }
 
 /* Bytes [from, to) of the text. The first piece of a prompt goes to an empty list. */
-static bool encode(const struct prompt *p, const struct buf *text, const struct buf *marks,
-                   size_t from, size_t to, struct token_list *out, struct error *err)
+static bool prompt_encode(const struct prompt *p, const struct buf *text, const struct buf *marks,
+                          size_t from, size_t to, struct token_list *out, struct error *err)
 {
     const bool is_first = !out->n;
     const unsigned flags = is_first ? TOKENIZER_SPECIAL | TOKENIZER_BOS : TOKENIZER_SPECIAL;
@@ -179,8 +180,8 @@ static bool stands_alone(const struct conversation *c, size_t i)
            (i + 1 == c->n_messages || c->messages[i + 1].role != CONVERSATION_ASSISTANT);
 }
 
-static size_t recall(const struct conversation *c, const struct prompt_memory *memory,
-                     struct recalled *answers)
+static size_t prompt_recall(const struct conversation *c, const struct prompt_memory *memory,
+                            struct recalled *answers)
 {
     size_t n = 0;
     for (size_t i = 0; i < c->n_messages; i++) {
@@ -222,8 +223,8 @@ static bool begins_with_control(const struct prompt *p, const struct token_list 
 }
 
 /* Puts the tokens in the places of their marks. Each must be there once. */
-static bool splice(const struct prompt *p, const struct buf *text, const struct buf *marks,
-                   const struct recalled *answers, size_t n_answers, struct token_list *out)
+static bool prompt_splice(const struct prompt *p, const struct buf *text, const struct buf *marks,
+                          const struct recalled *answers, size_t n_answers, struct token_list *out)
 {
     size_t at = 0;
     bool is_behind = false;
@@ -233,7 +234,7 @@ static bool splice(const struct prompt *p, const struct buf *text, const struct 
             continue;
         const size_t mark = is_answer ? find_only(text, at, answers[i].mark) : text->len;
         const size_t n_before = out->n;
-        if (mark == SIZE_MAX || !encode(p, text, marks, at, mark, out, NULL))
+        if (mark == SIZE_MAX || !prompt_encode(p, text, marks, at, mark, out, NULL))
             return false;
         if (is_behind && !begins_with_control(p, out, n_before))
             return false;
@@ -257,7 +258,7 @@ static bool render_spliced(const struct prompt *p, const struct conversation *c,
         stand_ins[i] = answers[i].tokens ? answers[i].mark : NULL;
     bool ok = render_conversation(p, c, stand_ins, NULL, &text, &marks, NULL) &&
               !buf_failed(&text) && !buf_failed(&marks) && text.len &&
-              splice(p, &text, &marks, answers, c->n_messages, out);
+              prompt_splice(p, &text, &marks, answers, c->n_messages, out);
     buf_deinit(&text);
     buf_deinit(&marks);
     return ok;
@@ -269,7 +270,7 @@ static bool tokens_from_memory(const struct prompt *p, const struct conversation
 {
     struct recalled *answers = calloc(c->n_messages + 1, sizeof *answers);
     const char **stand_ins = calloc(c->n_messages + 1, sizeof *stand_ins);
-    bool ok = answers && stand_ins && recall(c, memory, answers) &&
+    bool ok = answers && stand_ins && prompt_recall(c, memory, answers) &&
               render_spliced(p, c, answers, stand_ins, out);
     for (size_t i = 0; answers && i < c->n_messages; i++)
         free(answers[i].tokens);
@@ -288,8 +289,8 @@ bool prompt_tokens(const struct prompt *p, const struct conversation *c,
         return true;
     buf_init(&text, PROMPT_MAX_BYTES);
     buf_init(&marks, PROMPT_MAX_BYTES);
-    bool ok =
-        prompt_render(p, c, &text, &marks, err) && encode(p, &text, &marks, 0, text.len, out, err);
+    bool ok = prompt_render(p, c, &text, &marks, err) &&
+              prompt_encode(p, &text, &marks, 0, text.len, out, err);
     buf_deinit(&text);
     buf_deinit(&marks);
     return ok;
@@ -297,7 +298,7 @@ bool prompt_tokens(const struct prompt *p, const struct conversation *c,
 
 /* ---- finding out ---- */
 
-static json_t *message(const char *role, const char *content)
+static json_t *probe_message(const char *role, const char *content)
 {
     return json_pack("{s:s, s:s}", "role", role, "content", content);
 }
@@ -323,13 +324,13 @@ static json_t *probe_tools(void)
 }
 
 /* Renders without an error, and every one of the words is in it. */
-static bool shows(const struct chat_template *t, const char *bos, const char *eos, json_t *messages,
-                  json_t *tools, const char *const *words)
+static bool probe_shows(const struct chat_template *t, const char *bos, const char *eos,
+                        json_t *messages, json_t *tools, const char *const *words)
 {
     struct buf out;
     buf_init(&out, PROBE_MAX_BYTES);
     struct jinja_notes *notes = jinja_notes_create();
-    bool ok = render(t, bos, eos, messages, tools, notes, true, &out, NULL, NULL);
+    bool ok = prompt_render_context(t, bos, eos, messages, tools, notes, true, &out, NULL, NULL);
     jinja_notes_destroy(notes);
     for (; ok && *words; words++)
         ok = out.data && strstr(out.data, *words);
@@ -342,9 +343,10 @@ static unsigned probe_dialects(const struct chat_template *t, const char *bos, c
 {
     unsigned found = 0;
     for (size_t i = 0; i < dialects->n; i++)
-        if (shows(t, bos, eos,
-                  json_pack("[o, o, o]", message("user", "x"), probe_call(), probe_result()),
-                  json_null(), (const char *[]){dialects->rows[i]->open, NULL}))
+        if (probe_shows(
+                t, bos, eos,
+                json_pack("[o, o, o]", probe_message("user", "x"), probe_call(), probe_result()),
+                json_null(), (const char *[]){dialects->rows[i]->open, NULL}))
             found |= 1u << i;
     return found;
 }
@@ -353,24 +355,28 @@ struct dialog_format prompt_probe(const struct chat_template *t, const char *bos
                                   const struct dialects *dialects, unsigned *own_dialects)
 {
     struct dialog_format f = {.dialect = dialects->rows[0]};
-    f.tools = shows(t, bos, eos, json_pack("[o]", message("user", "x")), probe_tools(),
-                    (const char *[]){NAME, NULL}) &&
-              shows(t, bos, eos,
-                    json_pack("[o, o, o]", message("user", "x"), probe_call(), probe_result()),
-                    json_null(), (const char *[]){NAME, CALLED, RESULT, NULL});
-    f.system =
-        shows(t, bos, eos, json_pack("[o, o]", message("system", SYSTEM), message("user", "x")),
-              json_null(), (const char *[]){SYSTEM, NULL});
-    f.mid_system = f.system && shows(t, bos, eos,
-                                     json_pack("[o, o, o, o, o]", message("system", SYSTEM),
-                                               message("user", "x"), message("system", MIDDLE),
-                                               message("assistant", "x"), message("user", "x")),
-                                     json_null(), (const char *[]){SYSTEM, MIDDLE, NULL});
+    f.tools = probe_shows(t, bos, eos, json_pack("[o]", probe_message("user", "x")), probe_tools(),
+                          (const char *[]){NAME, NULL}) &&
+              probe_shows(
+                  t, bos, eos,
+                  json_pack("[o, o, o]", probe_message("user", "x"), probe_call(), probe_result()),
+                  json_null(), (const char *[]){NAME, CALLED, RESULT, NULL});
+    f.system = probe_shows(
+        t, bos, eos,
+        json_pack("[o, o]", probe_message("system", SYSTEM), probe_message("user", "x")),
+        json_null(), (const char *[]){SYSTEM, NULL});
+    f.mid_system =
+        f.system &&
+        probe_shows(t, bos, eos,
+                    json_pack("[o, o, o, o, o]", probe_message("system", SYSTEM),
+                              probe_message("user", "x"), probe_message("system", MIDDLE),
+                              probe_message("assistant", "x"), probe_message("user", "x")),
+                    json_null(), (const char *[]){SYSTEM, MIDDLE, NULL});
     *own_dialects = f.tools ? probe_dialects(t, bos, eos, dialects) : 1;
     return f;
 }
 
-static char *piece(const struct tokenizer *t, int32_t id)
+static char *prompt_piece(const struct tokenizer *t, int32_t id)
 {
     size_t n;
     const char *bytes = tokenizer_piece(t, id, &n);
@@ -384,8 +390,8 @@ bool prompt_init(struct prompt *p, const struct tokenizer *tokenizer,
     *p = (struct prompt){
         .tokenizer = tokenizer,
         .chat_template = chat_template,
-        .bos = piece(tokenizer, tokenizer_bos(tokenizer)),
-        .eos = piece(tokenizer, tokenizer_eos(tokenizer)),
+        .bos = prompt_piece(tokenizer, tokenizer_bos(tokenizer)),
+        .eos = prompt_piece(tokenizer, tokenizer_eos(tokenizer)),
         .dialects = dialects,
     };
     if (!p->bos || !p->eos) {

@@ -18,7 +18,7 @@ static bool is_same_call(const struct conversation_block *b, const char *name,
 static bool is_same_result(const struct conversation_block *a, const struct conversation_block *b)
 {
     return a && b && !a->is_error && !b->is_error && a->text.n == b->text.n &&
-           !memcmp(a->text.data, b->text.data, a->text.n);
+           (!a->text.n || !memcmp(a->text.data, b->text.data, a->text.n));
 }
 
 /* The message calls the same with the same result. */
@@ -48,8 +48,8 @@ static uint32_t count_identical(const struct conversation *c, size_t last,
     return count;
 }
 
-static bool guard(struct repeat_guard *g, struct conversation *c,
-                  const struct conversation_block *block)
+static bool guard_call(struct repeat_guard *g, struct conversation *c,
+                       const struct conversation_block *block)
 {
     struct buf text;
     buf_init(&text, MAX_ARGUMENTS_BYTES);
@@ -76,7 +76,7 @@ bool repeat_guard_init(struct repeat_guard *g, struct conversation *c, uint32_t 
     for (size_t k = 0; k < m->n_blocks && k < MAX_CALLS; k++) {
         const struct conversation_block *b = &m->blocks[k];
         if (b->kind == CONVERSATION_CALL &&
-            count_identical(c, last, b, n_identical) >= n_identical && !guard(g, c, b))
+            count_identical(c, last, b, n_identical) >= n_identical && !guard_call(g, c, b))
             return false;
     }
     return true;

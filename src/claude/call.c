@@ -69,13 +69,13 @@ static void call_free(struct claude_call *call)
     pthread_mutex_unlock(&c->lock);
 }
 
-static void let_go(struct claude_call *call)
+static void call_let_go(struct claude_call *call)
 {
     if (atomic_fetch_sub(&call->n_holders, 1) == 1)
         call_free(call);
 }
 
-static void wake(struct claude_call *call)
+static void call_wake(struct claude_call *call)
 {
     pthread_mutex_lock(&call->wake_lock);
     if (!call->has_ended)
@@ -86,7 +86,7 @@ static void wake(struct claude_call *call)
 /* ---- the engine's thread ---- */
 
 /* Unlocks, and tells the owner of bytes that came since there were n_before. */
-static void publish(struct claude_call *call, size_t n_before)
+static void call_publish(struct claude_call *call, size_t n_before)
 {
     events_take_back(&call->events);
     bool is_news = call->out.len > n_before;
@@ -95,10 +95,10 @@ static void publish(struct claude_call *call, size_t n_before)
     bool wakes = call->is_done || (is_news && call->request.stream);
     pthread_mutex_unlock(&call->lock);
     if (wakes)
-        wake(call);
+        call_wake(call);
 }
 
-static size_t begin(struct claude_call *call)
+static size_t call_begin(struct claude_call *call)
 {
     pthread_mutex_lock(&call->lock);
     return call->out.len;
@@ -107,10 +107,10 @@ static size_t begin(struct claude_call *call)
 static void on_started(void *context, uint32_t n_cached, uint32_t n_to_compute)
 {
     struct claude_call *call = context;
-    size_t n_before = begin(call);
+    size_t n_before = call_begin(call);
     call->usage = (struct engine_usage){n_cached + n_to_compute, n_cached, 0};
     events_start(&call->events, &call->usage);
-    publish(call, n_before);
+    call_publish(call, n_before);
 }
 
 static void on_text(void *context, const char *bytes, size_t n)
@@ -174,7 +174,7 @@ static void on_call_end(void *context, bool is_whole)
 }
 
 /* Some models write their markers as control tokens, whose text the engine keeps back. */
-static const char *marker_of(const struct claude_call *call, int32_t id, size_t *n)
+static const char *call_marker(const struct claude_call *call, int32_t id, size_t *n)
 {
     const char *piece = tokenizer_piece(call->claude->tokenizer, id, n);
     if (dialects_are_marked_by(call->claude->prompt.dialects, piece, *n))
@@ -183,7 +183,7 @@ static const char *marker_of(const struct claude_call *call, int32_t id, size_t 
     return "";
 }
 
-static enum engine_verdict restart(struct claude_call *call)
+static enum engine_verdict call_restart(struct claude_call *call)
 {
     call->wants_restart = false;
     call->is_restarted = true;
@@ -196,19 +196,19 @@ static enum engine_verdict restart(struct claude_call *call)
 }
 
 /* A slow reader pauses its own request. */
-static bool is_slow(const struct claude_call *call)
+static bool call_is_slow(const struct claude_call *call)
 {
     return call->request.stream &&
            call->out.len - call->n_read > call->claude->options.stream_bytes;
 }
 
-static enum engine_verdict verdict(struct claude_call *call, bool goes_on)
+static enum engine_verdict call_verdict(struct claude_call *call, bool goes_on)
 {
     if (call->wants_restart)
-        return restart(call);
+        return call_restart(call);
     if (!goes_on || events_failed(&call->events))
         return ENGINE_STOP;
-    call->is_waiting = is_slow(call);
+    call->is_waiting = call_is_slow(call);
     return call->is_waiting ? ENGINE_WAIT : ENGINE_CONTINUE;
 }
 
@@ -230,18 +230,18 @@ static enum engine_verdict on_token(void *context, int32_t id, const char *bytes
     struct claude_call *call = context;
     (void)logprob;
     if (!n_bytes)
-        bytes = marker_of(call, id, &n_bytes);
-    size_t n_before = begin(call);
+        bytes = call_marker(call, id, &n_bytes);
+    size_t n_before = call_begin(call);
     call->usage.n_generated++;
     if (!token_list_push(&call->tokens, id))
         call->forgets = true; /* incomplete: not to be remembered */
-    enum engine_verdict v = verdict(call, answer_feed(&call->answer, bytes, n_bytes));
-    publish(call, n_before);
+    enum engine_verdict v = call_verdict(call, answer_feed(&call->answer, bytes, n_bytes));
+    call_publish(call, n_before);
     return v;
 }
 
 /* A call that is whole stays a call, even if there was no room for its closing marker. */
-static const char *stop_reason(const struct claude_call *call, enum engine_finish reason)
+static const char *call_stop_reason(const struct claude_call *call, enum engine_finish reason)
 {
     if (call->answer.stop >= 0)
         return "stop_sequence";
@@ -256,7 +256,7 @@ static const char *stop_reason(const struct claude_call *call, enum engine_finis
     return call->answer.n_calls ? "tool_use" : "end_turn";
 }
 
-static void fail(struct claude_call *call, const struct error *err)
+static void call_fail(struct claude_call *call, const struct error *err)
 {
     events_take_back(&call->events);
     if (!call->request.stream) {
@@ -268,7 +268,7 @@ static void fail(struct claude_call *call, const struct error *err)
 }
 
 /* What the model held back until now. */
-static void finish_answer(struct claude_call *call)
+static void call_finish_answer(struct claude_call *call)
 {
     pthread_mutex_lock(&call->lock);
     if (!call->answer.failed && !events_failed(&call->events))
@@ -276,24 +276,24 @@ static void finish_answer(struct claude_call *call)
     pthread_mutex_unlock(&call->lock);
 }
 
-static void finish_events(struct claude_call *call, enum engine_finish reason)
+static void call_finish_events(struct claude_call *call, enum engine_finish reason)
 {
     const int stop = call->answer.stop;
     const struct conversation_text *sequence = stop < 0 ? NULL : &call->request.stops[stop];
     struct error err;
     if (!call->answer.failed && !events_failed(&call->events))
-        events_finish(&call->events, stop_reason(call, reason), sequence ? sequence->data : NULL,
-                      sequence ? sequence->n : 0, &call->usage);
+        events_finish(&call->events, call_stop_reason(call, reason),
+                      sequence ? sequence->data : NULL, sequence ? sequence->n : 0, &call->usage);
     if (call->answer.failed || events_failed(&call->events)) {
         error_set(&err, ERROR_NO_MEMORY,
                   "the answer found no memory, or outgrew its buffer of %d bytes",
                   EVENTS_MAX_BYTES);
-        fail(call, &err);
+        call_fail(call, &err);
     }
 }
 
 /* A whole answer is remembered by its content: later turns that show it are made of its tokens. */
-static void remember(struct claude_call *call, enum engine_finish reason)
+static void call_remember(struct claude_call *call, enum engine_finish reason)
 {
     uint64_t identity[2];
     const bool is_whole = reason == ENGINE_FINISH_EOG ||
@@ -308,29 +308,29 @@ static void remember(struct claude_call *call, enum engine_finish reason)
 static void on_finished(void *context, enum engine_finish reason, const struct engine_usage *usage)
 {
     struct claude_call *call = context;
-    finish_answer(call);
-    remember(call, reason);
-    size_t n_before = begin(call);
+    call_finish_answer(call);
+    call_remember(call, reason);
+    size_t n_before = call_begin(call);
     call->usage = *usage;
-    finish_events(call, reason);
+    call_finish_events(call, reason);
     call->is_done = true;
-    publish(call, n_before);
-    let_go(call);
+    call_publish(call, n_before);
+    call_let_go(call);
 }
 
 static void on_failed(void *context, const struct error *err)
 {
     struct claude_call *call = context;
-    size_t n_before = begin(call);
-    fail(call, err);
+    size_t n_before = call_begin(call);
+    call_fail(call, err);
     call->is_done = true;
-    publish(call, n_before);
-    let_go(call);
+    call_publish(call, n_before);
+    call_let_go(call);
 }
 
 /* ---- the start ---- */
 
-static struct engine_sampling sampling(const struct claude *c, const struct request *r)
+static struct engine_sampling call_sampling(const struct claude *c, const struct request *r)
 {
     struct engine_sampling s = c->options.sampling;
     if (r->has_temperature)
@@ -349,7 +349,7 @@ static bool no_memory(struct error *err)
     return error_set(err, ERROR_NO_MEMORY, "out of memory for a message");
 }
 
-static bool prepare_guard(struct claude_call *call, struct error *err)
+static bool call_prepare_guard(struct claude_call *call, struct error *err)
 {
     const struct claude *c = call->claude;
     if (!conversation_n_offered(&call->request.conversation))
@@ -358,7 +358,7 @@ static bool prepare_guard(struct claude_call *call, struct error *err)
            no_memory(err);
 }
 
-static bool prepare_answer(struct claude_call *call, struct error *err)
+static bool call_prepare_answer(struct claude_call *call, struct error *err)
 {
     const struct request *r = &call->request;
     const struct answer_options options = {
@@ -375,7 +375,7 @@ static bool prepare_answer(struct claude_call *call, struct error *err)
     return answer_init(&call->answer, &options, &sink) || no_memory(err);
 }
 
-static bool submit(struct claude_call *call, struct error *err)
+static bool call_submit(struct claude_call *call, struct error *err)
 {
     struct claude *c = call->claude;
     struct token_list tokens = {0};
@@ -388,7 +388,7 @@ static bool submit(struct claude_call *call, struct error *err)
         .tokens = tokens.ids,
         .n_tokens = tokens.n,
         .max_tokens = call->request.max_tokens,
-        .sampling = sampling(c, &call->request),
+        .sampling = call_sampling(c, &call->request),
         .sink = {call, on_started, NULL, on_token, on_finished, on_failed, on_mask, NULL},
     };
     struct error refusal = {0};
@@ -439,7 +439,8 @@ struct claude_call *claude_call_start(struct claude *c, const char *body, size_t
     bool ok = request_parse(&call->request, body, n_bytes, false, err);
     if (ok) {
         events_init(&call->events, &call->out, call->request.stream, call->request.model);
-        ok = prepare_guard(call, err) && prepare_answer(call, err) && submit(call, err);
+        ok = call_prepare_guard(call, err) && call_prepare_answer(call, err) &&
+             call_submit(call, err);
     }
     if (!ok) {
         call_free(call);
@@ -458,7 +459,7 @@ bool claude_call_is_stream(const struct claude_call *call)
 
 /* Half of what it may hold was read: there is room again. Under the lock; the engine is told
  * without it. */
-static bool stops_waiting(struct claude_call *call)
+static bool call_stops_waiting(struct claude_call *call)
 {
     const size_t most = call->claude->options.stream_bytes / 2;
     if (!call->is_waiting || call->out.len - call->n_read > most)
@@ -480,7 +481,7 @@ size_t claude_call_read(struct claude_call *call, char *dst, size_t max)
         buf_consume(&call->out, call->n_read);
         call->n_read = 0;
     }
-    const bool resumes = stops_waiting(call);
+    const bool resumes = call_stops_waiting(call);
     pthread_mutex_unlock(&call->lock);
     if (resumes)
         engine_resume(call->claude->engine, call->ticket);
@@ -523,7 +524,7 @@ void claude_call_usage(const struct claude_call *call, struct engine_usage *out)
 }
 
 /* Signs of life, but not for somebody who still has something to read. */
-static bool add_sign_of_life(struct claude_call *call, int64_t now_ms)
+static bool call_add_sign_of_life(struct claude_call *call, int64_t now_ms)
 {
     const struct claude_options *o = &call->claude->options;
     if (!call->request.stream || call->is_done || call->out.len > call->n_read)
@@ -543,11 +544,11 @@ static bool add_sign_of_life(struct claude_call *call, int64_t now_ms)
 void claude_call_tick(struct claude_call *call, int64_t now_ms)
 {
     pthread_mutex_lock(&call->lock);
-    bool wakes = add_sign_of_life(call, now_ms);
+    bool wakes = call_add_sign_of_life(call, now_ms);
     events_take_back(&call->events);
     pthread_mutex_unlock(&call->lock);
     if (wakes)
-        wake(call);
+        call_wake(call);
 }
 
 void claude_call_end(struct claude_call *call)
@@ -556,5 +557,5 @@ void claude_call_end(struct claude_call *call)
     call->has_ended = true;
     pthread_mutex_unlock(&call->wake_lock);
     engine_cancel(call->claude->engine, call->ticket);
-    let_go(call);
+    call_let_go(call);
 }

@@ -24,8 +24,8 @@ struct events {
     enum events_block open;
     size_t n_blocks; /* begun */
     bool has_started;
-    bool is_broken; /* there was no room or no memory for all of it */
-    size_t n_whole; /* of out, where the event that is being written begins */
+    bool is_broken;     /* there was no room or no memory for all of it */
+    size_t n_whole;     /* of out, where the event that is being written begins */
     struct buf content; /* of a message that is sent whole: its blocks so far */
 };
 

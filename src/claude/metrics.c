@@ -9,8 +9,8 @@ struct sample {
     uint64_t value;
 };
 
-static void put(struct buf *out, const char *name, const char *type, const char *help,
-                const char *label_name, const struct sample *samples, size_t n)
+static void metrics_put(struct buf *out, const char *name, const char *type, const char *help,
+                        const char *label_name, const struct sample *samples, size_t n)
 {
     buf_printf(out, "# HELP pensieve_%s %s\n# TYPE pensieve_%s %s\n", name, help, name, type);
     for (size_t i = 0; i < n; i++) {
@@ -24,13 +24,13 @@ static void put(struct buf *out, const char *name, const char *type, const char 
 static void put_counter(struct buf *out, const char *name, const char *help, uint64_t value)
 {
     const struct sample sample = {NULL, value};
-    put(out, name, "counter", help, NULL, &sample, 1);
+    metrics_put(out, name, "counter", help, NULL, &sample, 1);
 }
 
 static void put_gauges(struct buf *out, const char *name, const char *help, const char *label_name,
                        const struct sample *samples, size_t n)
 {
-    put(out, name, "gauge", help, label_name, samples, n);
+    metrics_put(out, name, "gauge", help, label_name, samples, n);
 }
 
 static void put_engine(struct buf *out, const struct engine_stats *s)

@@ -186,7 +186,7 @@ static bool generate(const struct loaded *l, const struct run_options *o,
         return false;
     wait_for_end(l->engine, ticket, a);
     if (a->last && a->last != '\n' && !a->write_failed)
-        output_piece(&a->output, "\n", 1, NULL);
+        a->write_failed = !output_piece(&a->output, "\n", 1, &a->err);
     if (a->write_failed || (a->failed && !caught_signal)) {
         *err = a->err;
         return false;
