@@ -325,9 +325,24 @@ static bool break_off_call(struct answer *a)
     return true;
 }
 
+/* May it still become a guarded one? `is_new`: its tool has just become known. */
+static bool may_be_guarded(struct answer *a, bool is_new)
+{
+    const struct dialect_call *call = &a->call;
+    if (!a->options.guard)
+        return false;
+    if (is_new)
+        a->watch = repeat_guard_watch(a->options.guard, call->tool->name);
+    size_t end = call->end < call->json.len ? call->end : call->json.len;
+    return a->watch.calls &&
+           repeat_guard_may_hit(a->options.guard, &a->watch, call->json.data + call->arguments,
+                                end - call->arguments);
+}
+
 static void marked_byte(struct answer *a)
 {
     struct dialect_call *call = &a->call;
+    const bool was_known = call->tool != NULL;
     enum dialect_verdict verdict =
         dialect_of(a)->read(call, a->in.data + a->payload, a->at - a->payload);
     a->failed |= buf_failed(&call->json);
@@ -337,12 +352,8 @@ static void marked_byte(struct answer *a)
         a->at -= call->end != SIZE_MAX; /* behind whole arguments it is looked at again */
         if (!break_off_call(a))
             refuse_candidate(a);
-    } else if (call->tool && !a->is_told) {
-        size_t end = call->end < call->json.len ? call->end : call->json.len;
-        if (!a->options.guard ||
-            !repeat_guard_may_hit(a->options.guard, call->tool->name,
-                                  call->json.data + call->arguments, end - call->arguments))
-            tell_begin(a);
+    } else if (call->tool && !a->is_told && !may_be_guarded(a, !was_known)) {
+        tell_begin(a);
     }
 }
 

@@ -69,7 +69,8 @@ struct answer {
     bool scanning;    /* a bare candidate's JSON has begun */
     struct json_stream scan;
     struct dialect_call call;
-    bool is_told;         /* the call's beginning was handed on */
+    struct repeat_guard_watch watch; /* of the call */
+    bool is_told;                    /* the call's beginning was handed on */
     size_t n_told;        /* bytes of call.json that were handed on, or precede the arguments */
     bool thought_is_told; /* something of this thought was */
     int stop;             /* index of the stop sequence that was met, or -1 */

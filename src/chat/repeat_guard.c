@@ -90,16 +90,24 @@ bool repeat_guard_hits(const struct repeat_guard *g, const char *name, const jso
     return false;
 }
 
-bool repeat_guard_may_hit(const struct repeat_guard *g, const char *name, const char *bytes,
-                          size_t n)
+struct repeat_guard_watch repeat_guard_watch(const struct repeat_guard *g, const char *name)
 {
-    for (size_t i = 0; i < g->n_calls; i++) {
-        const struct repeat_guard_call *call = &g->calls[i];
-        if (!strcmp(call->block->name, name) && n <= call->n_arguments &&
-            !memcmp(call->arguments, bytes, n))
-            return true;
-    }
-    return false;
+    struct repeat_guard_watch w = {0, 0};
+    for (size_t i = 0; i < g->n_calls; i++)
+        if (!strcmp(g->calls[i].block->name, name))
+            w.calls |= (uint32_t)1 << i;
+    return w;
+}
+
+bool repeat_guard_may_hit(const struct repeat_guard *g, struct repeat_guard_watch *w,
+                          const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < g->n_calls; i++)
+        if (n > g->calls[i].n_arguments ||
+            memcmp(g->calls[i].arguments + w->n, bytes + w->n, n - w->n) != 0)
+            w->calls &= ~((uint32_t)1 << i);
+    w->n = n;
+    return w->calls;
 }
 
 /* A text that says something begins with a word: a restarted answer may open with nothing else,

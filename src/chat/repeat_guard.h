@@ -25,10 +25,17 @@ struct repeat_guard_call {
 /* n_identical 0: guards nothing. False: out of memory. */
 bool repeat_guard_init(struct repeat_guard *g, struct conversation *c, uint32_t n_identical);
 bool repeat_guard_hits(const struct repeat_guard *g, const char *name, const json_t *arguments);
-/* May a call whose arguments begin with bytes[n] still become one of them? They must be written as
- * the conversation has them: members in the same order. */
-bool repeat_guard_may_hit(const struct repeat_guard *g, const char *name, const char *bytes,
-                          size_t n);
+/* A call that is being written, beside the guarded ones: which of them it may still become. Their
+ * arguments must be written as the conversation has them, members in the same order. */
+struct repeat_guard_watch {
+    uint32_t calls; /* bit i: calls[i] of the guard */
+    size_t n;       /* bytes of arguments that were looked at */
+};
+struct repeat_guard_watch repeat_guard_watch(const struct repeat_guard *g, const char *name);
+/* The arguments begin with bytes[n], the same as before and more. False: it becomes none of them.
+ */
+bool repeat_guard_may_hit(const struct repeat_guard *g, struct repeat_guard_watch *w,
+                          const char *bytes, size_t n);
 
 /* A bitset over the vocabulary, n_words 64-bit words, of the tokens that must not come; the caller
  * frees. At the start of a restarted answer only a word may come, and no end; at the start of one
