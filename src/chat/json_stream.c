@@ -63,8 +63,6 @@ static void write_comma(struct json_stream *s, struct buf *out)
 static enum json_stream_verdict stream_open(struct json_stream *s, char c, struct buf *out)
 {
     const bool is_object = c == '{';
-    if (s->depth == JSON_STREAM_MAX_DEPTH)
-        return JSON_STREAM_BAD;
     uint64_t bit = (uint64_t)1 << s->depth++;
     s->is_object = is_object ? s->is_object | bit : s->is_object & ~bit;
     s->expects = is_object ? EXPECTS_KEY_OR_END : EXPECTS_VALUE_OR_END;
@@ -101,16 +99,23 @@ static enum json_stream_verdict begin_literal(struct json_stream *s, char c, con
 
 static enum json_stream_verdict begin_number(struct json_stream *s, char c, struct buf *out)
 {
-    if (c != '-' && !is_digit(c))
-        return JSON_STREAM_BAD;
     s->number = c == '-' ? NUMBER_SIGN : c == '0' ? NUMBER_ZERO : NUMBER_WHOLE;
     s->expects = IN_NUMBER;
     buf_putc(out, c);
     return JSON_STREAM_MORE;
 }
 
+static bool may_begin_value(const struct json_stream *s, char c)
+{
+    if (c == '{' || c == '[')
+        return s->depth < JSON_STREAM_MAX_DEPTH;
+    return is_digit(c) || (c && strchr("-\"tfn", c));
+}
+
 static enum json_stream_verdict begin_value(struct json_stream *s, char c, struct buf *out)
 {
+    if (!may_begin_value(s, c))
+        return JSON_STREAM_BAD;
     write_comma(s, out);
     switch (c) {
     case '{':
@@ -292,9 +297,11 @@ static enum json_stream_verdict comma_or_end(struct json_stream *s, char c, stru
 {
     if (c == '}' || c == ']')
         return stream_close(s, c, out);
+    if (c != ',')
+        return JSON_STREAM_BAD;
     s->expects = in_object(s) ? EXPECTS_KEY : EXPECTS_VALUE;
-    s->has_comma = c == ',';
-    return c == ',' ? JSON_STREAM_MORE : JSON_STREAM_BAD;
+    s->has_comma = true;
+    return JSON_STREAM_MORE;
 }
 
 static enum json_stream_verdict between(struct json_stream *s, char c, struct buf *out)
@@ -331,8 +338,10 @@ static enum json_stream_verdict in_number(struct json_stream *s, char c, struct 
         buf_putc(out, c);
         return JSON_STREAM_MORE;
     }
+    if (s->number < NUMBER_ZERO)
+        return JSON_STREAM_BAD;
     s->expects = EXPECTS_COMMA_OR_END;
-    return s->number < NUMBER_ZERO ? JSON_STREAM_BAD : between(s, c, out);
+    return between(s, c, out);
 }
 
 enum json_stream_verdict json_stream_byte(struct json_stream *s, char c, struct buf *out)

@@ -513,6 +513,13 @@ static void test_calls_that_break_off(void **state)
     }
     check(OPEN "\"a\": 1, oops}} more", "<Write {\"a\":1} marked cut>");
     check(OPEN "\"a\": 01}}", "<Write {\"a\":0} marked cut>");
+    check(OPEN "\"a\": [1, -]}}", "<Write {\"a\":[1,-0]} marked cut>");
+    check(OPEN "\"a\": 1.}}", "<Write {\"a\":1.0} marked cut>");
+    check(OPEN "\"a\": 1e+,}}", "<Write {\"a\":1e+0} marked cut>");
+    check(OPEN "\"a\" 1}}", "<Write {\"a\":null} marked cut>");
+    check(OPEN "\"a\": [1, eu]}}", "<Write {\"a\":[1]} marked cut>");
+    check(OPEN "\"a\": 1, b}}", "<Write {\"a\":1} marked cut>");
+    check(OPEN "\"a\": nul}}", "<Write {\"a\":null} marked cut>");
     check(OPEN "\"a\": \"say \"hi\"\"}}", "<Write {\"a\":\"say \"} marked cut>");
     /* whole arguments make a whole call, whatever is wrong behind them */
     check(OPEN "\"a\": 1}\n</tool_call>Done", "<Write {\"a\":1} marked>Done");
