@@ -100,9 +100,9 @@ int claude_error_status(enum error_code code)
     return events_error_status(code);
 }
 
-void claude_error_body(struct buf *out, const struct error *err, const char *request_id)
+void claude_error_body(struct buf *out, int status, const struct error *err, const char *request_id)
 {
-    events_error_body(out, err, request_id);
+    events_error_body(out, status, err, request_id);
 }
 
 /* ---- what the model said ---- */

@@ -38,10 +38,12 @@ struct claude *claude_create(struct engine *engine, const struct tokenizer *toke
                              const struct claude_options *options, struct error *err);
 void claude_destroy(struct claude *c);
 
-/* The HTTP status of an error, and its body in Anthropic's shape:
+/* The HTTP status of an error, and the body of one that is told with a status, in Anthropic's
+ * shape:
  * {"type":"error","error":{"type":…,"message":…},"request_id":…}. */
 int claude_error_status(enum error_code code);
-void claude_error_body(struct buf *out, const struct error *err, const char *request_id);
+void claude_error_body(struct buf *out, int status, const struct error *err,
+                       const char *request_id);
 
 /* POST /v1/messages. Parses, validates (every error names the field), renders, tokenizes and
  * submits. `wake` is called from any thread whenever there is more to read or the call is done; it

@@ -9,41 +9,45 @@ enum { INPUT_PIECE_BYTES = 64 }; /* of a tool's input in one input_json_delta, a
 
 /* ---- errors ---- */
 
+/* An error of ours has its status, and any status its type: those that a server in front of us
+ * makes as well. */
 static const struct {
     enum error_code code;
     int status;
-    const char *type;
-} error_rows[] = {
-    {ERROR_USAGE, 400, "invalid_request_error"},  {ERROR_INPUT, 400, "invalid_request_error"},
-    {ERROR_FORMAT, 400, "invalid_request_error"}, {ERROR_UNSUPPORTED, 400, "invalid_request_error"},
-    {ERROR_NOT_FOUND, 404, "not_found_error"},    {ERROR_TOO_LARGE, 413, "request_too_large"},
-    {ERROR_BUSY, 529, "overloaded_error"},
+} status_rows[] = {
+    {ERROR_USAGE, 400},     {ERROR_INPUT, 400},     {ERROR_FORMAT, 400}, {ERROR_UNSUPPORTED, 400},
+    {ERROR_NOT_FOUND, 404}, {ERROR_TOO_LARGE, 413}, {ERROR_BUSY, 529},
 };
 
-static size_t error_row(enum error_code code)
-{
-    size_t i = 0, n = sizeof error_rows / sizeof *error_rows;
-    while (i < n && error_rows[i].code != code)
-        i++;
-    return i;
-}
+static const struct {
+    int status;
+    const char *type;
+} type_rows[] = {
+    {401, "authentication_error"}, {403, "permission_error"},  {404, "not_found_error"},
+    {408, "timeout_error"},        {413, "request_too_large"}, {429, "rate_limit_error"},
+    {503, "overloaded_error"},     {504, "timeout_error"},     {529, "overloaded_error"},
+};
 
 int events_error_status(enum error_code code)
 {
-    size_t i = error_row(code);
-    return i < sizeof error_rows / sizeof *error_rows ? error_rows[i].status : 500;
+    for (size_t i = 0; i < sizeof status_rows / sizeof *status_rows; i++)
+        if (status_rows[i].code == code)
+            return status_rows[i].status;
+    return 500;
 }
 
-static const char *error_type(enum error_code code)
+static const char *error_type(int status)
 {
-    size_t i = error_row(code);
-    return i < sizeof error_rows / sizeof *error_rows ? error_rows[i].type : "api_error";
+    for (size_t i = 0; i < sizeof type_rows / sizeof *type_rows; i++)
+        if (type_rows[i].status == status)
+            return type_rows[i].type;
+    return status < 500 ? "invalid_request_error" : "api_error";
 }
 
-void events_error_body(struct buf *out, const struct error *err, const char *request_id)
+void events_error_body(struct buf *out, int status, const struct error *err, const char *request_id)
 {
-    buf_printf(
-        out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", error_type(err->code));
+    buf_printf(out,
+               "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", error_type(status));
     json_text_string(out, err->message, strlen(err->message));
     buf_puts(out, "},\"request_id\":");
     if (request_id)
@@ -316,12 +320,12 @@ void events_finish(struct events *e, const char *stop_reason, const char *stop_s
 void events_fail(struct events *e, const struct error *err, const char *request_id)
 {
     if (!e->stream) {
-        events_error_body(e->out, err, request_id);
+        events_error_body(e->out, events_error_status(err->code), err, request_id);
         return;
     }
     note_begin(e);
     buf_puts(e->out, "event: error\ndata: ");
-    events_error_body(e->out, err, request_id);
+    events_error_body(e->out, events_error_status(err->code), err, request_id);
     buf_puts(e->out, "\n\n");
 }
 

@@ -51,8 +51,9 @@ void events_fail(struct events *e, const struct error *err, const char *request_
 void events_ping(struct events *e);
 void events_keep_alive(struct events *e);
 
-/* The error's body, its status and its type. */
-void events_error_body(struct buf *out, const struct error *err, const char *request_id);
+/* The body of an error that is told with this status, and the status of one of ours. */
+void events_error_body(struct buf *out, int status, const struct error *err,
+                       const char *request_id);
 int events_error_status(enum error_code code);
 
 bool events_failed(const struct events *e);

@@ -1,8 +1,6 @@
 /* See handlers.h. */
 #include "claude/handlers.h"
 
-#include "chat/json_text.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,36 +10,11 @@ static const char type_json[] = "application/json";
 
 /* ---- errors ---- */
 
-/* Those of errors that the server makes, by status: no code of ours stands for them. */
-static const struct {
-    int status;
-    const char *type;
-} types[] = {
-    {401, "authentication_error"}, {403, "permission_error"},  {404, "not_found_error"},
-    {408, "timeout_error"},        {413, "request_too_large"}, {429, "rate_limit_error"},
-    {503, "overloaded_error"},     {504, "timeout_error"},     {529, "overloaded_error"},
-};
-
-static const char *type_of(int status)
-{
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (types[i].status == status)
-            return types[i].type;
-    return status < 500 ? "invalid_request_error" : "api_error";
-}
-
 static void write_error(int status, const struct error *err, const char *request_id,
                         struct reply_head *head, struct buf *body)
 {
     reply_header(head, "Content-Type", type_json);
-    if (status == claude_error_status(err->code)) {
-        claude_error_body(body, err, request_id);
-        return;
-    }
-    buf_printf(body,
-               "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", type_of(status));
-    json_text_string(body, err->message, strlen(err->message));
-    buf_printf(body, "},\"request_id\":\"%s\"}", request_id);
+    claude_error_body(body, status, err, request_id);
 }
 
 const struct handler_api claude_api = {"", claude_error_status, write_error};

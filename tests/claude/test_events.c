@@ -304,6 +304,32 @@ static void test_errors(void **state)
     }
 }
 
+/* Whoever tells an error with another status tells its type by that. */
+static void test_errors_by_status(void **state)
+{
+    static const struct {
+        int status;
+        const char *type;
+    } rows[] = {
+        {401, "authentication_error"}, {403, "permission_error"},  {405, "invalid_request_error"},
+        {408, "timeout_error"},        {429, "rate_limit_error"},  {503, "overloaded_error"},
+        {404, "not_found_error"},      {413, "request_too_large"}, {529, "overloaded_error"},
+        {504, "timeout_error"},        {501, "api_error"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct error err;
+        struct buf out;
+        buf_init(&out, 1 << 10);
+        error_set(&err, ERROR_INPUT, "no");
+        events_error_body(&out, rows[i].status, &err, NULL);
+        json_t *body = json_of(out.data, out.len);
+        assert_string_equal(member(body, "error", "type"), rows[i].type);
+        assert_true(json_is_null(json_object_get(body, "request_id")));
+        json_decref(body);
+        buf_deinit(&out);
+    }
+}
+
 static void test_ceiling(void **state)
 {
     struct events e;
@@ -406,11 +432,17 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_event_that_finds_no_room_is_taken_back_whole),
-        cmocka_unit_test(test_text_stream), cmocka_unit_test(test_empty_stream),
-        cmocka_unit_test(test_tool_stream), cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_thinking),    cmocka_unit_test(test_signs_of_life),
-        cmocka_unit_test(test_errors),      cmocka_unit_test(test_ceiling),
-        cmocka_unit_test(test_any_bytes),   cmocka_unit_test(test_unfinished),
+        cmocka_unit_test(test_text_stream),
+        cmocka_unit_test(test_empty_stream),
+        cmocka_unit_test(test_tool_stream),
+        cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_thinking),
+        cmocka_unit_test(test_signs_of_life),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_errors_by_status),
+        cmocka_unit_test(test_ceiling),
+        cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_unfinished),
         cmocka_unit_test(test_ids_differ),
     };
     srand(7);
