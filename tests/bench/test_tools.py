@@ -16,7 +16,7 @@ import measuring  # noqa: E402
 
 
 def run(tool, *args):
-    return subprocess.run([f"{FOLDER}/{tool}", *args], capture_output=True, text=True, timeout=60)
+    return subprocess.run([f"{FOLDER}/{tool}", *args], capture_output=True, text=True, timeout=300)
 
 
 class Peaks(unittest.TestCase):

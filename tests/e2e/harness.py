@@ -108,7 +108,7 @@ class Clients:
         for program in native:
             try:
                 run = subprocess.run([program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                     text=True, timeout=60, check=False)
+                                     text=True, timeout=300, check=False)
             except OSError:
                 continue
             if run.returncode == 0:
@@ -140,7 +140,7 @@ class Server:
             sys.exit(f"the server did not start: {line!r}\n{self.log()}")
         self.url, self.port = found.group(0), int(found.group(1))
         self._check_that_the_port_is_ours()
-        with urllib.request.urlopen(self.url + "/health", timeout=10) as answer:
+        with urllib.request.urlopen(self.url + "/health", timeout=120) as answer:
             assert answer.status == 200
         self.seconds_to_ready = time.monotonic() - started
 
@@ -169,7 +169,7 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def is_idle(self, within_s=5):
+    def is_idle(self, within_s=20):
         """True as soon as half a second passes in which the server computes nothing."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
@@ -194,7 +194,7 @@ class Server:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(120)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -31,7 +31,7 @@ function cpuSeconds() {
 }
 
 async function isIdle() {
-  for (let i = 0; i < 10; i++) {
+  for (let i = 0; i < 40; i++) {
     const before = cpuSeconds();
     await sleep(500);
     if (cpuSeconds() - before < 0.05) return true;

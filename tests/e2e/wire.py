@@ -112,7 +112,7 @@ class Refusal(unittest.TestCase):
         self.refused([1, 2], 400, "invalid_request_error", "")
 
     def test_a_body_that_is_not_json(self):
-        connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=300)
         connection.request("POST", "/v1/messages", '{"model": ', {"content-type": "application/json"})
         answer = connection.getresponse()
         self.assertEqual(answer.status, 400)
@@ -131,7 +131,7 @@ class Refusal(unittest.TestCase):
 
 def raw(data, half_closed=False):
     """What comes back for these bytes until the server closes."""
-    with socket.create_connection(("127.0.0.1", SERVER.port), timeout=60) as s:
+    with socket.create_connection(("127.0.0.1", SERVER.port), timeout=300) as s:
         s.sendall(data)
         if half_closed:
             s.shutdown(socket.SHUT_WR)
@@ -168,7 +168,7 @@ class Http(unittest.TestCase):
                 ("GET", "/nothing", {}, 404, "not_found_error"),
                 ("GET", "/health", {"Origin": "https://evil.example"}, 403, "permission_error"),
                 ("POST", "/v1/messages", {"Content-Encoding": "gzip"}, 415, "invalid_request_error")):
-            connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=300)
             connection.request(method, path, b"x" if method != "GET" else None, headers)
             answer = connection.getresponse()
             self.assertEqual((answer.status, json.load(answer)["error"]["type"]), (status, kind))
@@ -215,7 +215,7 @@ class Usage(unittest.TestCase):
 class Vanishing(unittest.TestCase):
     def test_large_bodies_do_not_hold_up_small_ones(self):
         large = json.dumps(request(messages=[{"role": "user", "content": "word " * 4_500_000}])).encode()
-        sockets = [socket.create_connection(("127.0.0.1", SERVER.port), timeout=60) for _ in range(2)]
+        sockets = [socket.create_connection(("127.0.0.1", SERVER.port), timeout=300) for _ in range(2)]
         for s in sockets:
             s.sendall(post(large).replace(b"/v1/messages", b"/v1/messages/count_tokens", 1))
         slowest = 0
@@ -223,7 +223,7 @@ class Vanishing(unittest.TestCase):
             for method, path, body in (("GET", "/metrics", None), ("GET", "/v1/models", None),
                                        ("POST", "/v1/messages/count_tokens", json.dumps(request()))):
                 start = time.time()
-                connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=60)
+                connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=300)
                 connection.request(method, path, body)
                 self.assertEqual(connection.getresponse().status, 200)
                 connection.close()
@@ -237,7 +237,7 @@ class Vanishing(unittest.TestCase):
     def test_a_client_that_vanishes_stops_its_generation(self):
         body = json.dumps(request(max_tokens=8000, stream=True, messages=[
             {"role": "user", "content": "Write a very long story about a lighthouse, with many chapters."}])).encode()
-        with socket.create_connection(("127.0.0.1", SERVER.port), timeout=60) as s:
+        with socket.create_connection(("127.0.0.1", SERVER.port), timeout=300) as s:
             s.sendall(b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                       b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
             got = b""
@@ -253,7 +253,7 @@ class Vanishing(unittest.TestCase):
     def test_a_client_that_vanishes_while_its_prompt_is_read(self):
         text = " ".join(f"item {i} costs {i * 7 % 1000} coins," for i in range(1500))
         body = json.dumps(request(max_tokens=10, messages=[{"role": "user", "content": text}])).encode()
-        with socket.create_connection(("127.0.0.1", SERVER.port), timeout=60) as s:
+        with socket.create_connection(("127.0.0.1", SERVER.port), timeout=300) as s:
             s.sendall(b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                       b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
             time.sleep(1.5)

@@ -503,9 +503,9 @@ static void when_no_source_answers_each_ones_reason_is_told(void **state)
     sources[1] = (struct store_source){.kind = "https", .url = nobody};
     model.n_sources = 2;
     int64_t start = clock_now_ms();
-    options.retry_ms = 60000; /* and nobody waits for one who is not there */
+    options.retry_ms = 600000; /* and nobody waits for one who is not there */
     assert_false(fetch());
-    assert_true(clock_now_ms() - start < 20000);
+    assert_true(clock_now_ms() - start < 300000);
     assert_said(ERROR_NETWORK, "no source gave tiny");
     assert_said(ERROR_NETWORK, "registry: pip could not download");
     assert_said(ERROR_NETWORK, "home: ");
