@@ -73,7 +73,7 @@ static uint32_t add_rows(struct bench *b, uint32_t n_rows, uint32_t sequence, ui
     return n_rows + n;
 }
 
-static void step(struct bench *b, uint32_t n_rows)
+static void bench_step(struct bench *b, uint32_t n_rows)
 {
     const struct backend_batch batch = {b->rows, n_rows, b->sequences, b->n_sequences};
     if (!b->failed) /* the first error stays */
@@ -88,17 +88,17 @@ static void compute_prompt(struct bench *b, uint32_t sequence, uint32_t position
         add_rows(b, 0, sequence, position + done, n_rows);
         done += n_rows;
         b->rows[n_rows - 1].wants_logits = done == n;
-        step(b, n_rows);
+        bench_step(b, n_rows);
     }
 }
 
-static void generate(struct bench *b, const struct test *t)
+static void bench_generate(struct bench *b, const struct test *t)
 {
     for (uint32_t i = 0; i < t->n_tokens; i++) {
         uint32_t n_rows = 0;
         for (uint32_t s = 0; s < t->n_sequences; s++)
             n_rows = add_rows(b, n_rows, s, t->depth + i, 1);
-        step(b, n_rows);
+        bench_step(b, n_rows);
     }
 }
 
@@ -110,7 +110,7 @@ static void compute_mixed(struct bench *b, const struct test *t)
         uint32_t n_rows = add_rows(b, 0, 0, t->depth + i, 1);
         n_rows = add_rows(b, n_rows, 1, t->depth + i * t->n_tokens, t->n_tokens);
         b->rows[n_rows - 1].wants_logits = false; /* in the middle of its prompt */
-        step(b, n_rows);
+        bench_step(b, n_rows);
     }
 }
 
@@ -122,7 +122,7 @@ static uint32_t run(struct bench *b, const struct test *t)
         compute_prompt(b, 0, t->depth, t->n_tokens);
         return t->n_tokens;
     case TEST_GENERATE:
-        generate(b, t);
+        bench_generate(b, t);
         return t->n_tokens * t->n_sequences;
     default:
         compute_mixed(b, t);
@@ -130,7 +130,7 @@ static uint32_t run(struct bench *b, const struct test *t)
     }
 }
 
-static struct figure measure(struct bench *b, const struct test *t)
+static struct figure bench_measure(struct bench *b, const struct test *t)
 {
     double speeds[MAX_REPEATS], sum = 0, squares = 0;
     uint32_t repeats = b->options->repeats;
@@ -147,11 +147,11 @@ static struct figure measure(struct bench *b, const struct test *t)
     return f;
 }
 
-static void report(struct bench *b, const struct test *t)
+static void bench_report(struct bench *b, const struct test *t)
 {
     static const char *const names[] = {"prompt", "generate", "mixed"};
     const char *name = names[t->kind];
-    const struct figure f = measure(b, t);
+    const struct figure f = bench_measure(b, t);
     if (b->failed)
         return;
     json_array_append_new(b->results,
@@ -175,13 +175,13 @@ static void run_all(struct bench *b)
         for (uint32_t s = 0; depth && s < b->n_sequences; s++)
             compute_prompt(b, s, 0, depth);
         for (uint32_t i = 0; i < o->prompts.n; i++)
-            report(b, &(struct test){TEST_PROMPT, o->prompts.at[i], depth, 1});
+            bench_report(b, &(struct test){TEST_PROMPT, o->prompts.at[i], depth, 1});
         for (uint32_t i = 0; i < o->generations.n; i++)
             for (uint32_t s = 0; s < o->sequences.n; s++)
-                report(b, &(struct test){TEST_GENERATE, o->generations.at[i], depth,
-                                         o->sequences.at[s]});
+                bench_report(b, &(struct test){TEST_GENERATE, o->generations.at[i], depth,
+                                               o->sequences.at[s]});
         for (uint32_t i = 0; i < o->mixed.n; i++)
-            report(b, &(struct test){TEST_MIXED, o->mixed.at[i], depth, 2});
+            bench_report(b, &(struct test){TEST_MIXED, o->mixed.at[i], depth, 2});
     }
 }
 
@@ -206,7 +206,7 @@ static uint32_t n_tokens_of(const struct bench_options *o)
     return longest + largest(&o->depths); /* each is far below 2^31 */
 }
 
-static bool set_up(struct bench *b, struct error *err)
+static bool bench_set_up(struct bench *b, struct error *err)
 {
     const struct bench_options *o = b->options;
     const struct model_info *info = model_info(b->loaded.model);
@@ -241,7 +241,7 @@ static bool set_up(struct bench *b, struct error *err)
     return true;
 }
 
-static void tear_down(struct bench *b)
+static void bench_tear_down(struct bench *b)
 {
     free(b->rows);
     free(b->sequences);
@@ -276,14 +276,14 @@ static void print_json(const struct bench *b)
     json_decref(all);
 }
 
-static bool bench(const struct bench_options *o, struct error *err)
+static bool bench_run(const struct bench_options *o, struct error *err)
 {
     struct bench b = {.options = o, .err = err};
     struct loaded_options load = o->load;
     load.n_ctx = n_tokens_of(o);
     if (!loaded_open_model(&b.loaded, &load, err))
         return false;
-    bool ok = set_up(&b, err);
+    bool ok = bench_set_up(&b, err);
     if (ok) {
         if (!o->is_json)
             print_head(&b);
@@ -292,7 +292,7 @@ static bool bench(const struct bench_options *o, struct error *err)
         if (ok && o->is_json)
             print_json(&b);
     }
-    tear_down(&b);
+    bench_tear_down(&b);
     return ok;
 }
 
@@ -366,7 +366,7 @@ static const struct setting output_rows[] = {
 };
 static const struct setting_table output_settings = SETTING_TABLE(output_rows);
 
-static bool parse(int argc, char **argv, struct bench_options *o, int *exit_code)
+static bool bench_parse(int argc, char **argv, struct bench_options *o, int *exit_code)
 {
     const struct settings_part parts[] = {
         {&test_settings, o},
@@ -398,7 +398,7 @@ int cli_bench(int argc, char **argv)
     struct bench_options o = {0};
     struct error err = {0};
     int exit_code;
-    if (!parse(argc, argv, &o, &exit_code))
+    if (!bench_parse(argc, argv, &o, &exit_code))
         return exit_code;
-    return bench(&o, &err) ? CLI_OK : cli_report("bench", &err);
+    return bench_run(&o, &err) ? CLI_OK : cli_report("bench", &err);
 }

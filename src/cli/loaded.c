@@ -23,7 +23,7 @@ static const struct engine_sampling fallback_sampling = {.temperature = 0.2f, .t
 /* Models below this tend to repeat a tool call that has just succeeded. */
 static const uint64_t small_model_params = 4000000000;
 
-static bool find_file(struct loaded *l, const char *name, struct error *err)
+static bool loaded_find_file(struct loaded *l, const char *name, struct error *err)
 {
     struct buf path;
     buf_init(&path, MAX_PATH_BYTES);
@@ -45,7 +45,7 @@ static void name_from_file(struct loaded *l)
         l->name[n - 5] = 0;
 }
 
-static void describe(struct loaded *l)
+static void loaded_describe(struct loaded *l)
 {
     struct stat st;
     struct weights_string title;
@@ -114,7 +114,7 @@ static bool open_backend(struct loaded *l, const struct loaded_options *o, struc
 
 static bool open_model(struct loaded *l, const struct loaded_options *o, struct error *err)
 {
-    if (!find_file(l, o->model, err))
+    if (!loaded_find_file(l, o->model, err))
         return false;
     l->weights = weights_open(l->path, err);
     if (!l->weights)
@@ -125,7 +125,7 @@ static bool open_model(struct loaded *l, const struct loaded_options *o, struct 
     l->model = model_create(l->weights, l->backend, &options, err);
     if (!l->model)
         return error_prefix(err, "%s", l->path);
-    describe(l);
+    loaded_describe(l);
     choose_sampling(l, o);
     return true;
 }

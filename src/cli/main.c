@@ -36,7 +36,7 @@ static void print_help(FILE *to)
           to);
 }
 
-static int unknown(const char *word)
+static int refuse_word(const char *word)
 {
     struct nearest nearest;
     nearest_init(&nearest, word, strlen(word));
@@ -49,7 +49,7 @@ static int unknown(const char *word)
     return cli_usage_error("", "unknown command '%s'; did you mean %s?", word, nearest.found);
 }
 
-static int obey(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
@@ -62,7 +62,7 @@ static int obey(int argc, char **argv)
         return CLI_OK;
     }
     if (argc > 1)
-        return unknown(word);
+        return refuse_word(word);
     print_help(stderr);
     return CLI_USAGE;
 }
@@ -73,7 +73,7 @@ int main(int argc, char **argv)
     output_guard_descriptors();
     signal(SIGPIPE, SIG_IGN); /* writing tells, and what was begun is ended */
     faults_install();
-    const int code = obey(argc, argv);
+    const int code = run_command(argc, argv);
     if (code != CLI_OK || output_flush(&err))
         return code;
     return cli_report(argc > 1 && argv[1][0] != '-' ? argv[1] : "", &err);

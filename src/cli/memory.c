@@ -34,7 +34,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *answer)
     return buf_append(answer, bytes, size * n) ? size * n : 0;
 }
 
-static bool ask(const char *url, struct buf *answer, struct error *err)
+static bool memory_ask(const char *url, struct buf *answer, struct error *err)
 {
     char detail[CURL_ERROR_SIZE] = "", address[1024];
     CURL *curl = curl_easy_init();
@@ -59,7 +59,7 @@ static bool ask(const char *url, struct buf *answer, struct error *err)
 }
 
 /* The value of a metric, "name value" on a line of its own. */
-static bool find(const char *text, const char *metric, uint64_t *value)
+static bool memory_find(const char *text, const char *metric, uint64_t *value)
 {
     const size_t n = strlen(metric);
     for (const char *line = text; line; line = strchr(line, '\n')) {
@@ -70,11 +70,11 @@ static bool find(const char *text, const char *metric, uint64_t *value)
     return false;
 }
 
-static bool print(const char *text, struct error *err)
+static bool memory_print(const char *text, struct error *err)
 {
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         uint64_t value;
-        if (!find(text, lines[i].metric, &value))
+        if (!memory_find(text, lines[i].metric, &value))
             return error_set(err, ERROR_FORMAT, "the answer lacks %s", lines[i].metric);
         printf("%s%-11s %9.1f MiB%s%s\n", i && lines[i].is_heading ? "\n" : "", lines[i].name,
                (double)value / (1 << 20), *lines[i].about ? "  " : "", lines[i].about);
@@ -114,7 +114,8 @@ int cli_memory(int argc, char **argv)
     if (!options_parse(&command, argc, argv, &settings, &n_args, &exit_code))
         return exit_code;
     buf_init(&answer, MAX_ANSWER);
-    bool ok = ask(o.url, &answer, &err) && print(answer.data ? answer.data : "", &err);
+    bool ok =
+        memory_ask(o.url, &answer, &err) && memory_print(answer.data ? answer.data : "", &err);
     buf_deinit(&answer);
     return ok ? CLI_OK : cli_report("memory", &err);
 }

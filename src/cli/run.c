@@ -50,7 +50,7 @@ static enum engine_verdict on_token(void *context, int32_t id, const char *bytes
     return a->write_failed ? ENGINE_STOP : ENGINE_CONTINUE;
 }
 
-static void tell(int fd, char event)
+static void run_tell(int fd, char event)
 {
     ssize_t n = write(fd, &event, 1);
     (void)n;
@@ -62,7 +62,7 @@ static void on_finished(void *context, enum engine_finish reason, const struct e
     (void)reason;
     a->usage = *usage;
     a->ended_ms = clock_now_ms();
-    tell(a->events[1], 'd');
+    run_tell(a->events[1], 'd');
 }
 
 static void on_failed(void *context, const struct error *err)
@@ -71,7 +71,7 @@ static void on_failed(void *context, const struct error *err)
     a->failed = true;
     if (!a->write_failed)
         a->err = *err;
-    tell(a->events[1], 'd');
+    run_tell(a->events[1], 'd');
 }
 
 /* ---- signals ---- */
@@ -83,7 +83,7 @@ static void on_signal(int number)
 {
     int saved = errno;
     caught_signal = number;
-    tell(signal_fd, 's');
+    run_tell(signal_fd, 's');
     errno = saved;
 }
 
@@ -98,7 +98,7 @@ static void catch_signals(int fd)
 
 /* ---- the prompt ---- */
 
-static bool read_all(FILE *from, struct buf *out, struct error *err)
+static bool run_read(FILE *from, struct buf *out, struct error *err)
 {
     char block[65536];
     size_t n;
@@ -131,15 +131,15 @@ static bool chat_tokens(const struct loaded *l, const char *system, const struct
     return ok;
 }
 
-static bool prepare(const struct loaded *l, const struct run_options *o, struct token_list *tokens,
-                    struct error *err)
+static bool run_prepare(const struct loaded *l, const struct run_options *o,
+                        struct token_list *tokens, struct error *err)
 {
     struct buf prompt;
     buf_init(&prompt, MAX_PROMPT_BYTES);
     bool ok = o->prompt && strcmp(o->prompt, "-")
                   ? buf_puts(&prompt, o->prompt) ||
                         error_set(err, ERROR_TOO_LARGE, "the prompt is too large")
-                  : read_all(stdin, &prompt, err);
+                  : run_read(stdin, &prompt, err);
     if (ok && o->is_raw)
         ok = tokenizer_encode(l->tokenizer, prompt.data ? prompt.data : "", prompt.len,
                               TOKENIZER_SPECIAL | TOKENIZER_BOS, tokens, err);
@@ -170,8 +170,8 @@ static void wait_for_end(struct engine *e, uint64_t ticket, struct answer *a)
             engine_cancel(e, ticket);
 }
 
-static bool generate(const struct loaded *l, const struct run_options *o,
-                     const struct token_list *tokens, struct answer *a, struct error *err)
+static bool run_generate(const struct loaded *l, const struct run_options *o,
+                         const struct token_list *tokens, struct answer *a, struct error *err)
 {
     const struct engine_request request = {
         .tokens = tokens->ids,
@@ -198,19 +198,19 @@ static bool generate(const struct loaded *l, const struct run_options *o,
     return true;
 }
 
-static bool run(const struct run_options *o, struct error *err)
+static bool run_model(const struct run_options *o, struct error *err)
 {
     struct loaded l;
     struct token_list tokens = {0};
     struct answer a = {0};
     if (!loaded_open(&l, &o->load, !o->is_raw, err))
         return false;
-    bool ok = prepare(&l, o, &tokens, err);
+    bool ok = run_prepare(&l, o, &tokens, err);
     if (ok && pipe(a.events))
         ok = error_set(err, ERROR_IO, "cannot make a pipe: %s", strerror(errno));
     if (ok) {
         catch_signals(a.events[1]);
-        ok = generate(&l, o, &tokens, &a, err);
+        ok = run_generate(&l, o, &tokens, &a, err);
     }
     token_list_deinit(&tokens);
     loaded_close(&l); /* the pipe stays: a late signal may still write to it */
@@ -243,7 +243,7 @@ static const struct setting run_rows[] = {
 };
 static const struct setting_table run_settings = SETTING_TABLE(run_rows);
 
-static bool parse(int argc, char **argv, struct run_options *o, int *exit_code)
+static bool run_parse(int argc, char **argv, struct run_options *o, int *exit_code)
 {
     const struct settings_part parts[] = {
         {&run_settings, o},
@@ -284,9 +284,9 @@ int cli_run(int argc, char **argv)
     struct run_options o = {0};
     struct error err = {0};
     int exit_code;
-    if (!parse(argc, argv, &o, &exit_code))
+    if (!run_parse(argc, argv, &o, &exit_code))
         return exit_code;
-    if (!run(&o, &err))
+    if (!run_model(&o, &err))
         return cli_report("run", &err);
     return caught_signal ? 128 + caught_signal : CLI_OK;
 }

@@ -79,7 +79,7 @@ static const struct setting answer_rows[] = {
 };
 static const struct setting_table answer_settings = SETTING_TABLE(answer_rows);
 
-static bool parse(int argc, char **argv, struct serve_options *o, int *exit_code)
+static bool serve_parse(int argc, char **argv, struct serve_options *o, int *exit_code)
 {
     const struct settings_part parts[] = {
         {&server_settings, o},
@@ -119,7 +119,7 @@ static void block_signals(sigset_t *set)
     pthread_sigmask(SIG_BLOCK, set, NULL);
 }
 
-static void announce(const struct server *server, const struct loaded *l)
+static void serve_announce(const struct server *server, const struct loaded *l)
 {
     char url[96];
     server_url(server, url, sizeof url);
@@ -130,8 +130,9 @@ static void announce(const struct server *server, const struct loaded *l)
         clearerr(stdout); /* nobody reads it: it serves all the same */
 }
 
-static bool serve(struct claude *claude, const struct loaded *l, const struct serve_options *o,
-                  const sigset_t *signals, struct error *err)
+static bool serve_until_signal(struct claude *claude, const struct loaded *l,
+                               const struct serve_options *o, const sigset_t *signals,
+                               struct error *err)
 {
     int signal_number;
     const struct handler_table tables[] = {claude_handlers(claude)};
@@ -146,7 +147,7 @@ static bool serve(struct claude *claude, const struct loaded *l, const struct se
                    : false;
     log_info("%s, context %u, %s", l->path, engine_n_ctx(l->engine),
              l->backend->ops->describe(l->backend));
-    announce(server, l);
+    serve_announce(server, l);
     sigwait(signals, &signal_number);
     log_info("stopping");
     server_destroy(server);
@@ -168,7 +169,7 @@ static bool load_and_serve(const struct serve_options *o, const sigset_t *signal
         .repeat_guard = o->repeat_guard_from ? o->repeat_guard : l.repeat_guard,
     };
     struct claude *claude = claude_create(l.engine, l.tokenizer, l.chat_template, &options, err);
-    bool ok = claude && serve(claude, &l, o, signals, err);
+    bool ok = claude && serve_until_signal(claude, &l, o, signals, err);
     claude_destroy(claude);
     loaded_close(&l);
     return ok;
@@ -180,7 +181,7 @@ int cli_serve(int argc, char **argv)
     struct error err = {0};
     sigset_t signals;
     int exit_code;
-    if (!parse(argc, argv, &o, &exit_code))
+    if (!serve_parse(argc, argv, &o, &exit_code))
         return exit_code;
     block_signals(&signals);
     return load_and_serve(&o, &signals, &err) ? CLI_OK : cli_report("serve", &err);

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "kernels/kernels.h"
+#include "model/model.h"
 
 #include <curl/curl.h>
 #include <gnutls/gnutls.h>
@@ -24,7 +25,10 @@ int cli_version(void)
     for (size_t i = 0; i < kernels_n_tiers(); i++)
         if (kernels_tier_runs(i))
             printf(" %s", kernels_tier_name(i));
-    printf(")\nmodels     GGUF v2, v3; architectures llama, phi3, qwen2\n");
+    printf(")\nmodels     GGUF v2, v3; architectures");
+    for (size_t i = 0; model_architecture(i); i++)
+        printf("%s %s", i ? "," : "", model_architecture(i));
+    putchar('\n');
     printf("libraries  libmicrohttpd %s, jansson %s, pcre2 %s, utf8proc %s, libcurl %s, gnutls %s, "
            "libzip %s\n",
            MHD_get_version(), JANSSON_VERSION, pcre, utf8proc_version(),

@@ -46,6 +46,11 @@ static const struct network *network_of(const struct weights *w, struct error *e
     return network;
 }
 
+const char *model_architecture(size_t i)
+{
+    return i < sizeof networks / sizeof *networks ? networks[i]->name : NULL;
+}
+
 bool model_read_info(const struct weights *w, struct model_info *out, struct error *err)
 {
     const struct network *network = network_of(w, err);

@@ -31,6 +31,9 @@ struct model_info {
     uint32_t window;      /* positions that any layer's attention sees, once created; 0: all */
     uint64_t n_params;
 };
+/* The architectures that run here, in order; NULL after the last. */
+const char *model_architecture(size_t i);
+
 /* The hyper-parameters alone, without a backend and without looking at tensors (for `show`). */
 bool model_read_info(const struct weights *w, struct model_info *out, struct error *err);
 const struct model_info *model_info(const struct model *m);
