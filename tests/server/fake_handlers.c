@@ -158,7 +158,8 @@ static void block_in(struct call *call, const char *operation)
     if (!call->slow || strcmp(call->slow, operation))
         return;
     atomic_fetch_add(&call->f->n_blocked, 1);
-    usleep((useconds_t)call->slow_ms * 1000);
+    for (int ms = 0; ms < call->slow_ms && !atomic_load(&call->f->is_released); ms++)
+        usleep(1000);
     atomic_fetch_sub(&call->f->n_blocked, 1);
 }
 

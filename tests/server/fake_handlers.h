@@ -23,6 +23,7 @@
 struct fake {
     atomic_int n_started, n_ended, n_ticks, n_probes;
     atomic_int n_blocked;       /* in a slow operation now */
+    atomic_bool is_released;    /* no slow operation takes its time any more */
     atomic_size_t n_body_bytes; /* of the last message */
     atomic_size_t n_made;       /* bytes by `endless` */
 };

@@ -74,9 +74,9 @@ int status_of(struct fixture *f, const char *method, const char *path, const cha
     return status;
 }
 
-bool becomes(atomic_int *value, int wanted, int ms)
+bool becomes(atomic_int *value, int wanted)
 {
-    int64_t end = clock_now_ms() + ms;
+    int64_t end = clock_now_ms() + HTTP_PATIENCE_MS;
     while (atomic_load(value) != wanted) {
         if (clock_now_ms() > end)
             return false;

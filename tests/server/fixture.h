@@ -34,8 +34,8 @@ void ask(struct fixture *f, struct http_answer *a, const char *method, const cha
          const char *more, const char *body);
 int status_of(struct fixture *f, const char *method, const char *path, const char *more,
               const char *body);
-/* Waits until it is so, at most ms milliseconds. */
-bool becomes(atomic_int *value, int wanted, int ms);
+/* Waits until it is so, for as long as a slow and busy machine may take. */
+bool becomes(atomic_int *value, int wanted);
 /* That the process took. */
 double cpu_seconds(void);
 /* With that status, in the shape of the path's API. */

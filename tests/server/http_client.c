@@ -12,7 +12,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { DEADLINE_MS = 10000 };
 
 bool http_connect(struct http_client *c, uint16_t port)
 {
@@ -90,14 +89,14 @@ static char *find(struct http_client *c, const char *text)
 bool http_wait_for(struct http_client *c, const char *text)
 {
     while (!find(c, text))
-        if (more(c, DEADLINE_MS) != 1)
+        if (more(c, HTTP_PATIENCE_MS) != 1)
             return false;
     return true;
 }
 
-bool http_is_closed_within(struct http_client *c, int ms)
+bool http_is_closed_soon(struct http_client *c)
 {
-    int64_t end = clock_now_ms() + ms;
+    int64_t end = clock_now_ms() + HTTP_PATIENCE_MS;
     for (;;) {
         int64_t left = end - clock_now_ms();
         int got = more(c, left > 0 ? (int)left : 0);
@@ -109,7 +108,7 @@ bool http_is_closed_within(struct http_client *c, int ms)
 static bool take(struct http_client *c, struct buf *to, size_t n_bytes)
 {
     while (c->in.len < n_bytes)
-        if (more(c, DEADLINE_MS) != 1)
+        if (more(c, HTTP_PATIENCE_MS) != 1)
             return false;
     buf_append(to, c->in.data ? c->in.data : "", n_bytes);
     buf_consume(&c->in, n_bytes);

@@ -24,19 +24,20 @@ static void large_bodies_hold_up_only_one_another(void **state)
         char head[128];
         snprintf(head, sizeof head,
                  "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-                 "slow-start 2000 ",
-                 SIZE + 16);
+                 "slow-start 600000 ",
+                 SIZE + 18);
         assert_true(http_connect(&c[i], f->port));
         assert_true(http_puts(&c[i], head));
         send_padding(&c[i], SIZE);
     }
-    assert_true(becomes(&f->fake.n_blocked, 2, 5000)); /* as many as that lane has threads */
+    assert_true(becomes(&f->fake.n_blocked, 2)); /* as many as that lane has threads */
     for (int i = 0; i < 5; i++) {
         assert_int_equal(status_of(f, "POST", "/v1/messages/count_tokens", NULL, "12345"), 200);
         assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
         assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, "whole 0"), 200);
     }
     assert_int_equal(f->fake.n_blocked, 2); /* all that while they were at it */
+    f->fake.is_released = true;
     for (int i = 0; i < N; i++) {
         struct http_answer a;
         assert_true(http_read(&c[i], &a, false));
@@ -57,7 +58,7 @@ static void a_watcher_that_cannot_look_goes_on(void **state)
         assert_true(http_connect(&c[i], f->port));
         assert_true(http_ask(&c[i], "POST", "/v1/messages", NULL, "hang-stream"));
     }
-    assert_true(becomes(&f->fake.n_started, N, 5000));
+    assert_true(becomes(&f->fake.n_started, N));
     getrlimit(RLIMIT_NOFILE, &before);
     few = (struct rlimit){3, before.rlim_max};
     setrlimit(RLIMIT_NOFILE, &few);
@@ -70,7 +71,7 @@ static void a_watcher_that_cannot_look_goes_on(void **state)
     assert_true(used < 1.0); /* the handlers' own threads use some of it */
     for (int i = 0; i < N; i++)
         http_close(&c[i]);
-    assert_true(becomes(&f->fake.n_ended, N, 5000)); /* and it looks again */
+    assert_true(becomes(&f->fake.n_ended, N)); /* and it looks again */
 }
 
 /* ---- streams ---- */
@@ -93,7 +94,7 @@ static void a_stream_arrives_as_it_is_made(void **state)
     assert_string_equal(http_header(&a, "Content-Type"), "text/event-stream; charset=utf-8");
     assert_string_equal(http_header(&a, "Cache-Control"), "no-cache");
     assert_events(&a, 10);
-    assert_int_equal(a.n_parts, 10);
+    assert_true(a.n_parts > 1); /* as many as it was made in, where nothing holds the client up */
     assert_true(a.last_ms - a.first_ms > 200);
     http_answer_deinit(&a);
     ask(*state, &a, "POST", "/v1/messages", NULL, "stream 2000 0");
@@ -119,7 +120,7 @@ static void waiting_costs_nothing(void **state)
     assert_true(http_connect(&stream, f->port) && http_connect(&whole, f->port));
     assert_true(http_ask(&stream, "POST", "/v1/messages", NULL, "hang-stream"));
     assert_true(http_ask(&whole, "POST", "/v1/messages", NULL, "hang-whole"));
-    assert_true(becomes(&f->fake.n_started, 2, 5000));
+    assert_true(becomes(&f->fake.n_started, 2));
     double before = cpu_seconds();
     usleep(1000000);
     double used = cpu_seconds() - before; /* the double's own threads use some of it */
@@ -172,7 +173,7 @@ static void a_slow_reader_gets_every_byte_and_hinders_nobody(void **state)
     for (int i = 0; i < 5; i++) {
         int64_t before = clock_now_ms();
         assert_int_equal(status_of(f, "POST", "/v1/messages", NULL, "stream 3 1"), 200);
-        assert_true(clock_now_ms() - before < 5000);
+        assert_true(clock_now_ms() - before < HTTP_PATIENCE_MS);
     }
     assert_true(http_read(&slow, &a, false));
     assert_int_equal(a.body.len, n);
@@ -216,8 +217,8 @@ static void a_client_that_leaves_ends_its_call(void **state)
         assert_true(http_ask(&c, "POST", "/v1/messages", NULL, bodies[i]));
         usleep(100000);
         http_close(&c);
-        assert_true(becomes(&f->fake.n_started, (int)i + 1, 5000));
-        assert_true(becomes(&f->fake.n_ended, (int)i + 1, 5000));
+        assert_true(becomes(&f->fake.n_started, (int)i + 1));
+        assert_true(becomes(&f->fake.n_ended, (int)i + 1));
     }
 }
 
@@ -228,10 +229,10 @@ static void a_client_that_resets_ends_its_call(void **state)
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
     assert_true(http_connect(&c, f->port));
     assert_true(http_ask(&c, "POST", "/v1/messages", NULL, "hang-whole"));
-    assert_true(becomes(&f->fake.n_started, 1, 5000));
+    assert_true(becomes(&f->fake.n_started, 1));
     setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     http_close(&c);
-    assert_true(becomes(&f->fake.n_ended, 1, 5000));
+    assert_true(becomes(&f->fake.n_ended, 1));
 }
 
 /* As nc -N and `printf | nc` do: all is said, and the client reads on. */
@@ -260,7 +261,7 @@ static void a_half_closed_request_is_answered(void **state)
             assert_int_equal(a.status, 200);
             assert_non_null(strstr(a.body.data, rows[i].wanted));
             http_answer_deinit(&a);
-            assert_true(http_is_closed_within(&c, 5000));
+            assert_true(http_is_closed_soon(&c));
             http_close(&c);
         }
     }
@@ -299,7 +300,7 @@ static void a_half_closed_client_that_leaves_ends_its_call(void **state)
         usleep(300000);
         assert_int_equal(f->fake.n_ended, i);
         http_close(&c);
-        assert_true(becomes(&f->fake.n_ended, i + 1, 15000));
+        assert_true(becomes(&f->fake.n_ended, i + 1));
     }
 }
 
@@ -328,9 +329,9 @@ static void leaving_at_any_moment_loses_nothing(void **state)
         usleep((useconds_t)(i * 37 % 4000));
         http_close(&c);
     }
-    for (int i = 0; i < 2000 && f->fake.n_started != f->fake.n_ended; i++)
-        usleep(1000);
     usleep(50000);
+    for (int i = 0; i < HTTP_PATIENCE_MS && f->fake.n_started != f->fake.n_ended; i++)
+        usleep(1000);
     assert_int_equal(f->fake.n_started, f->fake.n_ended);
     assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
 }
@@ -382,9 +383,9 @@ static void the_oldest_idle_connection_makes_room(void **state)
         assert_true(http_connect(&idle[i], f->port));
     int64_t before = clock_now_ms();
     assert_int_equal(status_of(f, "GET", "/health", NULL, NULL), 200);
-    assert_true(clock_now_ms() - before < 5000);
+    assert_true(clock_now_ms() - before < HTTP_PATIENCE_MS);
     for (int i = 0; i < N - MAX; i++)
-        assert_true(http_is_closed_within(&idle[i], 5000));
+        assert_true(http_is_closed_soon(&idle[i]));
     ask_on(&idle[N - 1], &a, "GET", "/health", NULL, NULL); /* the youngest is still there */
     assert_int_equal(a.status, 200);
     http_answer_deinit(&a);
@@ -452,9 +453,9 @@ static void stopping_ends_running_calls_soon(void **state)
     usleep(100000);
     int64_t before = clock_now_ms();
     fixture_end(f);
-    assert_true(clock_now_ms() - before < 5000);
+    assert_true(clock_now_ms() - before < HTTP_PATIENCE_MS);
     for (int i = 0; i < N; i++) {
-        assert_true(http_is_closed_within(&c[i], 5000));
+        assert_true(http_is_closed_soon(&c[i]));
         http_close(&c[i]);
     }
 }
