@@ -16,7 +16,6 @@ enum {
     DEFAULT_RUNNING = 8,
     DEFAULT_QUEUED = 256,
     DEFAULT_PREFILL_ROWS = 512,
-    DEFAULT_GAP_MS = 55,
     KEPT_CONTEXTS = 4, /* whole contexts that the default KV budget holds, memory permitting */
 };
 
@@ -285,7 +284,6 @@ static bool set_options(struct engine *e, const struct engine_options *options, 
     o->prefill_rows = HOSTILE           ? 1
                       : o->prefill_rows ? o->prefill_rows
                                         : DEFAULT_PREFILL_ROWS;
-    o->gap_ms = o->gap_ms ? o->gap_ms : DEFAULT_GAP_MS;
     const uint32_t max_rows = e->be->traits.max_rows;
     if (o->n_running > max_rows / 2)
         o->n_running = max_rows / 2;

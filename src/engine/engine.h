@@ -27,7 +27,6 @@ struct engine_options {
     uint32_t n_running;    /* requests computed together; 0: 8 */
     uint32_t n_queued;     /* requests that may wait; 0: 256 */
     uint32_t prefill_rows; /* tokens of prompt in one step; 0: 512 */
-    uint32_t gap_ms;       /* a step with prompts beside streams may take so long; 0: 55 */
     bool never_guesses;    /* no tokens are guessed from what was said before */
 };
 

@@ -2,7 +2,8 @@
 
 enum {
     P = BACKEND_PAGE_TOKENS,
-    MOST_GUESSING = 2, /* streams */
+    MOST_GUESSING = 2,    /* streams */
+    MOST_PASSED_OVER = 2, /* steps in which the oldest prompt has nothing */
 };
 
 static bool is_generating(const struct request *r)
@@ -148,32 +149,50 @@ static void catch_up(struct engine *e, struct request *r)
 
 /* ---- the slice of prompts ---- */
 
-/* Prompts share the step's budget: half to the oldest, half to the one with the least left to read,
- * so that a short request is not stuck behind a long one and the long one never starves. */
-static void add_prompts(struct schedule *b, struct engine *e, uint32_t budget)
+/* The oldest prompt that can be read on, and the one with the least left. */
+static void find_prompts(struct engine *e, struct request **oldest, struct request **shortest)
 {
-    struct request *oldest = NULL, *shortest = NULL;
+    *oldest = *shortest = NULL;
     for (struct request *r = e->running.first; r; r = r->next) {
         if (!n_waiting_tokens(r))
             continue;
         catch_up(e, r);
         if (r->is_restoring || is_following(e, r) || !n_ready_tokens(r))
             continue;
-        if (!oldest)
-            oldest = r;
-        if (!shortest || n_waiting_tokens(r) < n_waiting_tokens(shortest))
-            shortest = r;
+        if (!*oldest)
+            *oldest = r;
+        if (!*shortest || n_waiting_tokens(r) < n_waiting_tokens(*shortest))
+            *shortest = r;
     }
+}
+
+static uint32_t add_prompt(struct schedule *b, struct engine *e, struct request *r,
+                           uint32_t budget)
+{
+    const uint32_t n = n_ready_tokens(r) < budget ? n_ready_tokens(r) : budget;
+    if (n)
+        add(b, e, r, n);
+    return n;
+}
+
+/* A step is the shortest prompt's, so that a question is not stuck behind a book; but every third
+ * one is the oldest's, which so never starves. Either has what the other one leaves. */
+static void add_prompts(struct schedule *b, struct engine *e, uint32_t budget)
+{
+    struct request *oldest, *shortest;
+    find_prompts(e, &oldest, &shortest);
     if (!oldest)
         return;
-    uint32_t n_shortest = n_ready_tokens(shortest), n_oldest = n_ready_tokens(oldest);
-    if (shortest != oldest) {
-        if (n_shortest > budget / 2)
-            n_shortest = budget / 2;
-        add(b, e, shortest, n_shortest);
-        budget -= n_shortest;
+    if (shortest == oldest) {
+        e->n_passed_over = 0;
+        add_prompt(b, e, oldest, budget);
+        return;
     }
-    add(b, e, oldest, n_oldest < budget ? n_oldest : budget);
+    const bool is_oldests = e->n_passed_over == MOST_PASSED_OVER;
+    struct request *first = is_oldests ? oldest : shortest;
+    budget -= add_prompt(b, e, first, budget);
+    const uint32_t n_more = add_prompt(b, e, is_oldests ? shortest : oldest, budget);
+    e->n_passed_over = is_oldests || n_more ? 0 : e->n_passed_over + 1;
 }
 
 void schedule_step(struct engine *e, struct schedule *b)
@@ -184,6 +203,7 @@ void schedule_step(struct engine *e, struct schedule *b)
     if (budget > e->be->traits.max_rows - b->n_rows)
         budget = e->be->traits.max_rows - b->n_rows;
     if (b->n_rows)
-        budget = pace_rows(&e->pace, e->options.gap_ms, b->n_rows, budget);
-    add_prompts(b, e, budget);
+        budget = pace_rows(&e->pace, b->n_rows, budget);
+    if (budget)
+        add_prompts(b, e, budget);
 }

@@ -58,6 +58,7 @@ struct engine {
     struct disk_tier *disk;  /* or NULL */
     uint64_t load_bytes;     /* that may yet be read from it before the next step */
     struct pace pace;
+    uint32_t n_passed_over; /* steps of prompts in which the oldest had nothing */
     bool had_long_step; /* since the backend was trimmed */
     uint32_t n_hostile; /* steps of the hostile build */
     struct schedule *schedule;

@@ -355,8 +355,7 @@ static void begin_masks(struct engine *e, const struct schedule *b)
 
 static void note_step(struct engine *e, const struct schedule *b, double ms)
 {
-    if (!b->n_guesses)
-        pace_note(&e->pace, b->n_rows - b->n_prompt_rows, b->n_prompt_rows, ms);
+    pace_note(&e->pace, b->n_rows - b->n_prompt_rows, b->n_prompt_rows, ms);
     pthread_mutex_lock(&e->lock);
     e->stats.n_tokens_computed += b->n_rows;
     pthread_mutex_unlock(&e->lock);

@@ -300,6 +300,82 @@ static void the_ends_are_told_apart(void **state)
     world_end(&w);
 }
 
+/* ---- prompts side by side ---- */
+
+enum { N_QUESTIONS = 60, QUESTION = 40, BOOK = 500, SLICE = 16 };
+
+static struct listener book, questions[N_QUESTIONS];
+static uint32_t book_at[N_QUESTIONS]; /* tokens of the book that were read when it was answered */
+static uint32_t n_answered_before_the_book;
+static atomic_bool is_held;
+
+/* The book is held when it has been begun, until the questions are there. */
+static enum engine_verdict note_book(struct listener *l, int32_t id)
+{
+    (void)l;
+    (void)id;
+    for (uint32_t i = 0; i < N_QUESTIONS; i++)
+        n_answered_before_the_book += questions[i].n_tokens > 0;
+    return ENGINE_CONTINUE;
+}
+
+static void hold_book(void *context, uint32_t n_done, uint32_t n_total)
+{
+    (void)n_total;
+    ((struct listener *)context)->n_done = n_done;
+    while (n_done >= SLICE && is_held)
+        usleep(500);
+}
+
+static enum engine_verdict note_answer(struct listener *l, int32_t id)
+{
+    (void)id;
+    book_at[l - questions] = book.n_done;
+    return ENGINE_CONTINUE;
+}
+
+static void ask_about_the_book(struct world *w, uint32_t n_questions)
+{
+    static int32_t tokens[BOOK];
+    n_answered_before_the_book = 0;
+    is_held = true;
+    listener_init(&book);
+    book.verdict = note_book;
+    prompt(tokens, BOOK, 1);
+    struct engine_request request = ask(&book, tokens, BOOK, 1);
+    request.sink.prefilling = hold_book;
+    submit(w, &request);
+    for (uint32_t i = 0; i < n_questions; i++) {
+        listener_init(&questions[i]);
+        questions[i].verdict = note_answer;
+        prompt(tokens, QUESTION, 100 + i);
+        request = ask(&questions[i], tokens, QUESTION, 1);
+        submit(w, &request);
+    }
+    is_held = false;
+    wait_until_ended(&book);
+    for (uint32_t i = 0; i < n_questions; i++)
+        wait_until_ended(&questions[i]);
+}
+
+/* A question is answered within a few steps of its own, and the book is read to its end all the
+ * same. */
+static void short_prompts_go_first_and_long_ones_go_on(void **state)
+{
+    (void)state;
+    struct world w;
+    const struct engine_options options = {.prefill_rows = SLICE, .never_guesses = true};
+    world_begin(&w, &options, 1);
+    ask_about_the_book(&w, 2);
+    /* 2.5 steps for each, what they leave of one, and one in three */
+    assert_true(book_at[0] <= 4 * SLICE && book_at[1] <= 6 * SLICE);
+    world_end(&w);
+    world_begin(&w, &options, 1);
+    ask_about_the_book(&w, N_QUESTIONS);
+    assert_true(n_answered_before_the_book > 10 && n_answered_before_the_book < N_QUESTIONS);
+    world_end(&w);
+}
+
 static void cancelling_ends_a_request_wherever_it_is(void **state)
 {
     (void)state;
@@ -558,6 +634,7 @@ int main(void)
         TEST_IN_TEMP_FOLDER(a_restart_computes_only_what_is_new),
         cmocka_unit_test(a_next_turn_computes_only_what_is_new),
         cmocka_unit_test(the_ends_are_told_apart),
+        cmocka_unit_test(short_prompts_go_first_and_long_ones_go_on),
         cmocka_unit_test(cancelling_ends_a_request_wherever_it_is),
         cmocka_unit_test(a_full_queue_and_a_closing_engine_refuse),
         TEST_IN_TEMP_FOLDER(a_tight_pool_pauses_but_never_fails),

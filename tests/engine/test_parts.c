@@ -403,32 +403,119 @@ static void guesses_that_do_not_pay_become_seldom(void **state)
 
 /* ---- the pace ---- */
 
-/* A machine on which a step takes base_ms and row_ms for each row. Returns what is chosen there. */
-static uint32_t settle(struct pace *p, double base_ms, double row_ms, uint32_t most)
+/* How long steps take somewhere: reading the weights once, each row, and how much more a row costs where
+ * there are less than a tile of them. From 0.1B to 30B, on machines with fast and slow memory and
+ * arithmetic. */
+struct machine {
+    const char *name;
+    double weights_ms, row_ms, few;
+    uint32_t tile;
+};
+
+static const struct machine machines[] = {
+    {"0.1B", 1.2, 0.06, 1.3, 12},     {"0.5B", 6, 0.3, 1.3, 12},
+    {"1.5B", 15, 0.9, 1.3, 12},       {"7B", 70, 4, 1.3, 12},
+    {"30B", 300, 18, 1.3, 12},        {"0.1B, slow", 5, 1.2, 1.8, 12},
+    {"0.5B, slow", 17, 4.5, 1.8, 12}, {"1.5B, slow", 48, 13.5, 1.8, 12},
+    {"7B, slow", 220, 62, 1.8, 12},   {"30B, slow", 1000, 270, 1.8, 12},
+    {"slow memory", 48, 0.8, 1, 12},  {"slow arithmetic", 10, 10, 1, 12},
+    {"very slow", 10, 10, 3, 12},     {"7B, a large tile", 12, 0.1, 1, 64},
+    {"0.1B, a large tile", 0.5, 0.01, 1, 64},
+};
+
+static double step_ms(const struct machine *m, uint32_t n_rows)
 {
-    uint32_t n = 0;
-    for (int i = 0; i < 60; i++) {
-        n = pace_rows(p, 57, 1, most);
-        pace_note(p, 1, 0, base_ms + row_ms);
-        pace_note(p, 1, n, base_ms + row_ms * (n + 1));
-        pace_note(p, 1, 2, 1); /* a prompt's end says nothing */
-    }
-    return n;
+    const uint32_t part = m->tile / 3, rounded = (n_rows + part - 1) / part * part;
+    const double tiles = 0.3 * m->weights_ms + m->row_ms * rounded;
+    if (n_rows < m->tile)
+        return m->weights_ms + m->few * m->row_ms * (n_rows - 1);
+    return tiles > m->weights_ms ? tiles : m->weights_ms;
 }
 
-static void slices_follow_the_measured_pace(void **state)
+/* A prompt without an end beside streams, with what is measured off by up to so much. What the
+ * promise of pace.h says is kept. */
+static void check_pace(const struct machine *m, uint32_t n_streams, double noise, bool knows_alone)
+{
+    enum { MOST = 512, WARM = 200, STEPS = 4000 };
+    struct pace p = {.tile = m->tile};
+    uint64_t random = 88172645463325252u;
+    const double plain = step_ms(m, n_streams), tiles = step_ms(m, 2 * m->tile + n_streams);
+    double ms = 0, longest = 0, n_prompt = 0, n_each = 0;
+    if (knows_alone)
+        pace_note(&p, 0, MOST, step_ms(m, MOST));
+    for (int i = 0; i < WARM + STEPS; i++) {
+        const uint32_t n = pace_rows(&p, n_streams, MOST);
+        random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+        const double factor = 1 - noise + 2 * noise * (double)(random >> 40) * 0x1p-24;
+        const double now = step_ms(m, n_streams + n) * factor;
+        pace_note(&p, n_streams, n, now);
+        longest = i >= WARM && now > longest ? now : longest;
+        ms += i >= WARM ? now : 0;
+        n_prompt += i >= WARM ? n : 0;
+        n_each += i >= WARM;
+    }
+    const double of_lone = n_prompt / ms / (MOST / step_ms(m, MOST));
+    const double of_fair = n_each / ms / (0.5 / plain);
+    if (of_lone < 0.5 || of_fair < 0.6)
+        fail_msg("%s beside %u: prompt %.2f of lone, streams %.2f of fair", m->name, n_streams,
+                 of_lone, of_fair);
+    /* two and a half plain steps, or what two tiles take, and what was estimated too low */
+    const double gap = (2.5 * plain > tiles ? 2.5 * plain : tiles) * (1.2 + 2 * noise);
+    if (longest > gap || (2.5 * plain < 45 && tiles < 45 && longest > 60))
+        fail_msg("%s beside %u: a gap of %.1f ms, plain steps take %.1f", m->name, n_streams,
+                 longest, plain);
+}
+
+static void prompts_and_streams_keep_their_shares_on_any_machine(void **state)
 {
     (void)state;
+    for (size_t i = 0; i < sizeof machines / sizeof *machines; i++)
+        for (uint32_t n_streams = 1; n_streams <= 9; n_streams += 2)
+            for (int how = 0; how < 4; how++)
+                check_pace(&machines[i], n_streams, how & 1 ? 0.1 : 0, how & 2);
+}
+
+/* A machine that becomes slower or faster, or was asleep for a moment. */
+static void the_pace_follows_the_machine(void **state)
+{
+    (void)state;
+    const struct machine fast = {"fast", 6, 0.3, 1.3, 12}, slow = {"slow", 48, 13.5, 1.8, 12};
     struct pace p = {.tile = 12};
-    assert_int_equal(pace_rows(&p, 57, 1, 512), 23); /* two tiles, where nothing is known */
-    assert_int_equal(settle(&p, 17, 1.4, 512), 23);
-    assert_in_range(settle(&p, 3, 0.2, 512), 239, 263); /* 51 to 56 ms */
-    assert_int_equal(settle(&p, 3, 0.2, 40), 40);
-    assert_in_range(settle(&p, 17, 3, 512), 9, 11);
-    assert_in_range(settle(&p, 20, 10, 512), 4, 5); /* 80 ms, 2.7 times 30 */
-    assert_int_equal(settle(&p, 1, 1000, 512), 4); /* never none: 2.7 times a step alone */
-    assert_in_range(settle(&p, 17, 1.4, 512), 23, 27); /* and back */
-    assert_true(pace_rows(&p, 57, 30, 512) >= 4);
+    uint32_t n_prompt = 0, n_steps = 0;
+    assert_int_equal(pace_rows(&p, 1, 512), 0); /* a plain step first, to measure */
+    pace_note(&p, 1, 0, 6);
+    assert_int_equal(pace_rows(&p, 1, 512), 11); /* and a tile */
+    for (int phase = 0; phase < 4; phase++) {
+        const struct machine *m = phase % 2 ? &slow : &fast;
+        double ms = 0, prompt_ms = 0;
+        if (phase == 3)
+            pace_note(&p, 1, 11, 60000); /* it is not paid for in full */
+        for (int i = 0; i < 1500; i++) {
+            const uint32_t n = pace_rows(&p, 1, 512);
+            pace_note(&p, 1, n, step_ms(m, 1 + n));
+            if (i < 700)
+                continue;
+            ms += step_ms(m, 1 + n);
+            prompt_ms += step_ms(m, 1 + n) - step_ms(m, 1);
+            n_prompt += n;
+            n_steps++;
+        }
+        assert_true(prompt_ms > 0.5 * ms && prompt_ms < 0.65 * ms);
+    }
+    assert_true(n_prompt > n_steps);
+    /* streams alone save nothing up */
+    for (int i = 0; i < 1000; i++)
+        pace_note(&p, 1, 0, 48);
+    int n_mixed = 0;
+    for (int i = 0; i < 10; i++) {
+        const uint32_t n = pace_rows(&p, 1, 512);
+        pace_note(&p, 1, n, step_ms(&slow, 1 + n));
+        n_mixed += n > 0;
+    }
+    assert_in_range(n_mixed, 4, 8);
+    assert_int_equal(pace_rows(&p, 1, 0), 0);
+    for (uint32_t n_streams = 1; n_streams < 500; n_streams += 7)
+        assert_true(pace_rows(&p, n_streams, 12) <= 12);
 }
 
 int main(void)
@@ -439,7 +526,8 @@ int main(void)
         cmocka_unit_test(the_least_used_of_many_is_found_at_once),
         cmocka_unit_test(what_was_said_before_is_guessed),
         cmocka_unit_test(guesses_that_do_not_pay_become_seldom),
-        cmocka_unit_test(slices_follow_the_measured_pace),
+        cmocka_unit_test(prompts_and_streams_keep_their_shares_on_any_machine),
+        cmocka_unit_test(the_pace_follows_the_machine),
         cmocka_unit_test(greedy_takes_the_largest_and_of_equals_the_first),
         cmocka_unit_test(draws_follow_the_softmax),
         cmocka_unit_test(top_k_top_p_and_min_p_cut_the_tail),
