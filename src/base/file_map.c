@@ -69,6 +69,7 @@ static bool map_descriptor(struct file_map *map, int fd, const char *path, struc
         return error_set(err, ERROR_IO, "cannot map %s: %s", path, strerror(errno));
     map->data = data;
     map->size = (size_t)st.st_size;
+    map->modified_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     slot_take(map, path);
     return true;
 }

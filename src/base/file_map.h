@@ -11,6 +11,7 @@
 struct file_map {
     const uint8_t *data; /* [size]; NULL for an empty file */
     size_t size;
+    int64_t modified_ns; /* when its content was last changed, since 1970 */
 };
 
 bool file_map_open(struct file_map *map, const char *path, struct error *err);

@@ -150,6 +150,8 @@ static bool open_engine(struct loaded *l, const struct loaded_options *o, bool w
                                      .kv_bytes = o->kv_memory,
                                      .kv_type = (enum backend_kv_type)o->kv_type,
                                      .disk_bytes = o->kv_disk,
+                                     .kv_advice = "--ctx, --kv-type q8_0 or --kv-memory SIZE "
+                                                  "change that",
                                      .never_guesses = o->never_guesses};
     struct buf folder;
     l->tokenizer = tokenizer_create(l->weights, err);
@@ -159,8 +161,8 @@ static bool open_engine(struct loaded *l, const struct loaded_options *o, bool w
         return false;
     buf_init(&folder, MAX_PATH_BYTES);
     if (o->keeps_on_disk && store_kv_dir(&folder, err)) {
-        options.disk_folder = folder.data;
-        weights_fingerprint(l->weights, options.fingerprint);
+        if (weights_fingerprint(l->weights, options.fingerprint))
+            options.disk_folder = folder.data;
     } else if (o->keeps_on_disk) {
         log_warn("no prefixes are kept on disk: %s", err->message);
     }

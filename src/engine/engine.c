@@ -175,13 +175,53 @@ static void *engine_thread(void *arg)
 
 /* ---- creation ---- */
 
-static uint64_t default_kv_bytes(uint64_t context_bytes)
+static uint64_t default_kv_bytes(const struct engine *e, uint64_t context_bytes)
 {
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t wanted = KEPT_CONTEXTS * context_bytes;
-    if (wanted > memory / 4)
-        wanted = memory / 4;
-    return wanted > context_bytes ? wanted : context_bytes;
+    uint64_t memory = e->options.memory_bytes;
+    if (!memory)
+        memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t wanted = KEPT_CONTEXTS * context_bytes;
+    return wanted < memory / 4 ? wanted : memory / 4;
+}
+
+/* Pages that a context of n_ctx tokens takes, and one more for a copied tail. */
+static uint64_t context_pages(const struct engine *e, uint32_t n_ctx)
+{
+    const uint32_t n_pages = sequence_pages_for(n_ctx), most = e->most_pages;
+    return (uint64_t)(most && most < n_pages ? most : n_pages) + 1;
+}
+
+static void write_gib(char *out, size_t size, uint64_t n_bytes)
+{
+    snprintf(out, size, n_bytes >> 30 ? "%.1f GiB" : "%.1f MiB",
+             (double)n_bytes / (n_bytes >> 30 ? 1 << 30 : 1 << 20));
+}
+
+/* Is there room for a whole context? If not: an error when the context was asked for, else as much
+ * of it as has. */
+static bool fit_context(struct engine *e, uint64_t page_bytes, bool is_asked_for,
+                        struct error *err)
+{
+    enum { LEAST_PAGES = 2 };
+    struct engine_options *o = &e->options;
+    const uint64_t n_pages = o->kv_bytes / page_bytes, n_context = context_pages(e, o->n_ctx);
+    const uint64_t n_fit = n_pages ? (n_pages - 1) * BACKEND_PAGE_TOKENS : 0;
+    const char *advice = o->kv_advice ? o->kv_advice : "", *dash = o->kv_advice ? "; " : "";
+    char needed[32], budget[32];
+    if (n_context <= n_pages)
+        return true;
+    write_gib(needed, sizeof needed, n_context * page_bytes);
+    write_gib(budget, sizeof budget, o->kv_bytes);
+    if (is_asked_for || n_pages < LEAST_PAGES + 1)
+        return error_set(err, ERROR_TOO_LARGE,
+                         "a context of %u tokens needs %s of keys and values, more than %s: "
+                         "%" PRIu64 " tokens fit%s%s",
+                         o->n_ctx, needed, budget, n_fit, dash, advice);
+    log_info("a context of %u tokens needs %s of keys and values, more than %s: using %" PRIu64
+             " tokens%s%s",
+             o->n_ctx, needed, budget, n_fit, dash, advice);
+    o->n_ctx = (uint32_t)n_fit;
+    return true;
 }
 
 /* Everything that the content of a page depends on, beside its tokens. */
@@ -210,26 +250,27 @@ static struct disk_tier *open_disk(struct engine *e, uint64_t page_bytes)
     return disk;
 }
 
-static bool create_pool(struct engine *e, struct error *err)
+/* How much there may be of the keys and values, and the context that has room in it. */
+static bool plan_pool(struct engine *e, uint64_t page_bytes, bool is_context_asked_for,
+                      struct error *err)
 {
-    const struct model_info *info = model_info(e->model);
+    struct engine_options *o = &e->options;
+    const uint32_t window = model_info(e->model)->window;
+    if (window) /* what a row sees and what one step computes, from within a page on */
+        e->most_pages = sequence_pages_for(window + o->prefill_rows) + 1;
+    if (!o->kv_bytes)
+        o->kv_bytes = default_kv_bytes(e, context_pages(e, o->n_ctx) * page_bytes);
+    return fit_context(e, page_bytes, is_context_asked_for, err);
+}
+
+static bool create_pool(struct engine *e, bool is_context_asked_for, struct error *err)
+{
     struct backend_kv_shape shape = model_kv_shape(e->model);
     shape.type = e->options.kv_type;
     uint64_t page_bytes = e->be->ops->kv_page_bytes(e->be, &shape);
-    uint64_t n_context = sequence_pages_for(e->options.n_ctx);
-    if (info->window) { /* what a row sees and what one step computes, from within a page on */
-        e->most_pages = sequence_pages_for(info->window + e->options.prefill_rows) + 1;
-        n_context = n_context < e->most_pages ? n_context : e->most_pages;
-    }
-    n_context++; /* one more for a copied tail */
-    if (!e->options.kv_bytes)
-        e->options.kv_bytes = default_kv_bytes(n_context * page_bytes);
+    if (!plan_pool(e, page_bytes, is_context_asked_for, err))
+        return false;
     uint64_t n_pages = e->options.kv_bytes / page_bytes;
-    if (n_pages < n_context)
-        return error_set(err, ERROR_TOO_LARGE,
-                         "a context of %u tokens needs %" PRIu64 " MiB of KV memory, the budget is "
-                         "%" PRIu64 " MiB",
-                         e->options.n_ctx, n_context * page_bytes >> 20, e->options.kv_bytes >> 20);
     if (n_pages > UINT32_MAX / 2)
         n_pages = UINT32_MAX / 2;
     shape.n_pages = (uint32_t)n_pages;
@@ -239,7 +280,8 @@ static bool create_pool(struct engine *e, struct error *err)
     if (!kv_pages_init(&e->pages, shape.n_pages))
         return error_set(err, ERROR_NO_MEMORY, "out of memory for the KV pool's tables");
     e->disk = open_disk(e, page_bytes);
-    prefix_tree_init(&e->prefixes, &e->pages, e->be, page_bytes, info->window, e->disk);
+    prefix_tree_init(&e->prefixes, &e->pages, e->be, page_bytes, model_info(e->model)->window,
+                     e->disk);
     note_pages(e);
     return true;
 }
@@ -328,7 +370,8 @@ struct engine *engine_create(struct model *m, struct backend *be, const struct t
     request_list_init(&e->queued);
     request_list_init(&e->running);
     request_list_init(&e->waiting);
-    bool ok = set_options(e, options, err) && create_pool(e, err) && create_buffers(e, err);
+    bool ok = set_options(e, options, err) && create_pool(e, options->n_ctx, err) &&
+              create_buffers(e, err);
     if (ok && pthread_create(&e->thread, NULL, engine_thread, e))
         ok = error_set(err, ERROR_NO_MEMORY, "cannot start the engine's thread");
     if (!ok) {

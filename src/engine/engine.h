@@ -18,8 +18,10 @@
 struct engine;
 
 struct engine_options {
-    uint32_t n_ctx;        /* tokens of one sequence; 0: the model's own */
-    uint64_t kv_bytes;     /* budget of the KV pool; 0: by the machine's memory */
+    uint32_t n_ctx;        /* tokens of one sequence; 0: the model's own, or what has room */
+    uint64_t kv_bytes;     /* budget of the KV pool; 0: four contexts, or a quarter of memory */
+    uint64_t memory_bytes; /* of the machine; 0: ask the system */
+    const char *kv_advice; /* for who reads that a context has no room: what changes it; or NULL */
     enum backend_kv_type kv_type;
     const char *disk_folder; /* where prefixes are kept beyond the process; NULL: nowhere */
     uint64_t disk_bytes;     /* at most so many; 0: 8 GiB or a tenth of the free disk */
@@ -114,7 +116,9 @@ struct engine_request {
     struct engine_sink sink;
 };
 
-/* Starts the thread. `m` and `t` are borrowed and must outlive the engine. */
+/* Starts the threads. `m` and `t` are borrowed and must outlive the engine. A context that was
+ * asked for and has no room in the budget: TOO_LARGE, with how many tokens have; the model's own is
+ * lowered to that, and the log says so. */
 struct engine *engine_create(struct model *m, struct backend *be, const struct tokenizer *t,
                              const struct engine_options *options, struct error *err);
 /* Ends every request with CANCELLED, then the thread. */

@@ -75,26 +75,37 @@ uint64_t weights_resident_bytes(const struct weights *w)
     return memory_resident(w->data, w->size);
 }
 
-void weights_fingerprint(const struct weights *w, uint64_t out[2])
+/* The beginning, the middle and the end of a tensor, at most so many bytes each. */
+static void sample(XXH3_state_t *state, const struct weights_tensor *t)
 {
-    enum { N_SAMPLES = 64, SAMPLE_BYTES = 4096 };
+    enum { SAMPLE_BYTES = 4096 };
+    const uint8_t *data = t->data;
+    const uint64_t n = t->n_bytes < SAMPLE_BYTES ? t->n_bytes : SAMPLE_BYTES;
+    XXH3_128bits_update(state, data, n);
+    XXH3_128bits_update(state, data + (t->n_bytes - n) / 2, n);
+    XXH3_128bits_update(state, data + t->n_bytes - n, n);
+}
+
+bool weights_fingerprint(const struct weights *w, uint64_t out[2])
+{
+    XXH3_state_t *state = XXH3_createState();
     uint64_t data_begin = w->size;
+    const uint64_t file[2] = {w->size, (uint64_t)w->map.modified_ns};
+    if (!state)
+        return false;
+    XXH3_128bits_reset(state);
+    XXH3_128bits_update(state, file, sizeof file);
     for (size_t i = 0; i < w->n_tensors; i++) {
         uint64_t at = (uint64_t)((const uint8_t *)w->tensors[i].data - w->data);
         data_begin = at < data_begin ? at : data_begin;
+        sample(state, &w->tensors[i]);
     }
-    uint64_t hashes[N_SAMPLES + 3] = {w->size};
-    XXH128_hash_t header = XXH3_128bits(w->data, data_begin);
-    hashes[1] = header.low64;
-    hashes[2] = header.high64;
-    for (uint64_t i = 0; i < N_SAMPLES; i++) {
-        uint64_t at = data_begin + (w->size - data_begin) / N_SAMPLES * i;
-        uint64_t n = w->size - at < SAMPLE_BYTES ? w->size - at : SAMPLE_BYTES;
-        hashes[3 + i] = XXH3_64bits(w->data + at, n);
-    }
-    XXH128_hash_t all = XXH3_128bits(hashes, sizeof hashes);
+    XXH3_128bits_update(state, w->data, data_begin);
+    XXH128_hash_t all = XXH3_128bits_digest(state);
+    XXH3_freeState(state);
     out[0] = all.low64;
     out[1] = all.high64;
+    return true;
 }
 
 uint32_t weights_version(const struct weights *w)

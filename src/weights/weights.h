@@ -58,9 +58,10 @@ void weights_close(struct weights *w);
 
 uint64_t weights_file_bytes(const struct weights *w);
 uint64_t weights_resident_bytes(const struct weights *w); /* of the file, in physical memory */
-/* Names the content: a hash (XXH3-128) of its size, of everything before the tensors' data, and of
- * samples of that. Reads little, whatever the size. */
-void weights_fingerprint(const struct weights *w, uint64_t out[2]);
+/* Names the content: a hash (XXH3-128) of the file's size, of when it was last changed, of
+ * everything before the tensors' data, and of the beginning, the middle and the end of each tensor.
+ * Reads little, whatever the size. False: out of memory. */
+bool weights_fingerprint(const struct weights *w, uint64_t out[2]);
 uint32_t weights_version(const struct weights *w); /* of the GGUF format */
 
 size_t weights_n_tensors(const struct weights *w);

@@ -491,6 +491,55 @@ static void a_tight_pool_pauses_but_never_fails(void **state)
     world_end(&w);
 }
 
+/* A context that has no room in the budget is an error where it was asked for, else as long as has
+ * room; the budget itself is never more than a quarter of memory, unless it was given. */
+static void a_context_fits_its_budget_and_that_the_memory(void **state)
+{
+    (void)state;
+    const uint64_t page = world_kv_bytes(BACKEND_PAGE_TOKENS), whole = world_kv_bytes(TINY_CONTEXT);
+    const struct {
+        uint32_t n_ctx;
+        uint64_t memory, kv;
+        uint32_t n_tokens;
+        uint64_t budget;
+    } cases[] = {
+        {0, 1ull << 40, 0, TINY_CONTEXT, 4 * (whole + page)}, /* four contexts */
+        {0, 8 * (whole + page), 0, TINY_CONTEXT, 2 * (whole + page)},
+        {0, 4 * (5 * page), 0, 4 * BACKEND_PAGE_TOKENS, 5 * page}, /* not even one */
+        {TINY_CONTEXT, 4 * (whole + page), 0, TINY_CONTEXT, whole + page},
+        {TINY_CONTEXT, 4 * (5 * page), 0, 0, 0},
+        {TINY_CONTEXT, 4 * (5 * page), whole + page, TINY_CONTEXT, whole + page}, /* as told */
+        {0, 1ull << 40, 6 * page, 5 * BACKEND_PAGE_TOKENS, 6 * page},
+        {0, 1ull << 40, 2 * page, 0, 0}, /* useless */
+    };
+    struct world w;
+    world_begin(&w, &(struct engine_options){0}, 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct error err = {0};
+        struct engine_stats stats;
+        const struct engine_options options = {.n_ctx = cases[i].n_ctx,
+                                               .memory_bytes = cases[i].memory,
+                                               .kv_bytes = cases[i].kv,
+                                               .kv_advice = "--ctx changes that"};
+        engine_destroy(w.engine);
+        w.engine = engine_create(w.model, w.be, w.tokenizer, &options, &err);
+        if (!cases[i].n_tokens) {
+            assert_null(w.engine);
+            assert_int_equal(err.code, ERROR_TOO_LARGE);
+            char fits[64];
+            snprintf(fits, sizeof fits, ": %u tokens fit; --ctx changes that",
+                     (cases[i].kv ? 1 : 4) * BACKEND_PAGE_TOKENS);
+            assert_non_null(strstr(err.message, fits));
+            continue;
+        }
+        assert_non_null(w.engine);
+        assert_int_equal(engine_n_ctx(w.engine), cases[i].n_tokens);
+        engine_stats(w.engine, &stats);
+        assert_int_equal(stats.kv_bytes_budget, cases[i].budget);
+    }
+    world_end(&w);
+}
+
 /* ---- under a sliding window ---- */
 
 enum { WINDOW = 100, N_LONG = 4, N_MORE = 60 };
@@ -637,6 +686,7 @@ int main(void)
         cmocka_unit_test(short_prompts_go_first_and_long_ones_go_on),
         cmocka_unit_test(cancelling_ends_a_request_wherever_it_is),
         cmocka_unit_test(a_full_queue_and_a_closing_engine_refuse),
+        cmocka_unit_test(a_context_fits_its_budget_and_that_the_memory),
         TEST_IN_TEMP_FOLDER(a_tight_pool_pauses_but_never_fails),
         TEST_IN_TEMP_FOLDER(pages_that_a_window_has_left_are_not_needed),
         cmocka_unit_test(an_answer_begins_anew_far_behind_its_prompt),
