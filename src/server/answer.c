@@ -87,7 +87,7 @@ static void start_reply(struct exchange *x)
 /* ---- head and bytes ---- */
 
 /* Is there room for more of the body, and somebody who wants it? */
-static size_t room(struct exchange *x)
+static size_t room_for_bytes(struct exchange *x)
 {
     size_t n = 0;
     pthread_mutex_lock(&x->server->state_lock);
@@ -117,7 +117,7 @@ static void read_body(struct exchange *x)
 {
     char block[BLOCK_BYTES];
     size_t n_room;
-    while ((n_room = room(x))) {
+    while ((n_room = room_for_bytes(x))) {
         ptrdiff_t n = x->reply.ops->read(x->reply.context, block, n_room);
         if (n == REPLY_NONE_NOW)
             return;
@@ -193,7 +193,7 @@ static struct due take_due(struct exchange *x)
 }
 
 /* The job ends, unless there is more to do already. */
-static bool rest(struct exchange *x)
+static bool rest_job(struct exchange *x)
 {
     pthread_mutex_lock(&x->server->state_lock);
     const bool again = x->again;
@@ -221,7 +221,7 @@ void answer_work(struct exchange *x)
             x->reply.ops->probe(x->reply.context);
         if (x->reply.ops && has_head(x))
             read_body(x);
-    } while (!rest(x)); /* from here on it may be gone */
+    } while (!rest_job(x)); /* from here on it may be gone */
 }
 
 void answer_schedule(struct exchange *x)

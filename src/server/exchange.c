@@ -77,7 +77,7 @@ static void add_headers(struct exchange *x, struct MHD_Response *response)
         MHD_add_response_header(response, more[i].name, more[i].value);
 }
 
-static enum MHD_Result queue(struct exchange *x, struct MHD_Response *response)
+static enum MHD_Result queue_response(struct exchange *x, struct MHD_Response *response)
 {
     if (!response)
         return MHD_NO;
@@ -124,7 +124,7 @@ static ssize_t read_answer(void *exchange, uint64_t position, char *dst, size_t 
 static enum MHD_Result send_stream(struct exchange *x)
 {
     uint64_t n_bytes = x->head.n_bytes < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)x->head.n_bytes;
-    return queue(
+    return queue_response(
         x, MHD_create_response_from_callback(n_bytes, STREAM_BLOCK_BYTES, read_answer, x, NULL));
 }
 
@@ -138,7 +138,7 @@ static enum MHD_Result send_whole(struct exchange *x)
              : MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
     if (!response)
         free(data);
-    return queue(x, response);
+    return queue_response(x, response);
 }
 
 /* The head is decided. A reply that fails before its first byte is an error like any other. */
@@ -244,7 +244,7 @@ static bool count_body(struct exchange *x, size_t n)
     return all <= x->server->options.max_all_bodies_bytes;
 }
 
-static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
+static enum MHD_Result receive_body(struct exchange *x, const char *bytes, size_t n)
 {
     size_t all = atomic_fetch_add(&x->n_received, n) + n, max = x->server->options.max_body_bytes;
     if (x->is_decided)
@@ -302,7 +302,7 @@ static enum MHD_Result answer_or_sleep(struct exchange *x)
 }
 
 /* The whole request is here, or the connection was resumed. */
-static enum MHD_Result advance(struct exchange *x)
+static enum MHD_Result advance_exchange(struct exchange *x)
 {
     pthread_mutex_lock(&x->server->state_lock);
     const bool is_new = x->state == EXCHANGE_BODY;
@@ -330,10 +330,10 @@ enum MHD_Result exchange_handle(void *server, struct MHD_Connection *connection,
     if (!x->is_met)
         return take_head(x, url, method, version);
     if (!*n_upload)
-        return advance(x);
+        return advance_exchange(x);
     size_t n = *n_upload;
     *n_upload = 0;
-    return receive(x, upload, n);
+    return receive_body(x, upload, n);
 }
 
 /* ---- its end ---- */

@@ -55,7 +55,7 @@ static bool is_half_closed(const struct peer *p)
 
 /* Fills fds with the pipe and the sockets of waiting exchanges; returns how many. A half-closed one
  * would be reported for ever, so of those only the end is asked for. */
-static size_t gather(struct server *s, struct pollfd *fds, size_t max)
+static size_t gather_sockets(struct server *s, struct pollfd *fds, size_t max)
 {
     size_t n = 0;
     fds[n++] = (struct pollfd){.fd = s->poke[0], .events = POLLIN};
@@ -95,7 +95,7 @@ static void send_interim(struct exchange *x)
     exchange_resume(x);
 }
 
-static void probe(struct exchange *x, int64_t now)
+static void probe_client(struct exchange *x, int64_t now)
 {
     x->probed_ms = now;
     pthread_mutex_lock(&x->server->state_lock);
@@ -118,7 +118,7 @@ static void probe_all(struct server *s, int64_t now)
         if (!p->exchange || !is_half_closed(p))
             continue;
         if (now - p->exchange->probed_ms >= PROBE_MS)
-            probe(p->exchange, now);
+            probe_client(p->exchange, now);
         if (s->next_probe_ms > p->exchange->probed_ms + PROBE_MS)
             s->next_probe_ms = p->exchange->probed_ms + PROBE_MS;
     }
@@ -189,7 +189,7 @@ static void tick_exchange(struct server *s, struct exchange *x, int64_t now)
     peer_give_up(s, x->peer);
 }
 
-static void tick(struct server *s)
+static void tick_all(struct server *s)
 {
     int64_t now = clock_now_ms();
     pthread_mutex_lock(&s->lock);
@@ -229,7 +229,7 @@ static void *watcher(void *arg)
     int64_t next_tick = clock_now_ms() + TICK_MS;
     s->next_probe_ms = INT64_MAX;
     while (!atomic_load(&s->stopping)) {
-        size_t n = gather(s, s->watched, s->max_watched);
+        size_t n = gather_sockets(s, s->watched, s->max_watched);
         const int64_t next = next_tick < s->next_probe_ms ? next_tick : s->next_probe_ms;
         int n_ready = wait_for_news(s->watched, n, next - clock_now_ms(), &complained);
         const bool poked = n_ready > 0 && s->watched[0].revents;
@@ -240,7 +240,7 @@ static void *watcher(void *arg)
         if (clock_now_ms() >= s->next_probe_ms)
             probe_all(s, clock_now_ms());
         if (clock_now_ms() >= next_tick) {
-            tick(s);
+            tick_all(s);
             next_tick = clock_now_ms() + TICK_MS;
         }
     }
