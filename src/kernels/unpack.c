@@ -200,7 +200,7 @@ static inline void unpack_affine(const struct matrix *m, size_t row, size_t b, u
     {                                                                                              \
         unpack_affine(m, row, b, 8 * (bytes) / (elements), out);                                   \
     }
-QUANT_PACKED_TYPES(X)
+QUANT_AFFINE_TYPES(X)
 #undef X
 
 /* ---- all of them ---- */

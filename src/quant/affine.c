@@ -29,5 +29,5 @@ static void decode_affine(const struct matrix *m, size_t row, float *out, unsign
     {                                                                                              \
         decode_affine(m, row, out, 8 * (bytes) / (elements));                                      \
     }
-QUANT_PACKED_TYPES(X)
+QUANT_AFFINE_TYPES(X)
 #undef X

@@ -56,7 +56,13 @@ bool matrix_check(const struct matrix *m, struct error *err)
     if (m->n_cols % traits->block_elements)
         return error_set(err, ERROR_FORMAT, "rows of %zu are not whole blocks of %s", m->n_cols,
                          traits->name);
-    if (!traits->is_packed)
+    for (uint32_t i = 0; i < traits->n_parts; i++)
+        if (!m->parts[i].data)
+            return error_set(err, ERROR_FORMAT, "weights of type %s without %s", traits->name,
+                             i == MATRIX_BIASES   ? "biases"
+                             : i == MATRIX_SCALES ? "scales"
+                                                  : "data");
+    if (traits->n_parts == 1)
         return true;
     if (!is_group(m->group) || m->n_cols % m->group || (unsigned)m->scale >= MATRIX_N_SCALES)
         return error_set(err, ERROR_FORMAT, "rows of %zu in groups of %u", m->n_cols, m->group);
@@ -127,7 +133,7 @@ struct matrix matrix_expert(const struct matrix *m, size_t i)
 void matrix_decode(const struct matrix *m, size_t row, float *out)
 {
     const struct quant_traits *traits = quant_traits(m->type);
-    if (traits->is_packed)
+    if (traits->n_parts > 1)
         traits->decode_row(m, row, out);
     else
         traits->decode(matrix_row(m, MATRIX_BLOCKS, row), out, m->n_cols);

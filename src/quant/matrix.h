@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "quant/quant.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,8 +55,8 @@ struct matrix matrix_of_packed(enum quant_type type, enum matrix_scale scale, ui
                                size_t n_cols, size_t n_rows, size_t n_experts, const void *packed,
                                const void *scales, const void *biases);
 
-/* Whether type and sizes belong together, so that every row can be decoded: else FORMAT, or
- * UNSUPPORTED for a type that this build does not know. Data is not looked at. */
+/* Whether type, parts and sizes belong together, so that every row can be decoded: else FORMAT, or
+ * UNSUPPORTED for a type that this build does not know. The data itself is not looked at. */
 bool matrix_check(const struct matrix *m, struct error *err);
 
 /* Rows first .. first + n (of every expert). */

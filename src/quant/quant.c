@@ -243,12 +243,12 @@ const struct quant_traits *quant_traits(uint32_t type)
 {
     static const struct quant_traits table[QUANT_N_TYPES] = {
 #define X(NAME, number, elements, bytes, ...)                                                      \
-    [number] = {#NAME, elements, bytes, false, quant_decode_##NAME, NULL},
+    [number] = {#NAME, elements, bytes, 1, quant_decode_##NAME, NULL},
         QUANT_FLOAT_TYPES(X) QUANT_BLOCK_TYPES(X)
 #undef X
 #define X(NAME, number, elements, bytes, ...)                                                      \
-    [number] = {#NAME, elements, bytes, true, NULL, quant_decode_##NAME},
-        QUANT_PACKED_TYPES(X)
+    [number] = {#NAME, elements, bytes, 3, NULL, quant_decode_##NAME},
+        QUANT_AFFINE_TYPES(X)
 #undef X
     };
     if (type >= QUANT_N_TYPES || !table[type].name)

@@ -5,7 +5,6 @@
 
 #include "quant/types.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,7 +14,7 @@ struct quant_traits {
     const char *name;        /* "Q4_K" */
     uint32_t block_elements; /* elements one block stands for */
     uint32_t block_bytes;
-    bool is_packed; /* the scales lie in arrays of their own */
+    uint32_t n_parts; /* of a matrix (quant/matrix.h); above 1 it is packed */
     /* Decodes n elements (a multiple of block_elements) to floats, exactly as the format defines.
      * Blocks lie at an even address, but for MXFP4's. NULL for packed types. */
     void (*decode)(const void *blocks, float *out, size_t n);

@@ -5,9 +5,9 @@
  *                           blocks, for a packed type over a row of a matrix;
  *   kernels_unpack_<NAME>   a block of 32 as unsigned integers and scales (kernels/unpack.h), in
  *                           the terms of its form; float types have none;
- *   an unpack of its own in any tier that shall be fast at it, in that tier's list of types
- *                           (kernels/<instruction set>/<tier>_unpack_more.h); the others take the
- *                           one above.
+ *   an unpack of its own in a tier that shall be fast at it, beside its name in that tier's list
+ *                           of types (kernels/x86/avx2_unpack_more.h, avx512_pair_more.h); the
+ *                           other tiers take the one above.
  *
  * A form says what the integers u mean (kernels/kernels.h), `offset` is the one of OFFSET, WIDE,
  * HALVES and WIDE_MIN. Numbers below 64 are GGUF's (github.com/ggml-org/ggml, docs/gguf.md), those
@@ -47,10 +47,11 @@
     X(MXFP4, 39, 32, 17, OFFSET, 12)                                                               \
     QUANT_EXTRA_TYPES(X)
 
-/* Numbers of a few bits in one array, their scales in others (quant/matrix.h): so many elements
- * take so many bytes of the first. The affine types are MLX's (github.com/ml-explore/mlx): w =
- * scale * u + bias. Six bits of u are lifted by 128, so that eight and six have one form. */
-#define QUANT_PACKED_TYPES(X)                                                                      \
+/* Numbers of a few bits in one array, scales and biases in two others (quant/matrix.h): so many
+ * elements take so many bytes of the first. They are MLX's (github.com/ml-explore/mlx):
+ * w = scale * u + bias. Six bits of u are lifted by 128, so that eight and six have one form. Their
+ * decoders and unpacks follow from these rows, too (quant/affine.c, kernels/unpack.c). */
+#define QUANT_AFFINE_TYPES(X)                                                                      \
     X(AFFINE_2, 64, 32, 8, MIN, 0)                                                                 \
     X(AFFINE_3, 65, 32, 12, MIN, 0)                                                                \
     X(AFFINE_4, 66, 32, 16, MIN, 0)                                                                \
@@ -58,6 +59,7 @@
     X(AFFINE_6, 68, 32, 24, WIDE_MIN, 128)                                                         \
     X(AFFINE_8, 70, 32, 32, WIDE_MIN, 128)
 
+#define QUANT_PACKED_TYPES(X) QUANT_AFFINE_TYPES(X)
 #define QUANT_TYPES(X) QUANT_FLOAT_TYPES(X) QUANT_BLOCK_TYPES(X) QUANT_PACKED_TYPES(X)
 
 enum quant_type {

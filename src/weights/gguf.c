@@ -264,7 +264,7 @@ static bool take_type(struct reader *r, struct weights_tensor *tensor)
     if (!take_u32(r, &type))
         return false;
     const struct quant_traits *traits = quant_traits(type);
-    if (!traits || traits->is_packed)
+    if (!traits || traits->n_parts > 1)
         return fail(r, ERROR_UNSUPPORTED, at,
                     "its type is %s (number %" PRIu32 "), which this build cannot decode",
                     foreign_type_name(type), type);

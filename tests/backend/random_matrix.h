@@ -58,7 +58,7 @@ static inline struct matrix fixture_packed(enum quant_type type, uint64_t n_in, 
 /* A matrix [n_out][n_in] with random bits and small scales; fixture_free(). */
 static inline struct matrix fixture_matrix(enum quant_type type, uint64_t n_in, uint64_t n_out)
 {
-    if (quant_traits(type)->is_packed)
+    if (quant_traits(type)->n_parts > 1)
         return fixture_packed(type, n_in, n_out);
     size_t n_bytes = quant_row_bytes(type, n_in) * n_out;
     uint8_t *data = malloc(n_bytes);

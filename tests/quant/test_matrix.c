@@ -68,11 +68,118 @@ static void a_matrix_without_data_stays_so(void **state)
     assert_int_equal(expert.parts[MATRIX_BLOCKS].row_bytes, COLS * 4);
 }
 
+/* Numbers 0 .. 31 of five bits in every row; scale and bias differ with row and group. */
+static void packed_parts_are_viewed_together(void **state)
+{
+    (void)state;
+    enum { GROUPS = 2, N = COLS * 5 / 8 };
+    static uint8_t packed[EXPERTS][ROWS][N];
+    static float scales[EXPERTS][ROWS][GROUPS], biases[EXPERTS][ROWS][GROUPS];
+    for (int i = 0; i < EXPERTS * ROWS; i++) {
+        uint8_t *row = packed[i / ROWS][i % ROWS];
+        for (unsigned bit = 0; bit < 5 * COLS; bit++)
+            row[bit / 8] |= (uint8_t)((bit / 5 % 32 >> bit % 5 & 1) << bit % 8);
+        for (int g = 0; g < GROUPS; g++) {
+            scales[i / ROWS][i % ROWS][g] = (float)(i + 1);
+            biases[i / ROWS][i % ROWS][g] = (float)(100 * g);
+        }
+    }
+    const struct matrix m = matrix_of_packed(QUANT_AFFINE_5, MATRIX_SCALE_F32, 32, COLS, ROWS,
+                                             EXPERTS, packed, scales, biases);
+    const struct matrix rows = matrix_rows(&m, 3, 2), expert = matrix_expert(&rows, 2);
+    struct error err;
+    float out[COLS];
+    assert_true(matrix_check(&m, &err));
+    matrix_decode(&expert, 1, out); /* row 4 of expert 2 is the fifteenth */
+    for (int i = 0; i < COLS; i++)
+        assert_true(out[i] == (float)(15 * (i % 32) + 100 * (i / 32)));
+}
+
+static void scales_are_what_their_types_say(void **state)
+{
+    (void)state;
+    static const uint8_t e4m3[] = {0x38, 0x39, 0x01, 0x08, 0x7e, 0xb8, 0x80};
+    static const float e4m3_values[] = {1, 1.125f, 0x1p-9f, 0x1p-6f, 448, -1, 0};
+    static const uint8_t e8m0[] = {127, 128, 0, 254, 1};
+    static const float e8m0_values[] = {1, 2, 0x1p-127f, 0x1p127f, 0x1p-126f};
+    static const uint16_t f16[] = {0x3c00, 0xc100}, bf16[] = {0x3f80, 0xc020};
+    struct matrix m = matrix_of_packed(QUANT_AFFINE_4, MATRIX_SCALE_E4M3, 32, 32 * 7, 1, 1, "",
+                                       e4m3, NULL);
+    for (size_t g = 0; g < 7; g++)
+        assert_true(matrix_scale(&m, MATRIX_SCALES, 0, g) == e4m3_values[g]);
+    m.scale = MATRIX_SCALE_E8M0;
+    m.parts[MATRIX_SCALES].data = e8m0;
+    for (size_t g = 0; g < 5; g++)
+        assert_true(matrix_scale(&m, MATRIX_SCALES, 0, g) == e8m0_values[g]);
+    m.scale = MATRIX_SCALE_F16;
+    m.parts[MATRIX_SCALES].data = f16;
+    assert_true(matrix_scale(&m, MATRIX_SCALES, 0, 1) == -2.5f);
+    m.scale = MATRIX_SCALE_BF16;
+    m.parts[MATRIX_SCALES].data = bf16;
+    assert_true(matrix_scale(&m, MATRIX_SCALES, 0, 1) == -2.5f);
+}
+
+static void scales_that_are_no_number_stay_so(void **state)
+{
+    (void)state;
+    static const uint8_t nan[] = {0x7f, 0xff};
+    struct matrix m =
+        matrix_of_packed(QUANT_AFFINE_4, MATRIX_SCALE_E4M3, 32, 64, 1, 1, "", nan, NULL);
+    for (size_t g = 0; g < 2; g++) {
+        const float f = matrix_scale(&m, MATRIX_SCALES, 0, g);
+        assert_true(f != f);
+    }
+    m.scale = MATRIX_SCALE_E8M0;
+    const float f = matrix_scale(&m, MATRIX_SCALES, 0, 1);
+    assert_true(f != f);
+}
+
+static void shapes_that_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        enum quant_type type;
+        uint32_t group, n_cols;
+        enum error_code code;
+    } cases[] = {{(enum quant_type)9, 0, 256, ERROR_UNSUPPORTED},
+                 {QUANT_Q4_K, 0, 255, ERROR_FORMAT},
+                 {QUANT_AFFINE_4, 0, 256, ERROR_FORMAT},
+                 {QUANT_AFFINE_4, 8, 256, ERROR_FORMAT},
+                 {QUANT_AFFINE_4, 48, 96, ERROR_FORMAT},
+                 {QUANT_AFFINE_4, 64, 96, ERROR_FORMAT},
+                 {QUANT_AFFINE_4, 16, 48, ERROR_FORMAT}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct error err = {.code = ERROR_NONE};
+        const struct matrix m =
+            matrix_of_packed(cases[i].type, MATRIX_SCALE_F16, cases[i].group, cases[i].n_cols, ROWS,
+                             1, "", "", "");
+        assert_false(matrix_check(&m, &err));
+        assert_int_equal(err.code, cases[i].code);
+    }
+    struct error err;
+    struct matrix m =
+        matrix_of_packed(QUANT_AFFINE_4, MATRIX_SCALE_F16, 64, 128, ROWS, 1, "", "", "");
+    assert_true(matrix_check(&m, &err));
+    m.scale = MATRIX_N_SCALES;
+    assert_false(matrix_check(&m, &err));
+    m.scale = MATRIX_SCALE_F16;
+    for (int i = 0; i < MATRIX_N_PARTS; i++) {
+        struct matrix lacks = m;
+        lacks.parts[i].data = NULL;
+        assert_false(matrix_check(&lacks, &err));
+        assert_int_equal(err.code, ERROR_FORMAT);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_and_experts_are_views),
         cmocka_unit_test(a_matrix_without_data_stays_so),
+        cmocka_unit_test(packed_parts_are_viewed_together),
+        cmocka_unit_test(scales_are_what_their_types_say),
+        cmocka_unit_test(scales_that_are_no_number_stay_so),
+        cmocka_unit_test(shapes_that_do_not_fit_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

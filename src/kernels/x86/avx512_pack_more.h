@@ -209,4 +209,21 @@ INLINE void pack_panel_Q3_K(const uint8_t *w, size_t row_bytes, size_t n_blocks,
     }
 }
 
+/* Those of AVX512_TYPES that have a pack_panel_<NAME> here or in avx512_pack.h; panels of the
+ * others are packed from pairs, which takes longer. */
+#define AVX512_PANEL_TYPES(X)                                                                      \
+    X(Q4_0)                                                                                        \
+    X(Q4_1)                                                                                        \
+    X(Q5_0)                                                                                        \
+    X(Q5_1)                                                                                        \
+    X(Q8_0)                                                                                        \
+    X(Q2_K)                                                                                        \
+    X(Q3_K)                                                                                        \
+    X(Q4_K)                                                                                        \
+    X(Q5_K)                                                                                        \
+    X(Q6_K)                                                                                        \
+    X(IQ4_NL)                                                                                      \
+    X(IQ4_XS)                                                                                      \
+    X(MXFP4)
+
 #endif

@@ -346,4 +346,21 @@ INLINE void pair_any(struct pair *g, kernels_unpack_fn *unpack, const struct mat
     g->subtracts_m = false;
 }
 
+/* The types of blocks that have a pair_init_<NAME> and a pair_<NAME> here or in avx512_pair.h; row
+ * and panel kernels follow. */
+#define AVX512_TYPES(X)                                                                            \
+    X(Q4_0)                                                                                        \
+    X(Q4_1)                                                                                        \
+    X(Q5_0)                                                                                        \
+    X(Q5_1)                                                                                        \
+    X(Q8_0)                                                                                        \
+    X(Q2_K)                                                                                        \
+    X(Q3_K)                                                                                        \
+    X(Q4_K)                                                                                        \
+    X(Q5_K)                                                                                        \
+    X(Q6_K)                                                                                        \
+    X(IQ4_NL)                                                                                      \
+    X(IQ4_XS)                                                                                      \
+    X(MXFP4)
+
 #endif

@@ -90,7 +90,7 @@ INLINE void place_group(struct rows *rows, const enum kernels_form form, size_t 
         place_floats(rows->m[part], n, panel->m + (index * n_m + part) * R, room * n_m * R);
 }
 
-/* Panels that lack rows, by way of pairs. */
+/* Any panel, by way of pairs. */
 INLINE void pack_rows(pair_init_fn *init, pair_fn *unpack, const enum kernels_form form,
                       const size_t group_bytes, const struct matrix *m, size_t first,
                       size_t n_rows, const struct kernels_panel *panel)
@@ -117,8 +117,16 @@ INLINE void pack_rows(pair_init_fn *init, pair_fn *unpack, const enum kernels_fo
     }
 }
 
-/* Whole panels have a way of their own (avx512_pack.h). */
 #define DEFINE_PACK(NAME)                                                                          \
+    static void pack_pairs_##NAME(const struct matrix *m, size_t first, size_t n,                  \
+                                  const struct kernels_panel *panel)                               \
+    {                                                                                              \
+        pack_rows(pair_init_##NAME, pair_##NAME, (enum kernels_form)KERNELS_FORM_##NAME,           \
+                  X86_GROUP_BYTES(NAME), m, first, n, panel);                                      \
+    }
+AVX512_TYPES(DEFINE_PACK)
+
+#define DEFINE_PACK_PANEL(NAME)                                                                    \
     static void pack_##NAME(const struct matrix *m, size_t first, size_t n,                        \
                             const struct kernels_panel *panel)                                     \
     {                                                                                              \
@@ -127,10 +135,9 @@ INLINE void pack_rows(pair_init_fn *init, pair_fn *unpack, const enum kernels_fo
                               m->parts[MATRIX_BLOCKS].row_bytes, m->n_cols / KERNELS_BLOCK,        \
                               panel);                                                              \
         else                                                                                       \
-            pack_rows(pair_init_##NAME, pair_##NAME, (enum kernels_form)KERNELS_FORM_##NAME,       \
-                      X86_GROUP_BYTES(NAME), m, first, n, panel);                                  \
+            pack_pairs_##NAME(m, first, n, panel);                                                 \
     }
-AVX512_TYPES(DEFINE_PACK)
+AVX512_PANEL_TYPES(DEFINE_PACK_PANEL)
 
 INLINE void affine_pack_rows(const struct matrix *m, const uint32_t bits, size_t first,
                              size_t n_rows, const struct kernels_panel *panel)
@@ -357,8 +364,11 @@ KERNELS_INTEGER_FORMS(DEFINE_PANEL)
 
 void avx512_init_panel(struct kernels *k)
 {
-#define X(NAME) k->types[QUANT_##NAME].pack = pack_##NAME;
+#define X(NAME) k->types[QUANT_##NAME].pack = pack_pairs_##NAME;
     AVX512_TYPES(X)
+#undef X
+#define X(NAME) k->types[QUANT_##NAME].pack = pack_##NAME;
+    AVX512_PANEL_TYPES(X)
     X(AFFINE_4)
     X(AFFINE_8)
 #undef X

@@ -1,5 +1,4 @@
-/* What the unpacking of rows and of panels on AVX-512 shares: the list of types, tables of values,
- * Q3_K's scales. */
+/* What the unpacking of rows and of panels on AVX-512 shares: tables of values, Q3_K's scales. */
 #ifndef PENSIEVE_KERNELS_X86_AVX512_TABLES_H
 #define PENSIEVE_KERNELS_X86_AVX512_TABLES_H
 
@@ -8,23 +7,6 @@
 
 #include <immintrin.h>
 #include <string.h>
-
-/* The types of blocks that have a pair_<NAME> (with its pair_init_<NAME>) in avx512_pair*.h and a
- * pack_panel_<NAME> in avx512_pack*.h; row and panel kernels follow. */
-#define AVX512_TYPES(X)                                                                            \
-    X(Q4_0)                                                                                        \
-    X(Q4_1)                                                                                        \
-    X(Q5_0)                                                                                        \
-    X(Q5_1)                                                                                        \
-    X(Q8_0)                                                                                        \
-    X(Q2_K)                                                                                        \
-    X(Q3_K)                                                                                        \
-    X(Q4_K)                                                                                        \
-    X(Q5_K)                                                                                        \
-    X(Q6_K)                                                                                        \
-    X(IQ4_NL)                                                                                      \
-    X(IQ4_XS)                                                                                      \
-    X(MXFP4)
 
 /* Bits of a where mask is set, of b elsewhere. */
 INLINE __m512i choose_bits(__m512i mask, __m512i a, __m512i b)
