@@ -280,8 +280,8 @@ static enum json_read_event json_more(struct json_reader *r)
     if (r->text[r->at] == (is_object ? '}' : ']'))
         return json_close(r);
     if (r->text[r->at] != ',')
-        return json_failed_at(r, r->at, is_object ? "a comma or } is missing here"
-                                                  : "a comma or ] is missing here");
+        return json_failed_at(
+            r, r->at, is_object ? "a comma or } is missing here" : "a comma or ] is missing here");
     r->at++;
     skip_blanks(r);
     r->value_at = r->at;

@@ -41,8 +41,9 @@ struct json_reader {
     size_t value_len;
     bool has_escapes; /* json_read_unescape must still be asked */
 
+    size_t at; /* the next byte; a text that begins later may set it before the first event */
+
     /* the reader's own */
-    size_t at;
     uint64_t objects; /* bit d: the container at depth d is an object */
     uint32_t depth;
     uint8_t expects;

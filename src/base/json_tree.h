@@ -21,8 +21,8 @@ enum json_tree_kind {
 };
 
 struct json_tree_value {
-    const char *text;   /* [len] of a string: UTF-8, not terminated, may have zeros; of a number: as
-                           it is written */
+    const char *text; /* [len] of a string: UTF-8, not terminated, may have zeros; of a number: as
+                         it is written */
     uint32_t len;
     uint32_t n_items;  /* of an array: values; of an object: members */
     uint32_t n_values; /* of the table that it takes: itself and all inside */

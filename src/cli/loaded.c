@@ -161,8 +161,8 @@ static bool open_engine(struct loaded *l, const struct loaded_options *o, bool w
         return false;
     buf_init(&folder, MAX_PATH_BYTES);
     if (o->keeps_on_disk && store_kv_dir(&folder, err)) {
-        if (weights_fingerprint(l->weights, options.fingerprint))
-            options.disk_folder = folder.data;
+        weights_fingerprint(l->weights, options.fingerprint);
+        options.disk_folder = folder.data;
     } else if (o->keeps_on_disk) {
         log_warn("no prefixes are kept on disk: %s", err->message);
     }

@@ -55,7 +55,7 @@ static struct weights_string show_text(const struct weights *w, const char *key)
 
 static void show_count_type(struct show_facts *f, const struct weights_tensor *t)
 {
-    const char *name = quant_traits(t->type)->name;
+    const char *name = t->type_name;
     size_t i = 0;
     while (i < f->n_types && strcmp(f->types[i].name, name))
         i++;

@@ -13,7 +13,8 @@
 #include <stdint.h>
 
 /* What a matrix consists of. Blocks and floats have one part; packed numbers, whose scales lie in
- * arrays of their own, have two or three. */
+ * arrays of their own, have two or three. Blocks lie as quant_traits says, all else at any address:
+ * safetensors files pad nothing. */
 enum matrix_part_number {
     MATRIX_BLOCKS = 0, /* [n_experts][n_rows] rows of blocks (or of floats) */
     MATRIX_PACKED = 0, /* numbers of a few bits, the first in the lowest ones, row by row */

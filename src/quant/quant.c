@@ -26,18 +26,24 @@ void quant_decode_F32(const void *blocks, float *out, size_t n)
     memcpy(out, blocks, n * sizeof *out);
 }
 
+/* Floats lie at any address: safetensors files pad nothing. */
+static uint16_t half_at(const void *halves, size_t i)
+{
+    uint16_t half;
+    memcpy(&half, (const char *)halves + i * sizeof half, sizeof half);
+    return half;
+}
+
 void quant_decode_F16(const void *blocks, float *out, size_t n)
 {
-    const uint16_t *in = blocks;
     for (size_t i = 0; i < n; i++)
-        out[i] = half_to_float(in[i]);
+        out[i] = half_to_float(half_at(blocks, i));
 }
 
 void quant_decode_BF16(const void *blocks, float *out, size_t n)
 {
-    const uint16_t *in = blocks;
     for (size_t i = 0; i < n; i++)
-        out[i] = half_bf16_to_float(in[i]);
+        out[i] = half_bf16_to_float(half_at(blocks, i));
 }
 
 void quant_decode_Q4_0(const void *blocks, float *out, size_t n)

@@ -16,7 +16,7 @@ struct quant_traits {
     uint32_t block_bytes;
     uint32_t n_parts; /* of a matrix (quant/matrix.h); above 1 it is packed */
     /* Decodes n elements (a multiple of block_elements) to floats, exactly as the format defines.
-     * Blocks lie at an even address, but for MXFP4's. NULL for packed types. */
+     * Blocks lie at an even address, but for MXFP4's; floats at any. NULL for packed types. */
     void (*decode)(const void *blocks, float *out, size_t n);
     /* The same of a row of a matrix of a packed type; NULL for others. */
     void (*decode_row)(const struct matrix *m, size_t row, float *out);

@@ -1,7 +1,6 @@
 /* Reads GGUF v2 and v3 (github.com/ggml-org/ggml, docs/gguf.md), little-endian: a header, typed
  * metadata, a table of tensors, then their data. Every number is the file's claim until it was
- * checked against the file's size. Knows the meaning of no key but general.alignment and
- * split.count. */
+ * checked against the file's size. Knows the meaning of no key but general.alignment. */
 #include "weights/file.h"
 
 #include <inttypes.h>
@@ -12,11 +11,8 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are read in place, little-endian");
 
-/* Limits far above any real file; they bound the memory that a file's tables take. */
 enum {
-    MAX_META = 1 << 16,
-    MAX_TENSORS = 1 << 20,
-    MAX_NAME_BYTES = 65535, /* of a key, by the format; real tensors' names are much shorter */
+    MAX_META = 1 << 16, /* far above any real file's; it bounds the memory that the table takes */
     MIN_META_BYTES = 8 + 1 + 4 + 1,
     MIN_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8,
     MIN_ALIGNMENT = 8,
@@ -26,8 +22,10 @@ enum {
 /* Where the reader is, and in what, for the sentence of an error. */
 struct reader {
     struct weights *w;
+    struct file_part *file;
+    struct file_meta_table *meta;
     struct error *err;
-    uint64_t at;      /* the next byte; never past w->size */
+    uint64_t at;      /* the next byte; never past the file's size */
     const char *part; /* "metadata entry" or "tensor"; NULL in the header */
     uint64_t number;  /* of that entry or tensor, from 0 */
     char name[72];    /* its name, fit for printing; empty before it is known */
@@ -70,15 +68,15 @@ static void set_name(struct reader *r, const char *name, size_t len)
 
 static uint64_t remaining(const struct reader *r)
 {
-    return r->w->size - r->at;
+    return r->file->size - r->at;
 }
 
 static bool take(struct reader *r, void *to, size_t n)
 {
     if (remaining(r) < n)
         return fail(r, ERROR_FORMAT, r->at, "the file is cut here, it has %" PRIu64 " bytes",
-                    r->w->size);
-    memcpy(to, r->w->data + r->at, n);
+                    r->file->size);
+    memcpy(to, r->file->data + r->at, n);
     r->at += n;
     return true;
 }
@@ -103,8 +101,8 @@ static bool take_string(struct reader *r, struct weights_string *out)
     if (len > remaining(r))
         return fail(r, ERROR_FORMAT, at,
                     "a string of %" PRIu64 " bytes reaches past the file's end at %" PRIu64, len,
-                    r->w->size);
-    *out = (struct weights_string){(const char *)r->w->data + r->at, (size_t)len};
+                    r->file->size);
+    *out = (struct weights_string){(const char *)r->file->data + r->at, (size_t)len};
     r->at += len;
     return true;
 }
@@ -117,7 +115,7 @@ static bool take_name(struct reader *r, struct weights_string *out)
         return false;
     if (!out->len)
         return fail(r, ERROR_FORMAT, at, "the name is empty");
-    if (out->len > MAX_NAME_BYTES)
+    if (out->len > FILE_MAX_NAME_BYTES)
         return fail(r, ERROR_FORMAT, at, "the name is too long (%zu bytes)", out->len);
     set_name(r, out->data, out->len);
     if (memchr(out->data, 0, out->len))
@@ -141,11 +139,11 @@ static bool skip_numbers(struct reader *r, const struct file_meta *meta)
     if (meta->n_items > remaining(r) / size)
         return fail(r, ERROR_FORMAT, r->at,
                     "%" PRIu64 " values of %zu bytes reach past the file's end at %" PRIu64,
-                    meta->n_items, size, r->w->size);
+                    meta->n_items, size, r->file->size);
     if (meta->type == FILE_BOOL) {
         for (uint64_t i = 0; i < meta->n_items; i++)
-            if (r->w->data[r->at + i] > 1)
-                return fail(r, ERROR_FORMAT, r->at + i, "a bool is %u", r->w->data[r->at + i]);
+            if (r->file->data[r->at + i] > 1)
+                return fail(r, ERROR_FORMAT, r->at + i, "a bool is %u", r->file->data[r->at + i]);
     }
     r->at += meta->n_items * size;
     return true;
@@ -161,7 +159,7 @@ static bool skip_strings(struct reader *r, struct file_meta *meta)
     if (meta->n_items > remaining(r) / 8)
         return fail(r, ERROR_FORMAT, r->at,
                     "%" PRIu64 " strings reach past the file's end at %" PRIu64, meta->n_items,
-                    r->w->size);
+                    r->file->size);
     if (!meta->n_items)
         return true;
     meta->string_at = malloc((size_t)meta->n_items * sizeof *meta->string_at);
@@ -200,26 +198,28 @@ static bool take_value(struct reader *r, struct file_meta *meta)
 
 /* Adds number `number` under a name that must be new. */
 static bool add_name(struct reader *r, struct name_index *index, const char *name, size_t len,
-                     uint64_t at)
+                     size_t number, uint64_t at)
 {
     if (name_index_find(index, name, len) != NAME_INDEX_NONE)
         return fail(r, ERROR_FORMAT, at, "the name appears twice");
-    if (!name_index_add(index, name, len, (uint32_t)r->number))
+    if (!name_index_add(index, name, len, (uint32_t)number))
         return fail(r, ERROR_NO_MEMORY, at, "out of memory");
     return true;
 }
 
 static bool read_meta(struct reader *r, uint64_t n)
 {
-    struct weights *w = r->w;
-    if (n && !(w->meta = calloc((size_t)n, sizeof *w->meta)))
+    struct file_meta_table *table = r->meta;
+    if (n && !(table->items = calloc((size_t)n, sizeof *table->items)))
         return fail(r, ERROR_NO_MEMORY, r->at, "out of memory for %" PRIu64 " entries", n);
-    while (w->n_meta < n) {
-        struct file_meta *meta = &w->meta[w->n_meta];
-        begin(r, "metadata entry", w->n_meta++);
+    while (table->n < n) {
+        struct file_meta *meta = &table->items[table->n];
+        begin(r, "metadata entry", table->n);
         uint64_t at = r->at;
+        table->n++;
         if (!take_name(r, &meta->key) ||
-            !add_name(r, &w->meta_index, meta->key.data, meta->key.len, at) || !take_value(r, meta))
+            !add_name(r, &table->index, meta->key.data, meta->key.len, table->n - 1, at) ||
+            !take_value(r, meta))
             return false;
     }
     return true;
@@ -229,10 +229,10 @@ static bool read_meta(struct reader *r, uint64_t n)
 static const char *foreign_type_name(uint32_t type)
 {
     static const char *const names[] = {
-        [9] = "Q8_1",    [15] = "Q8_K", [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS",
-        [19] = "IQ1_S",  [21] = "IQ3_S", [22] = "IQ2_S",  [24] = "I8",     [25] = "I16",
-        [26] = "I32",    [27] = "I64",  [28] = "F64",     [29] = "IQ1_M",  [34] = "TQ1_0",
-        [35] = "TQ2_0",
+        [9] = "Q8_1",     [15] = "Q8_K",  [16] = "IQ2_XXS", [17] = "IQ2_XS",
+        [18] = "IQ3_XXS", [19] = "IQ1_S", [21] = "IQ3_S",   [22] = "IQ2_S",
+        [24] = "I8",      [25] = "I16",   [26] = "I32",     [27] = "I64",
+        [28] = "F64",     [29] = "IQ1_M", [34] = "TQ1_0",   [35] = "TQ2_0",
     };
     const char *name = type < sizeof names / sizeof *names ? names[type] : NULL;
     return name ? name : "unknown";
@@ -273,6 +273,7 @@ static bool take_type(struct reader *r, struct weights_tensor *tensor)
                     "rows of %" PRIu64 " elements are not whole blocks of %s (%" PRIu32 ")",
                     tensor->shape[0], traits->name, traits->block_elements);
     tensor->type = (enum quant_type)type;
+    tensor->type_name = traits->name;
     uint64_t n_elements = 1;
     bool fits = true;
     for (int i = 0; i < 4; i++)
@@ -284,8 +285,10 @@ static bool take_type(struct reader *r, struct weights_tensor *tensor)
     return true;
 }
 
-static bool read_tensor(struct reader *r, struct weights_tensor *tensor, uint64_t *offset)
+/* Tensor `number` of all files. */
+static bool read_tensor(struct reader *r, size_t number, uint64_t *offset)
 {
+    struct weights_tensor *tensor = &r->w->tensors[number];
     struct weights_string name;
     uint64_t at = r->at;
     if (!take_name(r, &name))
@@ -293,81 +296,92 @@ static bool read_tensor(struct reader *r, struct weights_tensor *tensor, uint64_
     tensor->name = arena_copy(&r->w->names, name.data, name.len);
     if (!tensor->name)
         return fail(r, ERROR_NO_MEMORY, at, "out of memory");
-    return add_name(r, &r->w->tensor_index, tensor->name, name.len, at) && take_shape(r, tensor) &&
-           take_type(r, tensor) && take_u64(r, offset);
+    tensor->file = (uint32_t)(r->file - r->w->parts);
+    return add_name(r, &r->w->tensor_index, tensor->name, name.len, number, at) &&
+           take_shape(r, tensor) && take_type(r, tensor) && take_u64(r, offset);
 }
 
 static bool read_alignment(struct reader *r, uint64_t *out)
 {
-    struct weights *w = r->w;
     static const char key[] = "general.alignment";
+    const struct file_meta *meta = file_meta_find(r->meta, key, false);
     *out = DEFAULT_ALIGNMENT;
-    uint32_t number = name_index_find(&w->meta_index, key, sizeof key - 1);
-    if (number == NAME_INDEX_NONE)
+    if (!meta)
+        meta = file_meta_find(r->meta, key, true);
+    if (!meta)
         return true;
-    if (!weights_uint(w, key, out) || *out < MIN_ALIGNMENT || *out > UINT32_MAX ||
-        (*out & (*out - 1)))
-        return fail(r, ERROR_FORMAT, w->meta[number].at,
-                    "general.alignment is not a power of two from %d", MIN_ALIGNMENT);
+    if (meta->is_array || !file_meta_uint(r->meta, meta, out) || *out < MIN_ALIGNMENT ||
+        *out > UINT32_MAX || (*out & (*out - 1)))
+        return fail(r, ERROR_FORMAT, meta->at, "%s is not a power of two from %d", key,
+                    MIN_ALIGNMENT);
     return true;
 }
 
-/* Turns the offsets of all tensors, counted from the data's begin, into pointers, or says how far
- * the file would have to reach. */
-static bool place_tensors(struct reader *r, const uint64_t *offsets)
+/* Turns a tensor's offset, counted from the data's begin, into a pointer, if it ends in the file;
+ * and says where it ends. */
+static bool place_tensor(struct reader *r, struct weights_tensor *tensor, uint64_t offset,
+                         uint64_t *end)
 {
-    struct weights *w = r->w;
-    uint64_t alignment, furthest = 0, end, begin_at;
+    uint64_t begin_at = r->file->data_begin;
+    if (__builtin_add_overflow(begin_at, offset, end) ||
+        __builtin_add_overflow(*end, tensor->n_bytes, end) || *end > INT64_MAX)
+        return fail(r, ERROR_FORMAT, r->at,
+                    "offset %" PRIu64 " and size %" PRIu64 " are more than any file can hold",
+                    offset, tensor->n_bytes);
+    if (*end <= r->file->size)
+        tensor->data = r->file->data + begin_at + offset;
+    return true;
+}
+
+/* Places n tensors, or says how far the file would have to reach. */
+static bool place_tensors(struct reader *r, struct weights_tensor *tensors, const uint64_t *offsets,
+                          size_t n)
+{
+    uint64_t alignment, furthest = 0, end;
     begin(r, NULL, 0);
     if (!read_alignment(r, &alignment))
         return false;
-    begin_at = (r->at + alignment - 1) / alignment * alignment; /* r->at is a file's size at most */
+    /* r->at is a file's size at most */
+    r->file->data_begin = (r->at + alignment - 1) / alignment * alignment;
     const struct weights_tensor *last = NULL;
-    for (size_t i = 0; i < w->n_tensors; i++) {
-        struct weights_tensor *tensor = &w->tensors[i];
+    for (size_t i = 0; i < n; i++) {
         begin(r, "tensor", i);
-        set_name(r, tensor->name, strlen(tensor->name));
+        set_name(r, tensors[i].name, strlen(tensors[i].name));
         if (offsets[i] % alignment)
             return fail(r, ERROR_FORMAT, r->at,
                         "its offset %" PRIu64 " is not a multiple of the alignment %" PRIu64,
                         offsets[i], alignment);
-        if (__builtin_add_overflow(begin_at, offsets[i], &end) ||
-            __builtin_add_overflow(end, tensor->n_bytes, &end) || end > INT64_MAX)
-            return fail(r, ERROR_FORMAT, r->at,
-                        "offset %" PRIu64 " and size %" PRIu64 " are more than any file can hold",
-                        offsets[i], tensor->n_bytes);
+        if (!place_tensor(r, &tensors[i], offsets[i], &end))
+            return false;
         if (end > furthest) {
             furthest = end;
-            last = tensor;
+            last = &tensors[i];
         }
-        if (end <= w->size)
-            tensor->data = w->data + begin_at + offsets[i];
     }
-    if (furthest <= w->size)
+    if (furthest <= r->file->size)
         return true;
     set_name(r, last->name, strlen(last->name));
     r->part = NULL;
-    return fail(r, ERROR_FORMAT, w->size,
+    return fail(r, ERROR_FORMAT, r->file->size,
                 "the file is cut: tensor %s ends at byte %" PRIu64 ", the file has %" PRIu64,
-                r->name, furthest, w->size);
+                r->name, furthest, r->file->size);
 }
 
-static bool read_tensors(struct reader *r, uint64_t n)
+static bool read_tensors(struct reader *r, size_t n)
 {
     struct weights *w = r->w;
     if (!n)
-        return place_tensors(r, NULL);
-    uint64_t *offsets = calloc((size_t)n, sizeof *offsets);
-    w->tensors = calloc((size_t)n, sizeof *w->tensors);
-    bool ok = offsets && w->tensors;
-    if (!ok)
-        fail(r, ERROR_NO_MEMORY, r->at, "out of memory for %" PRIu64 " tensors", n);
-    while (ok && w->n_tensors < n) {
-        size_t i = w->n_tensors++;
+        return place_tensors(r, NULL, NULL, 0);
+    uint64_t *offsets = calloc(n, sizeof *offsets);
+    bool ok = offsets || fail(r, ERROR_NO_MEMORY, r->at, "out of memory for %zu tensors", n);
+    ok = ok && file_reserve_tensors(w, n, r->err);
+    const size_t first = w->n_tensors;
+    for (size_t i = 0; ok && i < n; i++) {
         begin(r, "tensor", i);
-        ok = read_tensor(r, &w->tensors[i], &offsets[i]);
+        w->tensors[w->n_tensors++] = (struct weights_tensor){0};
+        ok = read_tensor(r, first + i, &offsets[i]);
     }
-    ok = ok && place_tensors(r, offsets);
+    ok = ok && place_tensors(r, w->tensors + first, offsets, n);
     free(offsets);
     return ok;
 }
@@ -404,26 +418,17 @@ static bool take_count(struct reader *r, uint64_t *out, const char *what, uint64
                     what, max);
     if (*out > remaining(r) / min_bytes)
         return fail(r, ERROR_FORMAT, at, "%" PRIu64 " %s cannot be in a file of %" PRIu64 " bytes",
-                    *out, what, r->w->size);
+                    *out, what, r->file->size);
     return true;
 }
 
-static bool refuse_split(struct reader *r)
+bool gguf_read(struct weights *w, size_t part, struct file_meta_table *meta, struct error *err)
 {
-    uint64_t n_files;
-    if (!weights_uint(r->w, "split.count", &n_files) || n_files <= 1)
-        return true;
-    begin(r, NULL, 0);
-    return fail(r, ERROR_UNSUPPORTED, r->at,
-                "the model is split over %" PRIu64 " files; join them into one first", n_files);
-}
-
-bool gguf_read(struct weights *w, struct error *err)
-{
-    struct reader r = {.w = w, .err = err};
+    struct reader r = {.w = w, .file = &w->parts[part], .meta = meta, .err = err};
     uint64_t n_tensors = 0, n_meta = 0;
+    meta->data = r.file->data;
     return read_version(&r) &&
-           take_count(&r, &n_tensors, "tensors", MAX_TENSORS, MIN_TENSOR_BYTES) &&
+           take_count(&r, &n_tensors, "tensors", FILE_MAX_TENSORS, MIN_TENSOR_BYTES) &&
            take_count(&r, &n_meta, "metadata entries", MAX_META, MIN_META_BYTES) &&
-           read_meta(&r, n_meta) && refuse_split(&r) && read_tensors(&r, n_tensors);
+           read_meta(&r, n_meta) && read_tensors(&r, (size_t)n_tensors);
 }

@@ -1,52 +1,153 @@
-/* Opening a model file and reading out of it: tensors and metadata by name, values converted to
- * what the caller asks for. Knows no file format: gguf.c reads those. */
+/* Opening a model, whatever it is, and its tensors by name. Knows no file format: gguf.c and
+ * folder.c read those. */
 #include "weights/weights.h"
 
 #include "base/memory.h"
 #include "weights/file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
+#include <sys/stat.h>
 
-size_t file_value_bytes(enum file_value_type type)
+bool file_reserve_tensors(struct weights *w, size_t n, struct error *err)
 {
-    static const uint8_t bytes[FILE_N_VALUE_TYPES] = {
-        [FILE_U8] = 1,  [FILE_I8] = 1,  [FILE_U16] = 2, [FILE_I16] = 2,
-        [FILE_U32] = 4, [FILE_I32] = 4, [FILE_F32] = 4, [FILE_BOOL] = 1,
-        [FILE_U64] = 8, [FILE_I64] = 8, [FILE_F64] = 8,
-    };
-    return bytes[type];
+    if (n > FILE_MAX_TENSORS - w->n_tensors)
+        return error_set(err, ERROR_TOO_LARGE, "more than %d tensors", FILE_MAX_TENSORS);
+    if (w->n_tensors_room - w->n_tensors >= n)
+        return true;
+    size_t n_room = w->n_tensors + n;
+    void *tensors = realloc(w->tensors, n_room * sizeof *w->tensors);
+    if (!tensors)
+        return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu tensors", n_room);
+    w->tensors = tensors;
+    w->n_tensors_room = n_room;
+    return true;
 }
 
-struct weights *weights_open_bytes(const void *data, size_t size, struct error *err)
+/* One more file at the end of a list. */
+static struct file_part *file_add(struct weights *w, const struct file_source *s, const char *name,
+                                  struct file_part **list, size_t *n, struct error *err)
+{
+    if (*n == FILE_MAX_PARTS) {
+        error_set(err, ERROR_TOO_LARGE, "more than %d files", FILE_MAX_PARTS);
+        return NULL;
+    }
+    struct file_part *longer = realloc(*list, (*n + 1) * sizeof *longer);
+    if (!longer) {
+        error_set(err, ERROR_NO_MEMORY, "out of memory");
+        return NULL;
+    }
+    *list = longer;
+    if (!source_open(s, name, &w->names, &longer[*n], err))
+        return NULL;
+    return &longer[(*n)++];
+}
+
+bool file_add_part(struct weights *w, const struct file_source *s, const char *name,
+                   struct error *err)
+{
+    return file_add(w, s, name, &w->parts, &w->n_parts, err) != NULL;
+}
+
+bool file_add_text(struct weights *w, const struct file_source *s, const char *name,
+                   struct error *err)
+{
+    return !source_has(s, name) || file_add(w, s, name, &w->texts, &w->n_texts, err) != NULL;
+}
+
+bool file_error(struct error *err, const char *path)
+{
+    enum { MOST = 150 }; /* a longer path is told by its end, so that the rest has room */
+    size_t len = strlen(path);
+    if (!len)
+        return false;
+    return len > MOST ? error_prefix(err, "...%s", path + len - MOST)
+                      : error_prefix(err, "%s", path);
+}
+
+/* Whether the name stands for the folder that the file is in. */
+static bool weights_is_of_folder(const char *name)
+{
+    static const char *const ends[] = {".safetensors", ".safetensors.index.json", "config.json"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (len >= strlen(ends[i]) && !strcmp(name + len - strlen(ends[i]), ends[i]))
+            return true;
+    return false;
+}
+
+/* A shard that was named must be one that the folder's model has: others are adapters and the
+ * like. */
+static bool weights_has_named(const struct weights *w, const char *name, struct error *err)
+{
+    size_t len = strlen(name);
+    if (len < 12 || strcmp(name + len - 12, ".safetensors") != 0)
+        return true;
+    for (size_t i = 0; i < w->n_parts; i++)
+        if (!strcmp(w->parts[i].name, name))
+            return true;
+    return error_set(err, ERROR_UNSUPPORTED,
+                     "%.120s is no part of the folder's model, which is %.120s", name,
+                     w->n_parts ? w->parts[0].name : "empty");
+}
+
+/* `name` NULL: the folder. */
+static struct weights *weights_open_source(const struct file_source *s, const char *name,
+                                           struct error *err)
 {
     struct weights *w = calloc(1, sizeof *w);
     if (!w) {
         error_set(err, ERROR_NO_MEMORY, "out of memory");
         return NULL;
     }
-    w->data = data;
-    w->size = size;
     arena_init(&w->names, SIZE_MAX / 4);
-    if (gguf_read(w, err))
+    bool ok;
+    if (name && !weights_is_of_folder(name))
+        ok = gguf_open(w, s, name, err);
+    else
+        ok = folder_open(w, s, err) && (!name || weights_has_named(w, name, err));
+    if (ok)
         return w;
     weights_close(w);
     return NULL;
 }
 
+struct weights *weights_open_bytes(const void *data, size_t size, struct error *err)
+{
+    const struct weights_file file = {"", data, size};
+    return weights_open_files(&file, 1, "", err);
+}
+
+struct weights *weights_open_files(const struct weights_file *files, size_t n_files,
+                                   const char *name, struct error *err)
+{
+    const struct file_source source = {"", files, n_files};
+    return weights_open_source(&source, name, err);
+}
+
 struct weights *weights_open(const char *path, struct error *err)
 {
-    struct file_map map;
-    if (!file_map_open(&map, path, err))
-        return NULL;
-    struct weights *w = weights_open_bytes(map.data, map.size, err);
-    if (!w) {
-        file_map_close(&map);
-        error_prefix(err, "%s", path);
+    struct stat st;
+    size_t len = strlen(path);
+    char *folder = malloc(len + 2);
+    if (!folder) {
+        error_set(err, ERROR_NO_MEMORY, "out of memory");
         return NULL;
     }
-    w->map = map;
+    memcpy(folder, path, len + 1);
+    const struct file_source source = {.folder = folder};
+    struct weights *w;
+    if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
+        if (len && path[len - 1] != '/')
+            memcpy(folder + len, "/", 2);
+        w = weights_open_source(&source, NULL, err);
+    } else {
+        const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+        folder[name - path] = '\0';
+        w = weights_open_source(&source, name, err);
+    }
+    free(folder);
     return w;
 }
 
@@ -54,58 +155,57 @@ void weights_close(struct weights *w)
 {
     if (!w)
         return;
-    for (size_t i = 0; i < w->n_meta; i++)
-        free(w->meta[i].string_at);
-    free(w->meta);
-    free(w->tensors);
-    name_index_deinit(&w->meta_index);
+    for (size_t i = 0; i < w->n_parts; i++)
+        file_map_close(&w->parts[i].map);
+    for (size_t i = 0; i < w->n_texts; i++)
+        file_map_close(&w->texts[i].map);
+    for (int i = 0; i < FILE_N_CONFIGS; i++)
+        json_tree_deinit(&w->config[i]);
+    file_meta_deinit(&w->meta);
     name_index_deinit(&w->tensor_index);
     arena_deinit(&w->names);
-    file_map_close(&w->map);
+    free(w->parts);
+    free(w->texts);
+    free(w->tensors);
     free(w);
+}
+
+enum weights_format weights_format(const struct weights *w)
+{
+    return w->format;
+}
+
+size_t weights_n_files(const struct weights *w)
+{
+    return w->n_parts;
+}
+
+struct weights_file weights_file_at(const struct weights *w, size_t i)
+{
+    const struct file_part *part = &w->parts[i];
+    return (struct weights_file){part->name, part->data, (size_t)part->size};
 }
 
 uint64_t weights_file_bytes(const struct weights *w)
 {
-    return w->size;
+    uint64_t n_bytes = 0;
+    for (size_t i = 0; i < w->n_parts; i++)
+        n_bytes += w->parts[i].size;
+    return n_bytes;
 }
 
 uint64_t weights_resident_bytes(const struct weights *w)
 {
-    return memory_resident(w->data, w->size);
+    uint64_t n_bytes = 0;
+    for (size_t i = 0; i < w->n_parts; i++)
+        if (w->parts[i].size)
+            n_bytes += memory_resident(w->parts[i].data, (size_t)w->parts[i].size);
+    return n_bytes;
 }
 
-/* The beginning, the middle and the end of a tensor, at most so many bytes each. */
-static void sample(XXH3_state_t *state, const struct weights_tensor *t)
+uint64_t weights_made_bytes(const struct weights *w)
 {
-    enum { SAMPLE_BYTES = 4096 };
-    const uint8_t *data = t->data;
-    const uint64_t n = t->n_bytes < SAMPLE_BYTES ? t->n_bytes : SAMPLE_BYTES;
-    XXH3_128bits_update(state, data, n);
-    XXH3_128bits_update(state, data + (t->n_bytes - n) / 2, n);
-    XXH3_128bits_update(state, data + t->n_bytes - n, n);
-}
-
-bool weights_fingerprint(const struct weights *w, uint64_t out[2])
-{
-    XXH3_state_t *state = XXH3_createState();
-    uint64_t data_begin = w->size;
-    const uint64_t file[2] = {w->size, (uint64_t)w->map.modified_ns};
-    if (!state)
-        return false;
-    XXH3_128bits_reset(state);
-    XXH3_128bits_update(state, file, sizeof file);
-    for (size_t i = 0; i < w->n_tensors; i++) {
-        uint64_t at = (uint64_t)((const uint8_t *)w->tensors[i].data - w->data);
-        data_begin = at < data_begin ? at : data_begin;
-        sample(state, &w->tensors[i]);
-    }
-    XXH3_128bits_update(state, w->data, data_begin);
-    XXH128_hash_t all = XXH3_128bits_digest(state);
-    XXH3_freeState(state);
-    out[0] = all.low64;
-    out[1] = all.high64;
-    return true;
+    return w->made_bytes;
 }
 
 uint32_t weights_version(const struct weights *w)
@@ -129,262 +229,28 @@ const struct weights_tensor *weights_tensor(const struct weights *w, const char 
     return number == NAME_INDEX_NONE ? NULL : &w->tensors[number];
 }
 
+/* A folder's module by its own name. */
+static const struct weights_tensor *weights_module(const struct weights *w, const char *name)
+{
+    char weight[1024];
+    int n = snprintf(weight, sizeof weight, "%s.weight", name);
+    if (w->format != WEIGHTS_SAFETENSORS || n < 0 || (size_t)n >= sizeof weight)
+        return NULL;
+    return weights_tensor(w, weight);
+}
+
 bool weights_matrix(const struct weights *w, const char *name, struct matrix *out)
 {
     const struct weights_tensor *t = weights_tensor(w, name);
-    if (t)
-        *out = matrix_of_blocks(t->type, t->shape[0], t->shape[1], t->shape[2] * t->shape[3],
-                                t->data);
-    return t != NULL;
-}
-
-static enum weights_kind kind_of(enum file_value_type type)
-{
-    switch (type) {
-    case FILE_I8:
-    case FILE_I16:
-    case FILE_I32:
-    case FILE_I64:
-        return WEIGHTS_INT;
-    case FILE_F32:
-    case FILE_F64:
-        return WEIGHTS_FLOAT;
-    case FILE_BOOL:
-        return WEIGHTS_BOOL;
-    case FILE_STRING:
-        return WEIGHTS_STRING;
-    case FILE_ARRAY:
-        return WEIGHTS_ARRAY;
-    default:
-        return WEIGHTS_UINT;
-    }
-}
-
-size_t weights_n_meta(const struct weights *w)
-{
-    return w->n_meta;
-}
-
-struct weights_meta weights_meta_at(const struct weights *w, size_t i)
-{
-    const struct file_meta *meta = &w->meta[i];
-    enum weights_kind kind = kind_of(meta->type);
-    if (!meta->is_array)
-        return (struct weights_meta){.key = meta->key, .kind = kind, .item_kind = kind};
-    return (struct weights_meta){meta->key, WEIGHTS_ARRAY, kind, meta->n_items};
-}
-
-/* One value as it lies in the file, widened. Integers above INT64_MAX stay in `u` alone. */
-struct value {
-    enum weights_kind kind;
-    uint64_t u; /* unsigned integers, bools */
-    int64_t i;  /* signed integers */
-    double f;   /* floats */
-};
-
-#define LOAD(type, from) (*(type *)memcpy(&(type){0}, (from), sizeof(type)))
-
-static struct value load(enum file_value_type type, const uint8_t *p)
-{
-    struct value v = {.kind = kind_of(type)};
-    switch (type) {
-    case FILE_U8:
-    case FILE_BOOL:
-        v.u = *p;
-        break;
-    case FILE_U16:
-        v.u = LOAD(uint16_t, p);
-        break;
-    case FILE_U32:
-        v.u = LOAD(uint32_t, p);
-        break;
-    case FILE_U64:
-        v.u = LOAD(uint64_t, p);
-        break;
-    case FILE_I8:
-        v.i = LOAD(int8_t, p);
-        break;
-    case FILE_I16:
-        v.i = LOAD(int16_t, p);
-        break;
-    case FILE_I32:
-        v.i = LOAD(int32_t, p);
-        break;
-    case FILE_I64:
-        v.i = LOAD(int64_t, p);
-        break;
-    case FILE_F32:
-        v.f = (double)LOAD(float, p);
-        break;
-    case FILE_F64:
-        v.f = LOAD(double, p);
-        break;
-    default:
-        break;
-    }
-    return v;
-}
-
-static bool value_to_uint(const struct value *v, uint64_t *out)
-{
-    if (v->kind == WEIGHTS_INT && v->i >= 0)
-        *out = (uint64_t)v->i;
-    else if (v->kind == WEIGHTS_UINT)
-        *out = v->u;
+    if (!t)
+        t = weights_module(w, name);
+    if (!t || t->type == WEIGHTS_NO_TYPE || !t->n_bytes)
+        return false;
+    size_t n_experts = t->shape[2] * t->shape[3];
+    if (t->group)
+        *out = matrix_of_packed(t->type, t->scale, t->group, t->shape[0], t->shape[1], n_experts,
+                                t->data, t->scales, t->biases);
     else
-        return false;
-    return true;
-}
-
-static bool value_to_int(const struct value *v, int64_t *out)
-{
-    if (v->kind == WEIGHTS_INT)
-        *out = v->i;
-    else if (v->kind == WEIGHTS_UINT && v->u <= INT64_MAX)
-        *out = (int64_t)v->u;
-    else
-        return false;
-    return true;
-}
-
-static bool value_to_float(const struct value *v, float *out)
-{
-    if (v->kind == WEIGHTS_FLOAT)
-        *out = (float)v->f;
-    else if (v->kind == WEIGHTS_UINT)
-        *out = (float)v->u;
-    else if (v->kind == WEIGHTS_INT)
-        *out = (float)v->i;
-    else
-        return false;
-    return true;
-}
-
-static const struct file_meta *meta_find(const struct weights *w, const char *key, bool is_array)
-{
-    uint32_t number = name_index_find(&w->meta_index, key, strlen(key));
-    if (number == NAME_INDEX_NONE || w->meta[number].is_array != is_array)
-        return NULL;
-    return &w->meta[number];
-}
-
-static bool scalar(const struct weights *w, const char *key, struct value *out)
-{
-    const struct file_meta *meta = meta_find(w, key, false);
-    if (!meta || meta->type == FILE_STRING)
-        return false;
-    *out = load(meta->type, w->data + meta->at);
-    return true;
-}
-
-/* Item i of an array; a bool counts as a number there. */
-static struct value load_item(const struct weights *w, const struct file_meta *meta, size_t i)
-{
-    struct value v = load(meta->type, w->data + meta->at + i * file_value_bytes(meta->type));
-    if (v.kind == WEIGHTS_BOOL)
-        v.kind = WEIGHTS_UINT;
-    return v;
-}
-
-static bool array_item(const struct weights *w, const char *key, size_t i, struct value *out)
-{
-    const struct file_meta *meta = meta_find(w, key, true);
-    if (!meta || meta->type == FILE_STRING || i >= meta->n_items)
-        return false;
-    *out = load_item(w, meta, i);
-    return true;
-}
-
-/* The string whose length field is at `at`; the reader has checked both. */
-static struct weights_string string_at(const struct weights *w, uint64_t at)
-{
-    return (struct weights_string){(const char *)w->data + at + 8, LOAD(uint64_t, w->data + at)};
-}
-
-bool weights_uint(const struct weights *w, const char *key, uint64_t *out)
-{
-    struct value v;
-    return scalar(w, key, &v) && value_to_uint(&v, out);
-}
-
-bool weights_int(const struct weights *w, const char *key, int64_t *out)
-{
-    struct value v;
-    return scalar(w, key, &v) && value_to_int(&v, out);
-}
-
-bool weights_float(const struct weights *w, const char *key, float *out)
-{
-    struct value v;
-    return scalar(w, key, &v) && value_to_float(&v, out);
-}
-
-bool weights_bool(const struct weights *w, const char *key, bool *out)
-{
-    struct value v;
-    if (!scalar(w, key, &v) || v.kind != WEIGHTS_BOOL)
-        return false;
-    *out = v.u != 0;
-    return true;
-}
-
-bool weights_string(const struct weights *w, const char *key, struct weights_string *out)
-{
-    const struct file_meta *meta = meta_find(w, key, false);
-    if (!meta || meta->type != FILE_STRING)
-        return false;
-    *out = string_at(w, meta->at);
-    return true;
-}
-
-size_t weights_array_len(const struct weights *w, const char *key)
-{
-    const struct file_meta *meta = meta_find(w, key, true);
-    return meta ? meta->n_items : 0;
-}
-
-bool weights_array_string(const struct weights *w, const char *key, size_t i,
-                          struct weights_string *out)
-{
-    const struct file_meta *meta = meta_find(w, key, true);
-    if (!meta || meta->type != FILE_STRING || i >= meta->n_items)
-        return false;
-    *out = string_at(w, meta->string_at[i]);
-    return true;
-}
-
-bool weights_array_strings(const struct weights *w, const char *key, struct weights_string *out,
-                           size_t n)
-{
-    const struct file_meta *meta = meta_find(w, key, true);
-    if (!meta || meta->type != FILE_STRING || n > meta->n_items)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        out[i] = string_at(w, meta->string_at[i]);
-    return true;
-}
-
-bool weights_array_float(const struct weights *w, const char *key, size_t i, float *out)
-{
-    struct value v;
-    return array_item(w, key, i, &v) && value_to_float(&v, out);
-}
-
-bool weights_array_int(const struct weights *w, const char *key, size_t i, int64_t *out)
-{
-    struct value v;
-    return array_item(w, key, i, &v) && value_to_int(&v, out);
-}
-
-bool weights_array_ints(const struct weights *w, const char *key, int64_t *out, size_t n)
-{
-    const struct file_meta *meta = meta_find(w, key, true);
-    if (!meta || meta->type == FILE_STRING || n > meta->n_items)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        struct value v = load_item(w, meta, i);
-        if (!value_to_int(&v, &out[i]))
-            return false;
-    }
+        *out = matrix_of_blocks(t->type, t->shape[0], t->shape[1], n_experts, t->data);
     return true;
 }

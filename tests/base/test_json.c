@@ -45,9 +45,20 @@ static void right_texts_are_read(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "0", "-0", " 12.5e-3 ", "\"\"", "[]", "{}", "[[],{}]", "null", "\t[true , false]\r\n",
-        "{\"\":0}", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\"", "\"\\ud83d\\ude00\"",
-        "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \x7f\"", "[NaN,Infinity,-Infinity]",
+        "0",
+        "-0",
+        " 12.5e-3 ",
+        "\"\"",
+        "[]",
+        "{}",
+        "[[],{}]",
+        "null",
+        "\t[true , false]\r\n",
+        "{\"\":0}",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \x7f\"",
+        "[NaN,Infinity,-Infinity]",
         "{\"a\":{\"a\":1},\"b\":[{\"a\":1},{\"a\":1}]}",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
