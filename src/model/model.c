@@ -34,7 +34,14 @@ static bool read_info(const struct network *network, const struct weights *w,
 
 static const struct network *network_of(const struct weights *w, struct error *err)
 {
-    struct weights_string arch;
+    struct weights_string arch = {"unknown", 7};
+    if (weights_format(w) != WEIGHTS_GGUF) {
+        weights_config_string(w, "model_type", &arch);
+        error_set(err, ERROR_UNSUPPORTED,
+                  "a folder of safetensors (model type '%.*s') is not computed yet, only GGUF is",
+                  (int)(arch.len < 64 ? arch.len : 64), arch.data);
+        return NULL;
+    }
     if (!weights_string(w, "general.architecture", &arch)) {
         error_set(err, ERROR_FORMAT, "the file lacks general.architecture");
         return NULL;
