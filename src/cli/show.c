@@ -24,15 +24,18 @@ struct show_options {
     bool json, all, template;
 };
 
-/* How much of the file one tensor type takes. */
+/* How much of the file one tensor type takes, and which tensors have it. */
 struct show_type {
     const char *name;
+    uint32_t group; /* of packed numbers, else 0 */
     uint64_t n_tensors, n_bytes;
+    char kinds[160]; /* "q_proj, k_proj", each once, as many as fit */
 };
 
 struct show_facts {
     const char *path;
     const struct weights *w;
+    bool is_folder;                                     /* of safetensors; else GGUF */
     struct weights_string name, architecture, template; /* empty when missing */
     struct weights_string vocabulary, pre_tokenizer;
     size_t n_vocab;
@@ -53,18 +56,38 @@ static struct weights_string show_text(const struct weights *w, const char *key)
     return s;
 }
 
+/* Adds what kind of layer a tensor is: "model.layers.0.self_attn.q_proj.weight" is "q_proj". */
+static void show_add_kind(char *kinds, size_t size, const char *name)
+{
+    char kind[64];
+    size_t end = strlen(name), n = strlen(kinds);
+    if (end > 7 && !strcmp(name + end - 7, ".weight"))
+        end -= 7;
+    size_t begin = end;
+    while (begin && name[begin - 1] != '.')
+        begin--;
+    int len = snprintf(kind, sizeof kind, ", %.*s", (int)(end - begin), name + begin);
+    if (len < 0 || (size_t)len >= sizeof kind || n + (size_t)len >= size)
+        return;
+    for (const char *at = kinds; (at = strstr(at, kind + 2)); at++) /* a whole one of the list? */
+        if ((at == kinds || at[-1] == ' ') && (!at[len - 2] || at[len - 2] == ','))
+            return;
+    memcpy(kinds + n, n ? kind : kind + 2, (size_t)len + 1 - (n ? 0 : 2));
+}
+
 static void show_count_type(struct show_facts *f, const struct weights_tensor *t)
 {
     const char *name = t->type_name;
     size_t i = 0;
-    while (i < f->n_types && strcmp(f->types[i].name, name))
+    while (i < f->n_types && (strcmp(f->types[i].name, name) || f->types[i].group != t->group))
         i++;
     if (i == sizeof f->types / sizeof *f->types)
         return;
     if (i == f->n_types)
-        f->types[f->n_types++] = (struct show_type){.name = name};
+        f->types[f->n_types++] = (struct show_type){.name = name, .group = t->group};
     f->types[i].n_tensors++;
     f->types[i].n_bytes += t->n_bytes;
+    show_add_kind(f->types[i].kinds, sizeof f->types[i].kinds, t->name);
 }
 
 static int show_more_bytes(const void *a, const void *b)
@@ -81,7 +104,9 @@ static void show_foreign(struct show_facts *f)
     f->info = (struct model_info){0};
     snprintf(key, sizeof key, "%.*s.context_length",
              (int)(f->architecture.len < 64 ? f->architecture.len : 64), f->architecture.data);
-    weights_uint(f->w, key, &n_ctx);
+    if (!weights_uint(f->w, key, &n_ctx) &&
+        !weights_config_uint(f->w, "max_position_embeddings", &n_ctx))
+        weights_config_uint(f->w, "text_config.max_position_embeddings", &n_ctx);
     f->info.n_ctx_train = n_ctx <= UINT32_MAX ? (uint32_t)n_ctx : 0;
     for (size_t i = 0; i < weights_n_tensors(f->w); i++) {
         const uint64_t *shape = weights_tensor_at(f->w, i)->shape;
@@ -89,15 +114,43 @@ static void show_foreign(struct show_facts *f)
     }
 }
 
+/* The template of a folder: a file of its own, or in one of two configurations. */
+static struct weights_string show_folder_template(const struct weights *w)
+{
+    struct weights_string s = {0};
+    if (!weights_text(w, "chat_template.jinja", &s))
+        weights_config_string(w, "tokenizer.chat_template", &s);
+    return s;
+}
+
+static void show_gather_folder(struct show_facts *f)
+{
+    uint64_t n = 0;
+    size_t end = strlen(f->path), begin;
+    while (end > 1 && f->path[end - 1] == '/')
+        end--;
+    for (begin = end; begin && f->path[begin - 1] != '/';)
+        begin--;
+    f->name = (struct weights_string){f->path + begin, end - begin};
+    weights_config_string(f->w, "model_type", &f->architecture);
+    f->template = show_folder_template(f->w);
+    if (!weights_config_uint(f->w, "vocab_size", &n))
+        weights_config_uint(f->w, "text_config.vocab_size", &n);
+    f->n_vocab = (size_t)n;
+}
+
 static void show_gather(struct show_facts *f, const char *path, const struct weights *w)
 {
     *f = (struct show_facts){.path = path, .w = w};
+    f->is_folder = weights_format(w) == WEIGHTS_SAFETENSORS;
     f->name = show_text(w, "general.name");
     f->architecture = show_text(w, "general.architecture");
     f->template = show_text(w, "tokenizer.chat_template");
     f->vocabulary = show_text(w, "tokenizer.ggml.model");
     f->pre_tokenizer = show_text(w, "tokenizer.ggml.pre");
     f->n_vocab = weights_array_len(w, "tokenizer.ggml.tokens");
+    if (f->is_folder)
+        show_gather_folder(f);
     f->known = store_model_of_file(path, weights_file_bytes(w));
     f->runs = model_read_info(w, &f->info, &f->why_not);
     if (!f->runs)
@@ -135,16 +188,40 @@ static void show_amount(uint64_t n, const char *thousand, const char *million, c
         printf("%.1f%s", (double)n / 1e3, thousand);
 }
 
+static void show_files(const struct show_facts *f)
+{
+    size_t n = weights_n_files(f->w);
+    if (f->is_folder)
+        printf(", safetensors%s", weights_is_mlx(f->w) ? " of MLX" : "");
+    else
+        printf(", GGUF version %" PRIu32, weights_version(f->w));
+    if (n > 1)
+        printf(", in %zu files", n);
+    putchar('\n');
+    for (size_t i = 0; n > 1 && i < n; i++) {
+        struct weights_file file = weights_file_at(f->w, i);
+        show_label("");
+        show_amount(file.size, " kB  ", " MB  ", " GB  ");
+        output_line(file.name, strlen(file.name));
+        putchar('\n');
+    }
+    if (weights_made_bytes(f->w)) {
+        show_label("");
+        show_amount(weights_made_bytes(f->w), " kB", " MB", " GB");
+        printf(" lie at odd places and are copied into memory\n");
+    }
+}
+
 static void show_sizes(const struct show_facts *f)
 {
     const struct model_info *info = &f->info;
-    show_label("file");
+    show_label(f->is_folder ? "folder" : "file");
     output_line(f->path, strlen(f->path));
     putchar('\n');
     show_label("size");
     show_amount(weights_file_bytes(f->w), " kB", " MB", " GB");
-    printf(" (%" PRIu64 " bytes), GGUF version %" PRIu32 "\n", weights_file_bytes(f->w),
-           weights_version(f->w));
+    printf(" (%" PRIu64 " bytes)", weights_file_bytes(f->w));
+    show_files(f);
     show_line("architecture", f->architecture, "not said");
     if (!f->runs) {
         show_label("");
@@ -178,15 +255,33 @@ static void show_quantization(const struct show_facts *f)
         printf("%-5s %4" PRIu64 " tensor%s ", type->name, type->n_tensors,
                type->n_tensors == 1 ? ", " : "s,");
         show_amount(type->n_bytes, " kB", " MB", " GB");
+        if (type->group)
+            printf(", groups of %" PRIu32, type->group);
+        if (f->is_folder) {
+            printf(": ");
+            output_line(type->kinds, strlen(type->kinds));
+        }
         putchar('\n');
     }
+}
+
+/* What a folder has beside the weights. */
+static void show_texts(const struct show_facts *f)
+{
+    show_label("beside them");
+    for (size_t i = 0; weights_text_name(f->w, i); i++)
+        printf("%s%s", i ? ", " : "", weights_text_name(f->w, i));
+    putchar('\n');
 }
 
 static void show_vocabulary(const struct show_facts *f)
 {
     show_label("vocabulary");
-    if (!f->n_vocab) {
-        printf("none\n");
+    if (!f->n_vocab || f->is_folder) {
+        if (f->n_vocab)
+            printf("%zu tokens\n", f->n_vocab);
+        else
+            printf("none\n");
         return;
     }
     printf("%zu tokens, ", f->n_vocab);
@@ -295,6 +390,18 @@ static void show_metadata(const struct weights *w)
     buf_deinit(&key);
 }
 
+/* A folder's metadata is what its configurations say. */
+static void show_configs(const struct weights *w)
+{
+    static const char *const names[] = {"config.json", "generation_config.json"};
+    struct weights_string text;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (weights_text(w, names[i], &text)) {
+            printf("\n%s:\n", names[i]);
+            output_text(text.data, text.len);
+        }
+}
+
 static void show_words(const struct show_facts *f, bool all)
 {
     if (f->name.len)
@@ -305,9 +412,13 @@ static void show_words(const struct show_facts *f, bool all)
     show_sizes(f);
     show_quantization(f);
     show_vocabulary(f);
+    if (f->is_folder)
+        show_texts(f);
     show_template_begin(f);
     show_advice(f);
-    if (all)
+    if (all && f->is_folder)
+        show_configs(f->w);
+    else if (all)
         show_metadata(f->w);
 }
 
@@ -397,13 +508,40 @@ static json_t *show_json_metadata(const struct weights *w)
     return NULL;
 }
 
+/* Text that may be no UTF-8. */
+static json_t *show_json_cut(const char *text)
+{
+    return show_json_text((struct weights_string){text, strlen(text)});
+}
+
 static json_t *show_json_types(const struct show_facts *f)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < f->n_types; i++)
-        json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "type", f->types[i].name,
-                                              "tensors", show_json_uint(f->types[i].n_tensors),
-                                              "bytes", show_json_uint(f->types[i].n_bytes)));
+        json_array_append_new(list, json_pack("{s:s, s:i, s:o, s:o, s:o}", "type", f->types[i].name,
+                                              "group", (int)f->types[i].group, "tensors",
+                                              show_json_uint(f->types[i].n_tensors), "bytes",
+                                              show_json_uint(f->types[i].n_bytes), "kinds",
+                                              show_json_cut(f->types[i].kinds)));
+    return list;
+}
+
+static json_t *show_json_files(const struct show_facts *f)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < weights_n_files(f->w); i++) {
+        struct weights_file file = weights_file_at(f->w, i);
+        json_array_append_new(list, json_pack("{s:o, s:o}", "name", show_json_cut(file.name),
+                                              "bytes", show_json_uint(file.size)));
+    }
+    return list;
+}
+
+static json_t *show_json_texts(const struct show_facts *f)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; weights_text_name(f->w, i); i++)
+        json_array_append_new(list, json_string(weights_text_name(f->w, i)));
     return list;
 }
 
@@ -429,6 +567,15 @@ static json_t *show_json_network(const struct show_facts *f)
                      (int)info->head_dim);
 }
 
+/* null where Python's JSON says more than the standard's (an Infinity). */
+static json_t *show_json_config(const struct weights *w)
+{
+    struct weights_string text = {0};
+    weights_text(w, "config.json", &text);
+    json_t *config = json_loadb(text.data, text.len, 0, NULL);
+    return config ? config : json_null();
+}
+
 static bool show_json(const struct show_facts *f, bool all)
 {
     struct weights_string path = {f->path, strlen(f->path)};
@@ -438,7 +585,13 @@ static bool show_json(const struct show_facts *f, bool all)
     show_set(object, "name", show_json_text(f->name), &ok);
     show_set(object, "file", show_json_text(path), &ok);
     show_set(object, "file_bytes", show_json_uint(weights_file_bytes(f->w)), &ok);
-    show_set(object, "gguf_version", show_json_uint(weights_version(f->w)), &ok);
+    show_set(object, "format", json_string(f->is_folder ? "safetensors" : "gguf"), &ok);
+    show_set(object, "files", show_json_files(f), &ok);
+    show_set(object, "made_bytes", show_json_uint(weights_made_bytes(f->w)), &ok);
+    if (f->is_folder)
+        show_set(object, "beside", show_json_texts(f), &ok);
+    else
+        show_set(object, "gguf_version", show_json_uint(weights_version(f->w)), &ok);
     show_set(object, "architecture", show_json_text(f->architecture), &ok);
     show_set(object, "runs", json_boolean(f->runs), &ok);
     if (!f->runs)
@@ -455,7 +608,8 @@ static bool show_json(const struct show_facts *f, bool all)
     show_set(object, "chat_template", show_json_text(f->template), &ok);
     show_set(object, "catalogue", show_json_catalogue(f->known), &ok);
     if (all)
-        show_set(object, "metadata", show_json_metadata(f->w), &ok);
+        show_set(object, "metadata",
+                 f->is_folder ? show_json_config(f->w) : show_json_metadata(f->w), &ok);
     char *text = ok ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(7) |
                                              (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0))
                     : NULL;

@@ -196,7 +196,7 @@ uint64_t weights_file_bytes(const struct weights *w)
 
 uint64_t weights_resident_bytes(const struct weights *w)
 {
-    uint64_t n_bytes = 0;
+    uint64_t n_bytes = w->made_bytes;
     for (size_t i = 0; i < w->n_parts; i++)
         if (w->parts[i].size)
             n_bytes += memory_resident(w->parts[i].data, (size_t)w->parts[i].size);

@@ -98,7 +98,8 @@ enum weights_format weights_format(const struct weights *w);
 size_t weights_n_files(const struct weights *w);
 struct weights_file weights_file_at(const struct weights *w, size_t i);
 uint64_t weights_file_bytes(const struct weights *w);     /* of all these */
-uint64_t weights_resident_bytes(const struct weights *w); /* of them, in physical memory */
+/* Of them in physical memory, and what was made anew. */
+uint64_t weights_resident_bytes(const struct weights *w);
 /* What had to be copied out of the files into memory of its own, see weights_open. */
 uint64_t weights_made_bytes(const struct weights *w);
 /* Names the content: a hash (XXH3-128) of every file's size and of when it was last changed, of all

@@ -106,6 +106,14 @@ static void restore(FILE *stream, int saved, const char *name, char *text, size_
     fclose(f);
 }
 
+static void write_bytes(const char *name, const void *bytes, size_t n)
+{
+    FILE *f = fopen(path_of(name), "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+}
+
 /* Runs `pensieve show` with up to three arguments. */
 static struct result *show(char *a, char *b, char *c)
 {
@@ -251,6 +259,80 @@ static void no_terminal_obeys_the_file(void **state)
     json_decref(o);
 }
 
+/* A vector behind one byte lies at an odd place wherever the file lies. */
+static void write_folder(void)
+{
+    static const char tensors[] =
+        "{\"__metadata__\":{\"format\":\"mlx\"},"
+        "\"model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"U32\",\"shape\":[2,8],"
+        "\"data_offsets\":[0,64]},"
+        "\"model.layers.0.mlp.up_proj.scales\":{\"dtype\":\"F16\",\"shape\":[2,1],"
+        "\"data_offsets\":[64,68]},"
+        "\"model.layers.0.mlp.up_proj.biases\":{\"dtype\":\"F16\",\"shape\":[2,1],"
+        "\"data_offsets\":[68,72]},"
+        "\"byte\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[72,73]},"
+        "\"model.norm.weight\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[73,77]},"
+        "\"odd.weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[77,78]}}";
+    const uint64_t length = sizeof tensors - 1 + (sizeof tensors - 1) % 2;
+    struct buf b;
+    buf_init(&b, 4096);
+    buf_append(&b, &length, sizeof length);
+    buf_puts(&b, tensors);
+    if (length != sizeof tensors - 1)
+        buf_putc(&b, ' ');
+    gguf_data(&b, 0, 78);
+    write_bytes("model.safetensors", b.data, b.len);
+    buf_deinit(&b);
+    static const char config[] = "{\"model_type\":\"phi3\",\"max_position_embeddings\":4096,"
+                                 "\"vocab_size\":32064,"
+                                 "\"quantization\":{\"bits\":4,\"group_size\":64}}";
+    static const char tokenizer[] = "{\"chat_template\":\"{{ messages }}\"}";
+    write_bytes("config.json", config, sizeof config - 1);
+    write_bytes("tokenizer_config.json", tokenizer, sizeof tokenizer - 1);
+}
+
+static void a_folder_is_shown_whole(void **state)
+{
+    (void)state;
+    write_folder();
+    struct result *r = show(folder, NULL, NULL);
+    assert_int_equal(r->code, 0);
+    static const char *const parts[] = {
+        "bytes), safetensors of MLX\n",
+        "0.0 kB lie at odd places and are copied into memory\n",
+        "  architecture   phi3\n",
+        "does not run here: a folder of safetensors (model type 'phi3')",
+        "  context        4096 tokens\n",
+        "AFFINE_4    1 tensor,  0.1 kB, groups of 64: up_proj\n",
+        "F16      1 tensor,  0.0 kB: norm\n",
+        "  vocabulary     32064 tokens\n",
+        "  beside them    tokenizer_config.json, config.json\n",
+        "  chat template  14 bytes (whole: --template)\n    | {{ messages }}\n",
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        assert_says(r->out, parts[i]);
+    r = show(path_of("model.safetensors"), all_flag, NULL);
+    assert_says(r->out, "\nconfig.json:\n{\"model_type\":\"phi3\"");
+    r = show(folder, all_flag, json_flag);
+    json_t *object = json_loads(r->out, 0, NULL);
+    assert_non_null(object);
+    const char *format, *file, *kinds, *type;
+    int made, group;
+    assert_int_equal(json_unpack(object, "{s:s, s:[{s:s}], s:i, s:[{s:s, s:i, s:s}], s:{s:s}}",
+                                 "format", &format, "files", "name", &file, "made_bytes", &made,
+                                 "quantization", "type", &type, "group", &group, "kinds", &kinds,
+                                 "metadata", "model_type", &format),
+                     0);
+    assert_string_equal(file, "model.safetensors");
+    assert_int_equal(made, 4);
+    assert_string_equal(type, "AFFINE_4");
+    assert_int_equal(group, 64);
+    assert_string_equal(kinds, "up_proj");
+    json_decref(object);
+    r = show(folder, template_flag, NULL);
+    assert_string_equal(r->out, "{{ messages }}\n");
+}
+
 static void what_is_wrong_is_said_on_standard_error(void **state)
 {
     (void)state;
@@ -301,6 +383,7 @@ int main(void)
         cmocka_unit_test(the_template_comes_whole_or_its_lack_is_an_error),
         cmocka_unit_test(an_architecture_that_does_not_run_is_shown_all_the_same),
         cmocka_unit_test(no_terminal_obeys_the_file),
+        cmocka_unit_test(a_folder_is_shown_whole),
         cmocka_unit_test(what_is_wrong_is_said_on_standard_error),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
