@@ -190,7 +190,7 @@ class Habits(unittest.TestCase):
         os.mkfifo(self.path("pipe"))
         for name, words in [
             ("", "''"),
-            (self.folder, "is not a file"),
+            (self.folder, "has no config.json; it has tiny.gguf, which can be opened by its own path"),
             ("/dev/zero", "is not a file"),
             (self.path("pipe"), "is not a file"),
             ("/nowhere/x.gguf", "no such file: /nowhere/x.gguf"),
