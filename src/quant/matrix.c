@@ -3,8 +3,8 @@
 
 #include "quant/half.h"
 
-struct matrix matrix_of_blocks(enum quant_type type, size_t n_cols, size_t n_rows,
-                               size_t n_experts, const void *data)
+struct matrix matrix_of_blocks(enum quant_type type, size_t n_cols, size_t n_rows, size_t n_experts,
+                               const void *data)
 {
     const size_t row_bytes = quant_row_bytes(type, n_cols);
     return (struct matrix){
@@ -47,12 +47,23 @@ static bool is_group(uint32_t n)
     return n == 16 || n == 32 || n == 64 || n == 128;
 }
 
+static bool matrix_refuse_type(const struct matrix *m, struct error *err)
+{
+    const char *name = NULL;
+#define X(NAME, number) name = m->type == (number) ? #NAME : name;
+    QUANT_DESCRIBED_TYPES(X)
+#undef X
+    if (name)
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "weights of the type %s, with which this build cannot compute", name);
+    return error_set(err, ERROR_UNSUPPORTED, "weights of the unknown type %u", (unsigned)m->type);
+}
+
 bool matrix_check(const struct matrix *m, struct error *err)
 {
     const struct quant_traits *traits = quant_traits(m->type);
     if (!traits)
-        return error_set(err, ERROR_UNSUPPORTED, "weights of the unknown type %u",
-                         (unsigned)m->type);
+        return matrix_refuse_type(m, err);
     if (m->n_cols % traits->block_elements)
         return error_set(err, ERROR_FORMAT, "rows of %zu are not whole blocks of %s", m->n_cols,
                          traits->name);

@@ -24,9 +24,6 @@ struct mlx_scheme {
 static const struct mlx_scheme mode_defaults[MLX_N_MODES] = {
     {MLX_AFFINE, 4, 64}, {MLX_MXFP4, 4, 32}, {MLX_MXFP8, 8, 32}, {MLX_NVFP4, 4, 16}};
 
-/* Types that can be told of, but have no row in quant/types.h yet. */
-enum { PACKED_MXFP4 = 72, PACKED_MXFP8 = 73, PACKED_NVFP4 = 74 };
-
 /* The type of packed numbers. */
 static const struct {
     enum mlx_mode mode;
@@ -34,15 +31,11 @@ static const struct {
     enum quant_type type;
     const char *name;
 } packed_types[] = {
-    {MLX_AFFINE, 2, QUANT_AFFINE_2, "AFFINE_2"},
-    {MLX_AFFINE, 3, QUANT_AFFINE_3, "AFFINE_3"},
-    {MLX_AFFINE, 4, QUANT_AFFINE_4, "AFFINE_4"},
-    {MLX_AFFINE, 5, QUANT_AFFINE_5, "AFFINE_5"},
-    {MLX_AFFINE, 6, QUANT_AFFINE_6, "AFFINE_6"},
-    {MLX_AFFINE, 8, QUANT_AFFINE_8, "AFFINE_8"},
-    {MLX_MXFP4, 4, (enum quant_type)PACKED_MXFP4, "MXFP4"},
-    {MLX_MXFP8, 8, (enum quant_type)PACKED_MXFP8, "MXFP8"},
-    {MLX_NVFP4, 4, (enum quant_type)PACKED_NVFP4, "NVFP4"},
+    {MLX_AFFINE, 2, QUANT_AFFINE_2, "AFFINE_2"}, {MLX_AFFINE, 3, QUANT_AFFINE_3, "AFFINE_3"},
+    {MLX_AFFINE, 4, QUANT_AFFINE_4, "AFFINE_4"}, {MLX_AFFINE, 5, QUANT_AFFINE_5, "AFFINE_5"},
+    {MLX_AFFINE, 6, QUANT_AFFINE_6, "AFFINE_6"}, {MLX_AFFINE, 8, QUANT_AFFINE_8, "AFFINE_8"},
+    {MLX_MXFP4, 4, QUANT_PACKED_MXFP4, "MXFP4"}, {MLX_MXFP8, 8, QUANT_PACKED_MXFP8, "MXFP8"},
+    {MLX_NVFP4, 4, QUANT_PACKED_NVFP4, "NVFP4"},
 };
 
 struct mlx_reader {

@@ -239,6 +239,20 @@ static const struct weights_tensor *weights_module(const struct weights *w, cons
     return weights_tensor(w, weight);
 }
 
+/* Packed numbers, whose rows have so many bytes as the file says: the type may be one that this
+ * build does not know. */
+static struct matrix weights_packed(const struct weights_tensor *t, size_t n_experts)
+{
+    struct matrix m = matrix_of_packed(t->type, t->scale, t->group, t->shape[0], t->shape[1],
+                                       n_experts, t->data, t->scales, t->biases);
+    const uint64_t n_scale_bytes = m.parts[MATRIX_SCALES].expert_bytes * n_experts;
+    const uint64_t n_bytes = t->n_bytes - n_scale_bytes * (t->biases ? 2 : 1);
+    struct matrix_part *packed = &m.parts[MATRIX_PACKED];
+    packed->row_bytes = (size_t)(n_bytes / (m.n_rows * n_experts));
+    packed->expert_bytes = packed->row_bytes * m.n_rows;
+    return m;
+}
+
 bool weights_matrix(const struct weights *w, const char *name, struct matrix *out)
 {
     const struct weights_tensor *t = weights_tensor(w, name);
@@ -248,8 +262,7 @@ bool weights_matrix(const struct weights *w, const char *name, struct matrix *ou
         return false;
     size_t n_experts = t->shape[2] * t->shape[3];
     if (t->group)
-        *out = matrix_of_packed(t->type, t->scale, t->group, t->shape[0], t->shape[1], n_experts,
-                                t->data, t->scales, t->biases);
+        *out = weights_packed(t, n_experts);
     else
         *out = matrix_of_blocks(t->type, t->shape[0], t->shape[1], n_experts, t->data);
     return true;

@@ -162,7 +162,8 @@ static void wrong_parts_are_named(void **state)
     make(right);
     assert_refused(names[2], 2, ERROR_NOT_FOUND, "m-00003-of-00003.gguf");
     files[1].size -= 16;
-    assert_refused(names[0], N, ERROR_FORMAT, "m-00002-of-00003.gguf: byte 208: the file is cut: tensor");
+    assert_refused(names[0], N, ERROR_FORMAT,
+                   "m-00002-of-00003.gguf: byte 208: the file is cut: tensor");
 }
 
 static void names_decide_what_belongs_together(void **state)
