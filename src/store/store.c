@@ -257,7 +257,7 @@ static bool store_resolve_other(const char *name, struct buf *path, struct error
             struct stat st;
             if (!store_path(path, NULL, name, suffixes[i], err))
                 return false;
-            if (!stat(path->data, &st) && S_ISREG(st.st_mode))
+            if (!stat(path->data, &st) && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
                 return true;
         }
     struct nearest nearest;
@@ -294,6 +294,11 @@ bool store_resolve(const char *path_or_name, struct buf *path, struct error *err
     for (size_t i = 0; !model && i < store_n_models(); i++)
         if (!strcmp(store_model_at(i)->file, path_or_name))
             model = store_model_at(i);
+    if (!model && is_there && S_ISDIR(st.st_mode) && *path_or_name != '.') {
+        buf_clear(path); /* a folder here that is named like no model */
+        buf_puts(path, path_or_name);
+        return store_path_done(path, err);
+    }
     return model ? store_resolve_model(model, path, err)
                  : store_resolve_other(path_or_name, path, err);
 }

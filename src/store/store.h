@@ -65,9 +65,9 @@ bool store_dir(struct buf *out, struct error *err);
 bool store_kv_dir(struct buf *out, struct error *err);
 
 /* Turns PATH_OR_NAME into a path: a file or folder that exists, or a catalogue name whose file is
- * in the store, or the name of any other file in the store (with or without .gguf). A catalogue
- * file that was put there by hand is checked once, which takes about a second per GB. NOT_FOUND
- * says how to fetch it, FORMAT that its checksum is wrong. */
+ * in the store, or the name of any other file or folder in the store (with or without .gguf). A
+ * catalogue file that was put there by hand is checked once, which takes about a second per GB.
+ * NOT_FOUND says how to fetch it, FORMAT that its checksum is wrong. */
 bool store_resolve(const char *path_or_name, struct buf *path, struct error *err);
 
 /* The model to take when none is named: the first of the catalogue that is in the store, else the

@@ -100,6 +100,17 @@ static void a_file_of_the_store_goes_by_its_name(void **state)
     assert_true(store_resolve("mine", &path, &err));
     assert_true(store_resolve("mine.gguf", &path, &err));
     assert_non_null(strstr(path.data, "/models/mine.gguf"));
+    /* a folder is a model, too: of the store, or where the command was started */
+    char at[200], began[4096];
+    snprintf(at, sizeof at, "%s/models/phi-folder", home);
+    assert_int_equal(mkdir(at, 0700), 0);
+    assert_true(store_resolve("phi-folder", &path, &err));
+    assert_string_equal(path.data, at);
+    assert_non_null(getcwd(began, sizeof began));
+    assert_int_equal(chdir(home), 0);
+    assert_true(store_resolve("models", &path, &err));
+    assert_string_equal(path.data, "models");
+    assert_int_equal(chdir(began), 0);
     assert_false(store_resolve("yours", &path, &err));
     assert_non_null(strstr(err.message, "qwen2.5-coder-0.5b")); /* says which are known */
     assert_false(store_resolve("", &path, &err));
