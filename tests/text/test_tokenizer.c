@@ -384,6 +384,29 @@ static void wrong_files_are_refused(void **state)
 }
 
 /* Tokens of a SentencePiece-style vocabulary by hand: scores decide, bytes fall back. */
+/* In SentencePiece's way any two neighbours that are a token together become it: no marker. */
+static void merging_makes_no_marker_of_data(void **state)
+{
+    (void)state;
+    const char *tokens[] = {"<unk>", "<", "x", ">", "<x", "<x>", "</s>", "▁"};
+    const int32_t types[] = {UNKNOWN, NORMAL, NORMAL, NORMAL, NORMAL, USER, CONTROL, NORMAL};
+    const int32_t scores[] = {0, -10, -10, -10, -1, 0, 0, -10};
+    struct gguf_builder g;
+    gguf_builder_init(&g);
+    gguf_builder_string(&g, "tokenizer.ggml.model", "llama");
+    gguf_builder_strings(&g, "tokenizer.ggml.tokens", tokens, 8);
+    gguf_builder_i32s(&g, "tokenizer.ggml.token_type", types, 8);
+    gguf_builder_i32s(&g, "tokenizer.ggml.scores", scores, 8);
+    struct made m = make(&g);
+    assert_non_null(m.t);
+    enum { SPACE = 7 /* the dummy prefix */ };
+    ASSERT_MARKED(m.t, "<x>", "...", 5);
+    ASSERT_MARKED(m.t, "<x>", "ddd", SPACE, 4, 3);
+    ASSERT_MARKED(m.t, "<x></s>", "ddd....", SPACE, 4, 3, 6);
+    ASSERT_MARKED(m.t, "<x></s>", "...dddd", 5, SPACE, 1, 0, 0, 3);
+    unmake(&m);
+}
+
 static struct made make_spm(bool no_prefix)
 {
     static const char *const tokens[] = {"<unk>", "<s>", "</s>", "<0x0A>", "<0xE4>", "a",     "b",
@@ -599,6 +622,7 @@ int main(void)
         cmocka_unit_test(long_pieces_merge_as_short_ones),
         cmocka_unit_test(special_tokens_are_taken_whole),
         cmocka_unit_test(data_never_becomes_a_marker),
+        cmocka_unit_test(merging_makes_no_marker_of_data),
         cmocka_unit_test(tokens_know_what_they_are),
         cmocka_unit_test(every_byte_of_invalid_text_comes_back),
         cmocka_unit_test(a_byte_that_the_vocabulary_lacks_is_left_out_or_replaced),
