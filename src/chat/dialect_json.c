@@ -17,7 +17,7 @@ struct json_call {
 /* ---- reading ---- */
 
 /* Takes `text` from the front of *at, if it is there. */
-static bool take(const char **at, const char *end, const char *text)
+static bool take_text(const char **at, const char *end, const char *text)
 {
     size_t n = strlen(text);
     if ((size_t)(end - *at) < n || memcmp(*at, text, n) != 0)
@@ -30,15 +30,16 @@ static bool take(const char **at, const char *end, const char *text)
 static void find_head(struct dialect_call *call)
 {
     const char *at = call->json.data, *end = at + call->json.len;
-    if (!take(&at, end, "{\"name\":\""))
+    if (!take_text(&at, end, "{\"name\":\""))
         return;
     const char *name = at, *quote = memchr(at, '"', (size_t)(end - at));
     at = quote ? quote : end;
-    if (!take(&at, end, "\",\""))
+    if (!take_text(&at, end, "\",\""))
         return;
     for (size_t i = 0; i < tool_call_n_argument_keys; i++) {
         const char *key = at;
-        if (take(&key, end, tool_call_argument_keys[i]) && take(&key, end, "\":{") && key == end) {
+        if (take_text(&key, end, tool_call_argument_keys[i]) && take_text(&key, end, "\":{") &&
+            key == end) {
             call->tool = dialect_tool(call->tools, name, (size_t)(quote - name));
             call->arguments = call->json.len - 1;
             return;

@@ -35,7 +35,7 @@ void penalties_deinit(struct penalties *p)
     *p = (struct penalties){0};
 }
 
-static void save(struct penalties *p, int32_t token, float logit)
+static void penalties_save(struct penalties *p, int32_t token, float logit)
 {
     p->saved[p->n_saved++] = (struct penalties_saved){token, logit};
 }
@@ -50,7 +50,7 @@ void penalties_apply(struct penalties *p, const struct engine_request *ask, cons
     p->n_saved = 0;
     for (uint32_t i = 0; i < ask->n_biases; i++) {
         float *logit = &logits[ask->biases[i].token];
-        save(p, ask->biases[i].token, *logit);
+        penalties_save(p, ask->biases[i].token, *logit);
         *logit += ask->biases[i].bias;
     }
     if (repeat == 1 && s->frequency_penalty == 0 && s->presence_penalty == 0)
@@ -58,7 +58,7 @@ void penalties_apply(struct penalties *p, const struct engine_request *ask, cons
     const uint32_t first = p->n_saved;
     for (uint32_t i = n_tokens - window; i < n_tokens; i++)
         if (!p->counts[tokens[i]]++)
-            save(p, tokens[i], logits[tokens[i]]);
+            penalties_save(p, tokens[i], logits[tokens[i]]);
     for (uint32_t i = first; i < p->n_saved; i++) {
         const int32_t token = p->saved[i].token;
         float *logit = &logits[token];

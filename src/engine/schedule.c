@@ -26,7 +26,7 @@ static uint32_t n_ready_tokens(const struct request *r)
 
 /* Adds the next n_rows tokens of a request; the sequence's last and what was guessed behind it want
  * logits. */
-static void add(struct schedule *b, struct engine *e, struct request *r, uint32_t n_rows)
+static void schedule_add(struct schedule *b, struct engine *e, struct request *r, uint32_t n_rows)
 {
     const struct sequence *s = &r->sequence;
     for (uint32_t i = 0; i < n_rows; i++) {
@@ -81,8 +81,7 @@ static void guess(struct schedule *b, const struct engine *e, struct request *r,
     r->n_guessed = r->n_proposed = propose(e, r, most, s->tokens + s->n_tokens);
     if (looks_up) {
         const uint32_t n = s->n_tokens + r->n_proposed;
-        r->n_guessed +=
-            draft_propose(&r->draft, s->tokens, n, most - r->n_proposed, s->tokens + n);
+        r->n_guessed += draft_propose(&r->draft, s->tokens, n, most - r->n_proposed, s->tokens + n);
     }
     b->n_guesses += r->n_guessed;
 }
@@ -101,7 +100,7 @@ static void add_streams(struct schedule *b, struct engine *e)
         if (!is_generating(r))
             continue;
         guess(b, e, r, looks_up && r->n_draws);
-        add(b, e, r, 1 + r->n_guessed);
+        schedule_add(b, e, r, 1 + r->n_guessed);
     }
 }
 
@@ -166,12 +165,11 @@ static void find_prompts(struct engine *e, struct request **oldest, struct reque
     }
 }
 
-static uint32_t add_prompt(struct schedule *b, struct engine *e, struct request *r,
-                           uint32_t budget)
+static uint32_t add_prompt(struct schedule *b, struct engine *e, struct request *r, uint32_t budget)
 {
     const uint32_t n = n_ready_tokens(r) < budget ? n_ready_tokens(r) : budget;
     if (n)
-        add(b, e, r, n);
+        schedule_add(b, e, r, n);
     return n;
 }
 

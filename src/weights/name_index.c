@@ -87,7 +87,7 @@ uint32_t name_index_find(const struct name_index *index, const char *name, size_
     return slot->name ? slot->number : NAME_INDEX_NONE;
 }
 
-static bool grow(struct name_index *index)
+static bool name_index_grow(struct name_index *index)
 {
     struct name_index bigger = *index;
     bigger.n_slots = index->n_slots ? index->n_slots * 2 : 64;
@@ -108,7 +108,7 @@ static bool grow(struct name_index *index)
 
 bool name_index_add(struct name_index *index, const char *name, size_t len, uint32_t number)
 {
-    if ((index->n_used + 1) * 2 > index->n_slots && !grow(index))
+    if ((index->n_used + 1) * 2 > index->n_slots && !name_index_grow(index))
         return false;
     *slot_of(index, name, len) = (struct name_index_slot){name, (uint32_t)len, number};
     index->n_used++;

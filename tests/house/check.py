@@ -8,7 +8,9 @@
 - files of src/ stay under 1,000 lines, lines within 100 columns, functions within 60 lines;
 - no headers of a part include each other in a circle;
 - no modules of a part do (a module is a .c and its .h), unless a header of theirs says that they
-  are one: "One module: state, value, write." in a comment, names without their folder's.
+  are one: "One module: state, value, write." in a comment, names without their folder's;
+- a static function that is a bare verb (add, run, …) is so called in one file only, so that a name
+  means one thing; the tiers of src/kernels/, which name the same things alike, count as one file.
 """
 import pathlib
 import re
@@ -31,6 +33,13 @@ INTRINSICS = re.compile(r"^([a-z0-9]*intrin|arm_(neon|sve|acle|fp16|bf16|sme))\.
 MAX_LINES = 1000
 MAX_COLUMNS = 100
 MAX_FUNCTION = 60
+VERBS = set(
+    "add advance append begin build check choose clear close compare compile copy create decode "
+    "destroy done drop emit encode end exec fail find finish flush forget free generate get grow "
+    "init insert keep load lock look_up make match merge next open parse peek pop print push put "
+    "read receive release remove render reserve reset restart run save say send set show sort "
+    "split start step stop store take unlock update wait wake write".split())
+STATIC = re.compile(r"^static\s+(?:inline\s+)?[\w\s*]*?\b(\w+)\(", re.MULTILINE)
 ONE_MODULE = re.compile(r"\bOne module:([^.]+)\.")
 
 
@@ -124,6 +133,22 @@ def circles(graph):
     return found
 
 
+def verb_problems(root):
+    """Bare verbs that are static functions of more than one file."""
+    files = {}
+    for path in folders_and_files(root / "src"):
+        if path.suffix not in SOURCES or not path.is_file():
+            continue
+        name = path.relative_to(root).as_posix()
+        place = "src/kernels" if name.startswith("src/kernels/") else name
+        for static in STATIC.findall(path.read_bytes().decode("utf-8", errors="replace")):
+            if static in VERBS:
+                files.setdefault(static, set()).add(place)
+    for verb, places in sorted(files.items()):
+        if len(places) > 1:
+            yield f"{', '.join(sorted(places))}: each has a static {verb}(); name its module, too"
+
+
 def circle_problems(root, part):
     """Circles of headers, and of modules, inside one part."""
     src, headers, modules, declared = root / "src", {}, {}, []
@@ -182,6 +207,7 @@ def problems(root):
         if path.is_dir() and DRAWERS.match(path.name)
     ]
     found += source_problems(root)
+    found += verb_problems(root)
     for part in sorted((root / "src").iterdir()):
         if part.is_dir():
             found += circle_problems(root, part.name)

@@ -152,6 +152,20 @@ class Check(unittest.TestCase):
         self.write("src/kernels/k.h", "/* One module: k, x86/x. */\n")
         self.assert_fine()
 
+    def test_a_bare_verb_names_one_thing(self):
+        self.write("src/base/a.c", "static bool read(int a)\n{\n}\n\nstatic void a_put(void);\n")
+        self.write("src/base/b.c", "static void *b_read(int a)\n{\n    return read(a);\n}\n")
+        self.assert_fine()
+        self.write("src/text/a.c", "static inline const char *read(void)\n{\n}\n")
+        self.assert_broken("src/base/a.c, src/text/a.c", "static read()")
+
+    def test_tiers_of_kernels_name_the_same_things_alike(self):
+        self.write("src/kernels/a.c", "static void read(float *x)\n{\n}\n")
+        self.write("src/kernels/x86/a.c", "static void read(float *x)\n{\n}\n")
+        self.assert_fine()
+        self.write("src/model/a.c", "static void read(float *x)\n{\n}\n")
+        self.assert_broken("src/kernels, src/model/a.c")
+
     def test_a_root_without_sources_is_not_fine(self):
         (self.root / "src").rmdir()
         self.assert_broken("no src/")
