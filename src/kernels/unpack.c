@@ -94,8 +94,8 @@ void kernels_unpack_Q5_K(const struct matrix *m, size_t row, size_t b, struct ke
     size_t j = b % 8;
     unpack_k_scale(in->scales, in->d, in->dmin, j, out);
     for (int i = 0; i < 32; i++)
-        out->u[i] = (uint8_t)((in->qs[j / 2 * 32 + i] >> (j % 2 ? 4 : 0) & 15) |
-                              (in->qh[i] >> j & 1) << 4);
+        out->u[i] =
+            (uint8_t)((in->qs[j / 2 * 32 + i] >> (j % 2 ? 4 : 0) & 15) | (in->qh[i] >> j & 1) << 4);
 }
 
 void kernels_unpack_Q6_K(const struct matrix *m, size_t row, size_t b, struct kernels_block *out)
@@ -201,6 +201,27 @@ static inline void unpack_affine(const struct matrix *m, size_t row, size_t b, u
         unpack_affine(m, row, b, 8 * (bytes) / (elements), out);                                   \
     }
 QUANT_AFFINE_TYPES(X)
+#undef X
+
+/* ---- MLX's floats of four bits: the halves of MXFP4's values ---- */
+
+static void unpack_scaled(const struct matrix *m, size_t row, size_t b, struct kernels_block *out)
+{
+    const uint8_t *packed = (const uint8_t *)matrix_row(m, MATRIX_PACKED, row) + b * 16;
+    for (size_t h = 0; h < 2; h++)
+        out->d[h] =
+            0.5f * matrix_scale(m, MATRIX_SCALES, row, (b * KERNELS_BLOCK + h * 16) / m->group);
+    for (int i = 0; i < KERNELS_BLOCK; i++)
+        out->u[i] = (uint8_t)(mxfp4_values[packed[i / 2] >> (i % 2 * 4) & 15] + 12);
+}
+
+#define X(NAME, ...)                                                                               \
+    void kernels_unpack_##NAME(const struct matrix *m, size_t row, size_t b,                       \
+                               struct kernels_block *out)                                          \
+    {                                                                                              \
+        unpack_scaled(m, row, b, out);                                                             \
+    }
+QUANT_SCALED_TYPES(X)
 #undef X
 
 /* ---- all of them ---- */

@@ -75,7 +75,10 @@ bool matrix_check(const struct matrix *m, struct error *err)
                                                   : "data");
     if (traits->n_parts == 1)
         return true;
-    if (!is_group(m->group) || m->n_cols % m->group || (unsigned)m->scale >= MATRIX_N_SCALES)
+    /* a block of 32 has one scale or, with nvfp4, one for each half */
+    const bool too_small = m->group < 32 && m->type != QUANT_PACKED_NVFP4;
+    if (!is_group(m->group) || too_small || m->n_cols % m->group ||
+        (unsigned)m->scale >= MATRIX_N_SCALES)
         return error_set(err, ERROR_FORMAT, "rows of %zu in groups of %u", m->n_cols, m->group);
     return true;
 }

@@ -256,6 +256,10 @@ const struct quant_traits *quant_traits(uint32_t type)
     [number] = {#NAME, elements, bytes, 3, NULL, quant_decode_##NAME},
         QUANT_AFFINE_TYPES(X)
 #undef X
+#define X(NAME, number, elements, bytes, ...)                                                      \
+    [number] = {#NAME, elements, bytes, 2, NULL, quant_decode_##NAME},
+        QUANT_SCALED_TYPES(X)
+#undef X
     };
     if (type >= QUANT_N_TYPES || !table[type].name)
         return NULL;

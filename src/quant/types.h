@@ -59,15 +59,18 @@
     X(AFFINE_6, 68, 32, 24, WIDE_MIN, 128)                                                         \
     X(AFFINE_8, 70, 32, 32, WIDE_MIN, 128)
 
-#define QUANT_PACKED_TYPES(X) QUANT_AFFINE_TYPES(X)
+/* Floats of four bits, e2m1, the first in the lowest ones, and scales in one other array; MLX's,
+ * too. u is twice the float and 12. */
+#define QUANT_SCALED_TYPES(X)                                                                      \
+    X(PACKED_MXFP4, 72, 32, 16, OFFSET, 12)                                                        \
+    X(PACKED_NVFP4, 74, 32, 16, HALVES, 12)
+
+#define QUANT_PACKED_TYPES(X) QUANT_AFFINE_TYPES(X) QUANT_SCALED_TYPES(X)
 #define QUANT_TYPES(X) QUANT_FLOAT_TYPES(X) QUANT_BLOCK_TYPES(X) QUANT_PACKED_TYPES(X)
 
 /* Packed types that files have and that can be described, but not decoded yet: matrix_check refuses
  * them by their names. Who adds one makes it a row above, with its number. X(NAME, number) */
-#define QUANT_DESCRIBED_TYPES(X)                                                                   \
-    X(PACKED_MXFP4, 72)                                                                            \
-    X(PACKED_MXFP8, 73)                                                                            \
-    X(PACKED_NVFP4, 74)
+#define QUANT_DESCRIBED_TYPES(X) X(PACKED_MXFP8, 73)
 
 enum quant_type {
 #define X(NAME, number, ...) QUANT_##NAME = number,

@@ -179,7 +179,10 @@ static void *packed_scales(size_t n, enum matrix_scale type, int pattern)
         /* F32 has more digits than a half */
         const float f = half_to_float(half) * (type == MATRIX_SCALE_F32 ? 1.1f : 1.0f);
         const uint16_t bf16 = half_bf16_from_float(f);
-        const void *from = type == MATRIX_SCALE_F16    ? (const void *)&half
+        const uint8_t byte = type == MATRIX_SCALE_E8M0 ? (uint8_t)(116 + half % 20)
+                                                       : (uint8_t)((half & 0x80) | half % 127);
+        const void *from = n_bytes == 1                ? (const void *)&byte
+                           : type == MATRIX_SCALE_F16  ? (const void *)&half
                            : type == MATRIX_SCALE_BF16 ? (const void *)&bf16
                                                        : (const void *)&f;
         memcpy(out + i * n_bytes, from, n_bytes);
@@ -201,8 +204,9 @@ void check_packed_init(struct check_weights *w, const struct check_type *type,
                                            packed_scales(n_groups, scale, pattern)},
                                 .n_rows = n_rows,
                                 .n_blocks = n_blocks};
+    const void *biases = quant_traits(type->type)->n_parts > 2 ? w->memory[2] : NULL;
     w->m = matrix_of_packed(type->type, scale, group, n_blocks * 32, n_rows, 1, w->memory[0],
-                            w->memory[1], w->memory[2]);
+                            w->memory[1], biases);
 }
 
 float check_affine_value(const struct check_weights *w, size_t row, size_t i)

@@ -240,11 +240,28 @@ static void check_packed_products(const struct kernels *k)
                 }
 }
 
+/* The scales of bytes that mxfp4 and nvfp4 have. */
+static void check_scaled_products(const struct kernels *k)
+{
+    for (size_t t = 0; t < check_n_packed_types; t++) {
+        const struct check_type *type = &check_packed_types[t];
+        const bool is_nvfp4 = type->type == QUANT_PACKED_NVFP4;
+        if (quant_traits(type->type)->n_parts != 2)
+            continue;
+        for (size_t n = 1; n <= 26; n++)
+            check_packed_product(k, type, is_nvfp4 ? MATRIX_SCALE_E4M3 : MATRIX_SCALE_E8M0,
+                                 is_nvfp4 ? 16 : 32, 37 - n, 1 + n % 19, n,
+                                 (int)(n % CHECK_N_PATTERNS));
+    }
+}
+
 static void packed_products_are_exact_in_every_tier_and_path(void **state)
 {
     (void)state;
     check_packed_products(&reference);
     for_each_tier(check_packed_products);
+    check_scaled_products(&reference);
+    for_each_tier(check_scaled_products);
 }
 
 /* The decoder against what the words say, and the product against both. */
@@ -256,6 +273,8 @@ static void affine_products_are_what_the_format_says(void **state)
         const struct check_type *type = &check_packed_types[i / 3];
         struct check_weights w;
         struct check_x q;
+        if (quant_traits(type->type)->n_parts != 3)
+            continue;
         float *x = check_floats(N, CHECK_RANDOM), y[ROWS], row[N];
         check_packed_init(&w, type, (enum matrix_scale)(i % 3), 32u << i % 3, ROWS, BLOCKS,
                           CHECK_RANDOM);
