@@ -33,6 +33,8 @@
 enum {
     BACKEND_PAGE_TOKENS = HOSTILE ? 4 : 64, /* P: tokens of one KV page; a power of two */
     BACKEND_MAX_ROWS = 512, /* rows of one batch, in any backend */
+    BACKEND_MAX_EXPERTS = 1024, /* of one matrix */
+    BACKEND_MAX_EXPERTS_USED = 64, /* by one row */
 };
 
 #define BACKEND_NO_PAGE UINT32_MAX
@@ -141,6 +143,19 @@ struct backend_linear {
     struct backend_activation *y;      /* [n_rows][n_out] */
 };
 
+/* A mixture of experts (Shazeer et al. 2017, arXiv:1701.06538), of which each row has its own few:
+ * the n_used most probable of softmax(scores[row]), in descending order, of equal ones the lower
+ * first. All of an expert's weights are one matrix's of n_experts. */
+struct backend_experts {
+    uint32_t n_used; /* 1 .. n_experts */
+    bool normalize;  /* the probabilities of a row's experts are divided by their sum */
+    const struct backend_matrix *w_gate, *w_up; /* [n_experts][n_ff][width] */
+    const struct backend_matrix *w_down;        /* [n_experts][width][n_ff] */
+    /* working memory, which only this operation understands */
+    struct backend_activation *grouped;   /* [n_rows][n_used * width] */
+    struct backend_activation *gate, *up; /* [n_rows][n_used * n_ff] */
+};
+
 /* Bytes that are in physical memory; weights belong to their file and do not count. */
 struct backend_memory {
     uint64_t kv;          /* the pages */
@@ -160,8 +175,9 @@ struct backend_ops {
     const char *(*describe)(const struct backend *be);
 
     /* Takes a matrix for the operations below; one of a single row serves as a vector, too (norms,
-     * biases). Its parts must outlive the backend; the handle lives until that is destroyed. NULL
-     * with UNSUPPORTED for a type or a shape that it does not compute with, or NO_MEMORY. */
+     * biases), and one of several experts is for experts() alone. Its parts must outlive the
+     * backend; the handle lives until that is destroyed. NULL with UNSUPPORTED for a type or a
+     * shape that it does not compute with, or NO_MEMORY. */
     struct backend_matrix *(*matrix)(struct backend *be, const struct matrix *m,
                                      struct error *err);
 
@@ -250,6 +266,13 @@ struct backend_ops {
     /* gate = gelu(gate) * up, gelu approximated by tanh */
     void (*geglu)(struct backend *be, struct backend_activation *gate,
                   const struct backend_activation *up);
+    /* out[row] = sum over the row's experts e, in their order, of p[e] times the feed-forward
+     * Wdown[e] (silu(Wgate[e] x[row]) * Wup[e] x[row]); x and out [n_rows][width] may be one,
+     * scores [n_rows][n_experts] are what linear() made with the router. An expert that no row
+     * has is not read. */
+    void (*experts)(struct backend *be, const struct backend_activation *x,
+                    const struct backend_activation *scores, const struct backend_experts *experts,
+                    struct backend_activation *out);
     /* Keeps only the rows that want logits, in order, and shrinks the batch to them. Later
      * operations work on those rows. Returns how many there are. */
     uint32_t (*select)(struct backend *be, const struct backend_activation *x,

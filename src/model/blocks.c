@@ -1,4 +1,5 @@
-/* See blocks.h: Vaswani et al. 2017 (arXiv:1706.03762), Shazeer 2020 (gated units,
+/* See blocks.h: Vaswani et al. 2017 (arXiv:1706.03762), Shazeer et al. 2017 (experts,
+ * arXiv:1701.06538), Shazeer 2020 (gated units,
  * arXiv:2002.05202), Su et al. 2021 (RoPE, arXiv:2104.09864), Ainslie et al. 2023 (grouped queries,
  * arXiv:2305.13245). */
 #include "model/blocks.h"
@@ -64,6 +65,40 @@ void block_feed_forward(struct backend *be, const struct block_feed_forward *f,
     be->ops->linear(be, in, gate_up, 2);
     be->ops->swiglu(be, f->gate, f->up);
     be->ops->linear(be, f->gate, &(struct backend_linear){w->w_down, NULL, out}, 1);
+}
+
+/* ---- experts ---- */
+
+void block_experts_init(struct block_experts *e, struct network_loader *loader, bool normalize)
+{
+    const uint32_t most_used = BACKEND_MAX_EXPERTS_USED;
+    e->n_experts = network_uint(loader, HYPER_N_EXPERTS, 1, BACKEND_MAX_EXPERTS);
+    e->n_used = network_uint(loader, HYPER_N_EXPERTS_USED, 1,
+                             e->n_experts < most_used ? e->n_experts : most_used);
+    e->n_ff = network_uint(loader, HYPER_N_EXPERT_FF, 1, 1 << 22);
+    e->normalize = normalize;
+    e->scores = network_activation(loader, e->n_experts);
+    e->grouped = network_activation(loader, e->n_used * loader->model->info.n_embd);
+    e->gate = network_activation(loader, e->n_used * e->n_ff);
+    e->up = network_activation(loader, e->n_used * e->n_ff);
+}
+
+void block_experts(struct backend *be, const struct block_experts *e,
+                   const struct block_experts_weights *w, const struct backend_activation *in,
+                   struct backend_activation *out)
+{
+    const struct backend_experts experts = {
+        .n_used = e->n_used,
+        .normalize = e->normalize,
+        .w_gate = w->w_gate,
+        .w_up = w->w_up,
+        .w_down = w->w_down,
+        .grouped = e->grouped,
+        .gate = e->gate,
+        .up = e->up,
+    };
+    be->ops->linear(be, in, &(struct backend_linear){w->w_router, NULL, e->scores}, 1);
+    be->ops->experts(be, in, e->scores, &experts, out);
 }
 
 /* ---- attention ---- */

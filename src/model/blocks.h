@@ -45,6 +45,30 @@ void block_feed_forward(struct backend *be, const struct block_feed_forward *f,
                         const struct block_feed_forward_weights *w,
                         const struct backend_activation *in, struct backend_activation *out);
 
+/* ---- experts: gated feed-forwards, of which each row has its own few ---- */
+
+struct block_experts {
+    uint32_t n_experts, n_used, n_ff; /* n_ff: of one expert */
+    bool normalize;                   /* the weights of a row's experts sum to 1 */
+    struct backend_activation *scores;    /* [n_rows][n_experts] */
+    struct backend_activation *grouped;   /* [n_rows][n_used * n_embd] */
+    struct backend_activation *gate, *up; /* [n_rows][n_used * n_ff] */
+};
+
+struct block_experts_weights {
+    const struct backend_matrix *w_router;      /* [n_experts][n_embd] */
+    const struct backend_matrix *w_gate, *w_up; /* [n_experts][n_ff][n_embd] */
+    const struct backend_matrix *w_down;        /* [n_experts][n_embd][n_ff] */
+};
+
+/* By the file's hyper-parameters. */
+void block_experts_init(struct block_experts *e, struct network_loader *loader, bool normalize);
+/* out = sum over a row's experts of softmax(Wrouter in) * Wdown (silu(Wgate in) * Wup in); in and
+ * out [n_rows][n_embd] may be one. */
+void block_experts(struct backend *be, const struct block_experts *e,
+                   const struct block_experts_weights *w, const struct backend_activation *in,
+                   struct backend_activation *out);
+
 /* ---- grouped-query attention ---- */
 
 struct block_attention {

@@ -14,6 +14,9 @@
     X(N_LAYERS, "block_count")                                                                     \
     X(N_EMBD, "embedding_length")                                                                  \
     X(N_FF, "feed_forward_length")                                                                 \
+    X(N_EXPERTS, "expert_count")                                                                   \
+    X(N_EXPERTS_USED, "expert_used_count")                                                         \
+    X(N_EXPERT_FF, "expert_feed_forward_length")                                                   \
     X(N_CTX, "context_length")                                                                     \
     X(N_HEADS, "attention.head_count")                                                             \
     X(N_KV_HEADS, "attention.head_count_kv")                                                       \

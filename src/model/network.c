@@ -82,11 +82,25 @@ float network_float(struct network_loader *loader, enum hyper_key key)
     return value;
 }
 
+uint32_t network_uint(struct network_loader *loader, enum hyper_key key, uint32_t least,
+                      uint32_t most)
+{
+    uint32_t value = 0;
+    if (!loader->failed)
+        loader->failed =
+            !hyper_need_uint(&loader->hyper, key, least, most, &value, loader->err);
+    return value;
+}
+
 /* ---- tensors ---- */
 
+struct shape {
+    uint64_t n_in, n_out, n_experts;
+};
+
 /* The tensor of that name, which must have this shape; false when there is none. */
-static bool network_find(struct network_loader *loader, const char *name, uint64_t n_in,
-                         uint64_t n_out, unsigned flags, struct matrix *out)
+static bool network_find(struct network_loader *loader, const char *name, struct shape shape,
+                         unsigned flags, struct matrix *out)
 {
     if (loader->failed)
         return false;
@@ -94,10 +108,24 @@ static bool network_find(struct network_loader *loader, const char *name, uint64
         return flags & NETWORK_OPTIONAL
                    ? false
                    : network_fail(loader, ERROR_FORMAT, "the file lacks tensor %s", name);
-    if (out->n_cols == n_in && out->n_rows == n_out && out->n_experts == 1)
+    if (out->n_cols == shape.n_in && out->n_rows == shape.n_out &&
+        out->n_experts == shape.n_experts)
         return true;
     return network_fail(loader, ERROR_FORMAT, "tensor %s is %zu x %zu, not %" PRIu64 " x %" PRIu64,
-                        name, out->n_cols, out->n_rows * out->n_experts, n_in, n_out);
+                        name, out->n_cols, out->n_rows * out->n_experts, shape.n_in,
+                        shape.n_out * shape.n_experts);
+}
+
+static const struct backend_matrix *network_take(struct network_loader *loader, const char *name,
+                                                 struct shape shape, unsigned flags)
+{
+    struct backend *be = loader->model->be;
+    struct matrix m;
+    if (!network_find(loader, name, shape, flags, &m))
+        return NULL;
+    const struct backend_matrix *taken = be->ops->matrix(be, &m, loader->err);
+    loader->failed = !taken && !error_prefix(loader->err, "tensor %s", name);
+    return taken;
 }
 
 const struct backend_matrix *network_matrix(struct network_loader *loader, uint64_t n_in,
@@ -107,13 +135,18 @@ const struct backend_matrix *network_matrix(struct network_loader *loader, uint6
     va_start(args, format);
     const struct name name = name_of(format, args);
     va_end(args);
-    struct backend *be = loader->model->be;
-    struct matrix m;
-    if (!network_find(loader, name.text, n_in, n_out, flags, &m))
-        return NULL;
-    const struct backend_matrix *taken = be->ops->matrix(be, &m, loader->err);
-    loader->failed = !taken && !error_prefix(loader->err, "tensor %s", name.text);
-    return taken;
+    return network_take(loader, name.text, (struct shape){n_in, n_out, 1}, flags);
+}
+
+const struct backend_matrix *network_experts(struct network_loader *loader, uint64_t n_in,
+                                             uint64_t n_out, uint64_t n_experts,
+                                             const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const struct name name = name_of(format, args);
+    va_end(args);
+    return network_take(loader, name.text, (struct shape){n_in, n_out, n_experts}, 0);
 }
 
 struct matrix network_tensor(struct network_loader *loader, uint64_t n_in, uint64_t n_out,
@@ -124,7 +157,7 @@ struct matrix network_tensor(struct network_loader *loader, uint64_t n_in, uint6
     const struct name name = name_of(format, args);
     va_end(args);
     struct matrix m = {.n_rows = 0};
-    network_find(loader, name.text, n_in, n_out, 0, &m);
+    network_find(loader, name.text, (struct shape){n_in, n_out, 1}, 0, &m);
     return m;
 }
 
@@ -144,7 +177,7 @@ const float *network_floats(struct network_loader *loader, uint64_t n, unsigned 
                             const char *name)
 {
     struct matrix m;
-    if (!network_find(loader, name, n, 1, flags, &m))
+    if (!network_find(loader, name, (struct shape){n, 1, 1}, flags, &m))
         return NULL;
     if (m.type != QUANT_F32)
         network_fail(loader, ERROR_UNSUPPORTED, "tensor %s is not F32", name);

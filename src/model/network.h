@@ -57,6 +57,9 @@ bool network_fail(struct network_loader *loader, enum error_code code, const cha
     __attribute__((format(printf, 3, 4))); /* false */
 
 float network_float(struct network_loader *loader, enum hyper_key key);
+/* Within [least, most]. */
+uint32_t network_uint(struct network_loader *loader, enum hyper_key key, uint32_t least,
+                      uint32_t most);
 
 enum {
     NETWORK_OPTIONAL = 1, /* NULL when the file has none */
@@ -66,7 +69,12 @@ enum {
 const struct backend_matrix *network_matrix(struct network_loader *loader, uint64_t n_in,
                                             uint64_t n_out, unsigned flags, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
-/* The same as it lies in the file, of which only parts are matrices of the network: network_rows
+/* The matrices of n_experts, [n_experts][n_out][n_in], as one. */
+const struct backend_matrix *network_experts(struct network_loader *loader, uint64_t n_in,
+                                             uint64_t n_out, uint64_t n_experts,
+                                             const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+/* One as it lies in the file, of which only parts are matrices of the network: network_rows
  * takes rows first .. first + n. */
 struct matrix network_tensor(struct network_loader *loader, uint64_t n_in, uint64_t n_out,
                              const char *format, ...) __attribute__((format(printf, 4, 5)));

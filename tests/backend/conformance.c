@@ -82,14 +82,6 @@ void conformance_same(const struct backend *be, const float *expected, const flo
     }
 }
 
-static float *floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x);
-    assert_non_null(x);
-    fixture_fill(x, n);
-    return x;
-}
-
 /* ---- what it is ---- */
 
 static void it_says_what_it_is(void **state)
@@ -214,8 +206,7 @@ static void check_linear(const struct matrix *w, uint32_t n_rows)
     be->ops->destroy(be);
 }
 
-/* May this type be used? F32 may, always. */
-static bool is_accepted(const struct matrix *w)
+bool conformance_accepts(const struct matrix *w)
 {
     struct backend *be = conformance_backend();
     struct error err = {.message = ""};
@@ -232,7 +223,7 @@ static void products_are_those_of_the_decoded_weights(void **state)
     (void)state;
     for (int i = 0; i < N_TYPES; i++) {
         struct matrix w = fixture_matrix(types[i], 512, 41);
-        if (is_accepted(&w)) {
+        if (conformance_accepts(&w)) {
             check_linear(&w, 1);
             check_linear(&w, 3);
             check_linear(&w, 20);
@@ -260,7 +251,7 @@ static void logits_are_those_of_the_rows_that_want_them(void **state)
     enum { N_IN = 256, N_VOCAB = 300, ROWS = 10, WANTED = 4, NATS_BELOW = 10 };
     for (int i = 0; i < N_TYPES; i++) {
         struct matrix w = fixture_matrix(types[i], N_IN, N_VOCAB);
-        if (!is_accepted(&w)) {
+        if (!conformance_accepts(&w)) {
             fixture_free(&w);
             continue;
         }
@@ -302,7 +293,7 @@ static void embeddings_are_the_rows_of_the_table(void **state)
     double expected[WIDTH];
     for (int i = 0; i < N_TYPES; i++) {
         struct matrix table = fixture_matrix(types[i], WIDTH, 50);
-        struct backend *be = is_accepted(&table) ? conformance_backend() : NULL;
+        struct backend *be = conformance_accepts(&table) ? conformance_backend() : NULL;
         if (!be) {
             fixture_free(&table);
             continue;
@@ -521,7 +512,7 @@ static void check_same(enum quant_type type)
     float *w = floats(WIDTH), *x = floats(N_SAME * WIDTH), *alone = floats(N_SAME * WIDTH),
           got[N_SAME * WIDTH];
     const struct matrix norm = matrix_of_blocks(QUANT_F32, WIDTH, 1, 1, w);
-    struct backend *be = is_accepted(&m[0]) ? conformance_backend() : NULL;
+    struct backend *be = conformance_accepts(&m[0]) ? conformance_backend() : NULL;
     if (be) {
         struct small_net net = {be,
                                 conformance_activation(be, WIDTH),
@@ -579,6 +570,10 @@ static void wrong_matrices_are_refused(void **state)
     assert_int_equal(err.code, ERROR_UNSUPPORTED);
     assert_true(strlen(err.message) > 0);
     m.type = QUANT_F32;
+    m.n_experts = BACKEND_MAX_EXPERTS + 1;
+    assert_null(be->ops->matrix(be, &m, &err));
+    assert_int_equal(err.code, ERROR_UNSUPPORTED);
+    m.n_experts = 1;
     assert_non_null(be->ops->matrix(be, &m, &err)); /* and goes on */
     free(w);
     be->ops->destroy(be);
@@ -597,6 +592,9 @@ int conformance_run(const struct conformance_subject *s)
         cmocka_unit_test(rope_turns_by_the_position),
         cmocka_unit_test(a_row_is_the_same_in_any_batch),
         cmocka_unit_test(wrong_matrices_are_refused),
+        cmocka_unit_test(conformance_experts_are_their_formula),
+        cmocka_unit_test(conformance_experts_are_products_of_each_type),
+        cmocka_unit_test(conformance_rows_of_nan_spoil_themselves_alone),
         cmocka_unit_test(conformance_attention_is_its_formula),
         cmocka_unit_test(conformance_layers_may_differ),
         cmocka_unit_test(conformance_sequences_do_not_see_each_other),

@@ -31,6 +31,18 @@ void conformance_step_add(struct conformance_step *s, uint32_t sequence, uint32_
 void conformance_step_begin(struct conformance_step *s);
 void conformance_step_end(struct conformance_step *s); /* and it is empty again */
 
+/* Random ones; free(). */
+static inline float *floats(size_t n)
+{
+    float *x = malloc(n * sizeof *x);
+    assert_non_null(x);
+    fixture_fill(x, n);
+    return x;
+}
+
+/* May this type be used? F32 may, always. */
+bool conformance_accepts(const struct matrix *w);
+
 /* Every element is within `tolerance` times (1 + its magnitude). */
 void conformance_near(const double *expected, const float *got, size_t n, double tolerance,
                       const char *what);
@@ -38,7 +50,10 @@ void conformance_near(const double *expected, const float *got, size_t n, double
 void conformance_same(const struct backend *be, const float *expected, const float *got, size_t n,
                       const char *what);
 
-/* conformance_kv.c and conformance_kept.c, for conformance.c's list */
+/* The other files' tests, for conformance.c's list */
+void conformance_experts_are_their_formula(void **state);
+void conformance_experts_are_products_of_each_type(void **state);
+void conformance_rows_of_nan_spoil_themselves_alone(void **state);
 void conformance_attention_is_its_formula(void **state);
 void conformance_layers_may_differ(void **state);
 void conformance_sequences_do_not_see_each_other(void **state);

@@ -108,14 +108,28 @@ void gguf_builder_declare(struct gguf_builder *g, const char *name, uint32_t typ
     g->n_tensors++;
 }
 
-void gguf_builder_tensor(struct gguf_builder *g, const char *name, const float *values,
-                         uint64_t n_cols, uint64_t n_rows)
+static void put_floats(struct gguf_builder *g, const char *name, const float *values,
+                       uint32_t n_dims, const uint64_t *shape)
 {
-    const uint64_t n_bytes = n_cols * (n_rows ? n_rows : 1) * sizeof *values;
-    gguf_builder_declare(g, name, 0, n_rows ? 2 : 1, (const uint64_t[]){n_cols, n_rows}, n_bytes);
+    uint64_t n_bytes = sizeof *values;
+    for (uint32_t i = 0; i < n_dims; i++)
+        n_bytes *= shape[i];
+    gguf_builder_declare(g, name, 0, n_dims, shape, n_bytes);
     buf_append(&g->data, values, n_bytes);
     while (g->data.len < g->n_data)
         buf_putc(&g->data, 0);
+}
+
+void gguf_builder_tensor(struct gguf_builder *g, const char *name, const float *values,
+                         uint64_t n_cols, uint64_t n_rows)
+{
+    put_floats(g, name, values, n_rows ? 2 : 1, (const uint64_t[]){n_cols, n_rows});
+}
+
+void gguf_builder_experts(struct gguf_builder *g, const char *name, const float *values,
+                          uint64_t n_cols, uint64_t n_rows, uint64_t n_experts)
+{
+    put_floats(g, name, values, 3, (const uint64_t[]){n_cols, n_rows, n_experts});
 }
 
 void *gguf_builder_finish(struct gguf_builder *g, size_t *n_bytes)

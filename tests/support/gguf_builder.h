@@ -30,6 +30,9 @@ void gguf_builder_declare(struct gguf_builder *g, const char *name, uint32_t typ
 /* An F32 tensor [n_rows][n_cols] (n_rows 0: a vector). */
 void gguf_builder_tensor(struct gguf_builder *g, const char *name, const float *values,
                          uint64_t n_cols, uint64_t n_rows);
+/* The same of experts, [n_experts][n_rows][n_cols]. */
+void gguf_builder_experts(struct gguf_builder *g, const char *name, const float *values,
+                          uint64_t n_cols, uint64_t n_rows, uint64_t n_experts);
 /* The whole file (free()); the builder is empty afterwards. */
 void *gguf_builder_finish(struct gguf_builder *g, size_t *n_bytes);
 

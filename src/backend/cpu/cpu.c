@@ -24,7 +24,8 @@ static void cpu_memory(const struct backend *be, struct backend_memory *out)
         if (!cpu->activations[i]->is_within)
             out->activations += memory_resident(cpu->activations[i]->data,
                                                 activation_bytes(cpu->activations[i]->width));
-    out->buffers = cpu_kv_buffers_resident(cpu) + cpu_linear_resident(cpu) + cpu_rope_resident(cpu);
+    out->buffers = cpu_kv_buffers_resident(cpu) + cpu_linear_resident(cpu) +
+                   cpu_rope_resident(cpu) + cpu_experts_resident(cpu);
 }
 
 static void cpu_trim(struct backend *be)
@@ -270,6 +271,7 @@ static void cpu_destroy(struct backend *be)
     free(cpu->activations);
     cpu_kv_deinit(cpu);
     cpu_rope_deinit(cpu);
+    cpu_experts_deinit(cpu);
     cpu_linear_deinit(cpu);
     cpu_matrix_deinit(cpu);
     free(cpu->threads);
@@ -310,6 +312,7 @@ static const struct backend_ops cpu_ops = {
     .add = cpu_add,
     .swiglu = cpu_swiglu,
     .geglu = cpu_geglu,
+    .experts = cpu_experts,
     .select = cpu_select,
     .logits = cpu_logits,
 };
@@ -353,7 +356,7 @@ struct backend *backend_cpu_create(const struct backend_cpu_options *options, st
     cpu->threads = calloc(n_threads, sizeof *cpu->threads);
     if (!cpu->threads)
         error_set(err, ERROR_NO_MEMORY, "out of memory for the threads");
-    if (!cpu->threads || !cpu_rope_init(cpu, err)) {
+    if (!cpu->threads || !cpu_rope_init(cpu, err) || !cpu_experts_init(cpu, err)) {
         cpu_destroy(&cpu->base);
         return NULL;
     }

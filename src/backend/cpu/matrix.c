@@ -8,7 +8,7 @@ static bool is_computed_with(const struct matrix *m, struct error *err)
 {
     if (!matrix_check(m, err))
         return false;
-    if (m->n_experts != 1)
+    if (m->n_experts < 1 || m->n_experts > BACKEND_MAX_EXPERTS)
         return error_set(err, ERROR_UNSUPPORTED, "a matrix of %zu experts", m->n_experts);
     return true;
 }
@@ -44,12 +44,13 @@ static bool make_vector(struct backend_matrix *matrix)
 struct backend_matrix *cpu_matrix(struct backend *be, const struct matrix *m, struct error *err)
 {
     struct cpu *cpu = (struct cpu *)be;
+    const bool is_vector = m->n_rows == 1 && m->n_experts == 1;
     if (!is_computed_with(m, err))
         return NULL;
     struct backend_matrix *matrix = new_matrix(cpu);
     if (matrix)
         matrix->m = *m;
-    if (matrix && (m->n_rows != 1 || make_vector(matrix)))
+    if (matrix && (!is_vector || make_vector(matrix)))
         return matrix;
     error_set(err, ERROR_NO_MEMORY, "out of memory for a matrix of weights");
     return NULL;

@@ -106,6 +106,7 @@ struct cpu {
     struct cpu_quantized quantized;
     struct cpu_rope_table rope[CPU_ROPE_SLOTS];
     struct cpu_kv kv;
+    struct cpu_choices *choices; /* experts.c's */
 
     /* the step */
     const struct backend_batch *batch;
@@ -136,6 +137,14 @@ void cpu_linear(struct backend *be, const struct backend_activation *x,
                 const struct backend_linear *outputs, uint32_t n);
 void cpu_logits(struct backend *be, const struct backend_activation *x,
                 const struct backend_matrix *w, float *logits);
+
+/* experts.c */
+bool cpu_experts_init(struct cpu *cpu, struct error *err);
+void cpu_experts_deinit(struct cpu *cpu);
+uint64_t cpu_experts_resident(const struct cpu *cpu); /* bytes of it in physical memory */
+void cpu_experts(struct backend *be, const struct backend_activation *x,
+                 const struct backend_activation *scores, const struct backend_experts *experts,
+                 struct backend_activation *out);
 
 /* matrix.c */
 struct backend_matrix *cpu_matrix(struct backend *be, const struct matrix *m, struct error *err);

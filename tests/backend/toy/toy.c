@@ -38,21 +38,25 @@ static struct backend_matrix *toy_matrix(struct backend *be, const struct matrix
                                          struct error *err)
 {
     struct toy *toy = (struct toy *)be;
-    if (!quant_traits(m->type) || m->n_experts != 1) {
+    if (!quant_traits(m->type) || m->n_experts < 1 || m->n_experts > BACKEND_MAX_EXPERTS) {
         error_set(err, ERROR_UNSUPPORTED, "a matrix of type %u with %zu experts",
                   (unsigned)m->type, m->n_experts);
         return NULL;
     }
-    struct backend_matrix *taken =
-        malloc(sizeof *taken + m->n_rows * m->n_cols * sizeof(float));
+    const size_t n = m->n_rows * m->n_cols;
+    struct backend_matrix *taken = malloc(sizeof *taken + m->n_experts * n * sizeof(float));
     if (!taken) {
         error_set(err, ERROR_NO_MEMORY, "out of memory for a matrix");
         return NULL;
     }
     taken->n_in = m->n_cols;
     taken->n_out = m->n_rows;
-    for (size_t i = 0; i < m->n_rows; i++)
-        matrix_decode(m, i, taken->data + i * m->n_cols);
+    taken->n_experts = m->n_experts;
+    for (size_t e = 0; e < m->n_experts; e++) {
+        const struct matrix expert = matrix_expert(m, e);
+        for (size_t i = 0; i < m->n_rows; i++)
+            matrix_decode(&expert, i, taken->data + e * n + i * m->n_cols);
+    }
     taken->next = toy->matrices;
     toy->matrices = taken;
     return taken;
@@ -67,7 +71,7 @@ static void toy_memory(const struct backend *be, struct backend_memory *out)
     for (const struct backend_activation *a = toy->activations; a; a = a->next)
         out->activations += (uint64_t)TOY_MAX_ROWS * a->width * sizeof(float);
     for (const struct backend_matrix *m = toy->matrices; m; m = m->next)
-        out->buffers += m->n_in * m->n_out * sizeof(float);
+        out->buffers += m->n_in * m->n_out * m->n_experts * sizeof(float);
 }
 
 static void toy_trim(struct backend *be)
@@ -163,8 +167,7 @@ static void toy_rms_norm(struct backend *be, const struct backend_activation *x,
     }
 }
 
-/* In eight strands, which the compiler may put side by side. */
-static float dot(const float *a, const float *b, size_t n)
+float toy_dot(const float *a, const float *b, size_t n)
 {
     float sums[8] = {0}, sum = 0;
     size_t i = 0;
@@ -181,10 +184,10 @@ static float dot(const float *a, const float *b, size_t n)
 static void product(const struct toy *toy, const struct backend_activation *x,
                     const struct backend_matrix *w, const struct backend_matrix *bias, float *y)
 {
-    assert(x->width == w->n_in);
+    assert(x->width == w->n_in && w->n_experts == 1);
     for (size_t i = 0; i < w->n_out; i++)
         for (uint32_t row = 0; row < toy->n_rows; row++)
-            y[row * w->n_out + i] = dot(w->data + i * w->n_in, x->data + row * w->n_in, w->n_in) +
+            y[row * w->n_out + i] = toy_dot(w->data + i * w->n_in, x->data + row * w->n_in, w->n_in) +
                                     (bias ? bias->data[i] : 0);
 }
 
@@ -333,6 +336,7 @@ static const struct backend_ops toy_ops = {
     .add = toy_add,
     .swiglu = toy_swiglu,
     .geglu = toy_geglu,
+    .experts = toy_experts,
     .select = toy_select,
     .logits = toy_logits,
 };

@@ -1,4 +1,4 @@
-/* What the toy's two files share: its state, and what is in toy_kv.c. */
+/* What the toy's files share: its state, and what is in toy_kv.c and toy_experts.c. */
 #ifndef PENSIEVE_TESTS_BACKEND_TOY_STATE_H
 #define PENSIEVE_TESTS_BACKEND_TOY_STATE_H
 
@@ -17,8 +17,8 @@ struct backend_activation {
 
 struct backend_matrix {
     struct backend_matrix *next;
-    size_t n_in, n_out;
-    float data[]; /* [n_out][n_in] */
+    size_t n_in, n_out, n_experts;
+    float data[]; /* [n_experts][n_out][n_in] */
 };
 
 struct toy_kv {
@@ -48,6 +48,11 @@ struct toy {
     bool failed; /* the step: no memory */
 };
 
+/* In eight strands, which the compiler may put side by side. */
+float toy_dot(const float *a, const float *b, size_t n);
+void toy_experts(struct backend *be, const struct backend_activation *x,
+                 const struct backend_activation *scores, const struct backend_experts *experts,
+                 struct backend_activation *out);
 bool toy_kv_init(struct backend *be, const struct backend_kv_shape *shape, struct error *err);
 void toy_kv_deinit(struct toy *toy);
 uint64_t toy_kv_page_bytes(const struct backend *be, const struct backend_kv_shape *shape);
