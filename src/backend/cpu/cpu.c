@@ -36,6 +36,7 @@ static void cpu_trim(struct backend *be)
             memory_give_back(cpu->activations[i]->data,
                              activation_bytes(cpu->activations[i]->width));
     cpu_linear_give_back(cpu);
+    cpu_experts_give_back(cpu);
 }
 
 /* In the backend's list, without memory. */

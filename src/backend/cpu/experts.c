@@ -33,6 +33,11 @@ void cpu_experts_deinit(struct cpu *cpu)
     memory_unmap(cpu->choices, sizeof *cpu->choices);
 }
 
+void cpu_experts_give_back(struct cpu *cpu)
+{
+    memory_give_back(cpu->choices, sizeof *cpu->choices);
+}
+
 uint64_t cpu_experts_resident(const struct cpu *cpu)
 {
     return cpu->choices ? memory_resident(cpu->choices, sizeof *cpu->choices) : 0;

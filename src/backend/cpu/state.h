@@ -141,6 +141,7 @@ void cpu_logits(struct backend *be, const struct backend_activation *x,
 /* experts.c */
 bool cpu_experts_init(struct cpu *cpu, struct error *err);
 void cpu_experts_deinit(struct cpu *cpu);
+void cpu_experts_give_back(struct cpu *cpu);
 uint64_t cpu_experts_resident(const struct cpu *cpu); /* bytes of it in physical memory */
 void cpu_experts(struct backend *be, const struct backend_activation *x,
                  const struct backend_activation *scores, const struct backend_experts *experts,
