@@ -367,12 +367,14 @@ static void short_prompts_go_first_and_long_ones_go_on(void **state)
     const struct engine_options options = {.prefill_rows = SLICE, .never_guesses = true};
     world_begin(&w, &options, 1);
     ask_about_the_book(&w, 2);
-    /* 2.5 steps for each, what they leave of one, and one in three */
-    assert_true(book_at[0] <= 4 * SLICE && book_at[1] <= 6 * SLICE);
+    /* 2.5 steps for each, what they leave of one, and one in three; requests that are paused at
+     * random come when they come */
+    assert_true(HOSTILE || (book_at[0] <= 4 * SLICE && book_at[1] <= 6 * SLICE));
     world_end(&w);
     world_begin(&w, &options, 1);
     ask_about_the_book(&w, N_QUESTIONS);
-    assert_true(n_answered_before_the_book > 10 && n_answered_before_the_book < N_QUESTIONS);
+    assert_true(HOSTILE ||
+                (n_answered_before_the_book > 10 && n_answered_before_the_book < N_QUESTIONS));
     world_end(&w);
 }
 
