@@ -99,8 +99,8 @@ static void test_what_is_no_json(void **state)
                                         "[-]",
                                         "[1e]",
                                         "[1e400 1e400]",
-                                        "[\"\xff"
-                                        "1\xfe\"]",
+                                        ("[\"\xff"
+                                        "1\xfe\"]"),
                                         "1e400",
                                         "",
                                         "[1e400"};
