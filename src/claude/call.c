@@ -6,7 +6,7 @@
 #include "chat/repeat_guard.h"
 #include "chat/said.h"
 #include "claude/events.h"
-#include "claude/message_id.h"
+#include "base/random_id.h"
 #include "claude/request.h"
 #include "claude/state.h"
 
@@ -340,7 +340,7 @@ static struct engine_sampling call_sampling(const struct claude *c, const struct
     if (r->has_top_k)
         s.top_k = r->top_k;
     if (!c->options.has_seed)
-        s.seed = message_id_random();
+        s.seed = random_id_number();
     return s;
 }
 

@@ -62,7 +62,7 @@ void events_error_body(struct buf *out, int status, const struct error *err, con
 void events_init(struct events *e, struct buf *out, bool stream, const char *model)
 {
     *e = (struct events){.out = out, .stream = stream, .model = model};
-    message_id_make(e->id, "msg_");
+    random_id_make(e->id, "msg_");
     buf_init(&e->content, EVENTS_MAX_BYTES);
 }
 
@@ -130,8 +130,8 @@ static void put_stop(struct buf *out, const char *reason, const char *sequence, 
 
 static void put_tool_head(struct buf *out, const char *name)
 {
-    char id[MESSAGE_ID_BYTES];
-    message_id_make(id, "toolu_");
+    char id[RANDOM_ID_BYTES];
+    random_id_make(id, "toolu_");
     buf_printf(out, "{\"type\":\"tool_use\",\"id\":\"%s\",\"name\":", id);
     json_text_string(out, name, strlen(name));
     buf_puts(out, ",\"input\":");

@@ -6,7 +6,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "engine/engine.h"
-#include "claude/message_id.h"
+#include "base/random_id.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@ struct events {
     struct buf *out; /* borrowed: where the bytes go */
     bool stream;
     const char *model; /* as the request named it; borrowed */
-    char id[MESSAGE_ID_BYTES];
+    char id[RANDOM_ID_BYTES];
     enum events_block open;
     size_t n_blocks; /* begun */
     bool has_started;

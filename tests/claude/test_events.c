@@ -390,11 +390,11 @@ static void test_unfinished(void **state)
 
 static void test_ids_differ(void **state)
 {
-    char a[MESSAGE_ID_BYTES], b[MESSAGE_ID_BYTES];
+    char a[RANDOM_ID_BYTES], b[RANDOM_ID_BYTES];
     (void)state;
     for (int i = 0; i < 100; i++) {
-        message_id_make(a, "toolu_");
-        message_id_make(b, "toolu_");
+        random_id_make(a, "toolu_");
+        random_id_make(b, "toolu_");
         assert_int_equal(strlen(a), 30);
         assert_int_equal(
             strspn(a + 6, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"), 24);
