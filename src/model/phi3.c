@@ -1,29 +1,18 @@
 /* Phi-3: Llama's block with q, k and v in one matrix, gate and up in another, RoPE over the halves
  * of a head, LongRoPE for long contexts and a sliding window (arXiv:2404.14219, arXiv:2402.13753).
  */
-#include "model/blocks.h"
+#include "model/decoder.h"
 
-struct phi3_layer {
-    const struct backend_matrix *attn_norm, *ffn_norm; /* [n_embd] */
-    struct block_attention_weights attn;
-    struct block_feed_forward_weights ffn;
-};
-
-struct phi3 {
-    struct model model;
-    struct block_stream stream;
-    struct block_feed_forward ffn;
-    struct block_attention attn;
-};
-
-static void phi3_load_layer(struct phi3_layer *layer, uint32_t i, const struct model_info *info,
-                            struct network_loader *loader)
+static void phi3_load_attention(struct decoder *d, struct network_loader *loader, uint32_t i,
+                                uint32_t window)
 {
-    const uint64_t n = info->n_embd, n_q = (uint64_t)info->n_heads * info->head_dim;
-    const uint64_t n_kv = (uint64_t)info->n_kv_heads * info->head_dim, n_ff = info->n_ff;
+    const struct block_attention *a = &d->attn;
+    struct decoder_layer *layer = decoder_layer(&d->model, i);
+    const uint64_t n = d->model.info.n_embd, n_q = (uint64_t)a->n_heads * a->head_dim;
+    const uint64_t n_kv = (uint64_t)a->n_kv_heads * a->head_dim;
     const struct matrix qkv =
         network_tensor(loader, n, n_q + 2 * n_kv, "blk.%u.attn_qkv.weight", i);
-    const struct matrix gate_up = network_tensor(loader, n, 2 * n_ff, "blk.%u.ffn_up.weight", i);
+    layer->attention = a;
     layer->attn_norm = network_matrix(loader, n, 1, 0, "blk.%u.attn_norm.weight", i);
     layer->attn = (struct block_attention_weights){
         .wq = network_rows(loader, &qkv, 0, n_q),
@@ -31,6 +20,14 @@ static void phi3_load_layer(struct phi3_layer *layer, uint32_t i, const struct m
         .wv = network_rows(loader, &qkv, n_q + n_kv, n_kv),
         .wo = network_matrix(loader, n_q, n, 0, "blk.%u.attn_output.weight", i),
     };
+    d->model.kv[i] = block_attention_kv(a, window);
+}
+
+static void phi3_load_feed_forward(struct decoder *d, struct network_loader *loader, uint32_t i)
+{
+    struct decoder_layer *layer = decoder_layer(&d->model, i);
+    const uint64_t n = d->model.info.n_embd, n_ff = d->ffn.n_ff;
+    const struct matrix gate_up = network_tensor(loader, n, 2 * n_ff, "blk.%u.ffn_up.weight", i);
     layer->ffn_norm = network_matrix(loader, n, 1, 0, "blk.%u.ffn_norm.weight", i);
     layer->ffn = (struct block_feed_forward_weights){
         .w_gate = network_rows(loader, &gate_up, 0, n_ff),
@@ -49,39 +46,20 @@ static uint32_t read_window(const struct network_loader *loader)
 
 static void phi3_load(struct model *m, struct network_loader *loader)
 {
-    struct phi3 *net = (struct phi3 *)m;
-    block_stream_init(&net->stream, loader);
-    block_feed_forward_init(&net->ffn, loader);
-    block_attention_init(&net->attn, loader, BACKEND_ROPE_HALVES, &net->ffn);
+    struct decoder *d = (struct decoder *)m;
+    decoder_init(d, loader, BACKEND_ROPE_HALVES);
     const uint32_t window = read_window(loader);
     for (uint32_t i = 0; i < m->info.n_layers; i++) {
-        phi3_load_layer((struct phi3_layer *)m->layers + i, i, &m->info, loader);
-        m->kv[i] = block_attention_kv(&net->attn, window);
+        phi3_load_attention(d, loader, i, window);
+        phi3_load_feed_forward(d, loader, i);
     }
-}
-
-static void phi3_compute(struct model *m, float *logits)
-{
-    const struct phi3 *net = (const struct phi3 *)m;
-    const struct block_stream *s = &net->stream;
-    block_stream_begin(m->be, s);
-    for (uint32_t i = 0; i < m->info.n_layers; i++) {
-        const struct phi3_layer *layer = (const struct phi3_layer *)m->layers + i;
-        block_stream_norm(m->be, s, layer->attn_norm);
-        block_attention(m->be, &net->attn, &layer->attn, i, s->h, s->h);
-        block_stream_add(m->be, s);
-        block_stream_norm(m->be, s, layer->ffn_norm);
-        block_feed_forward(m->be, &net->ffn, &layer->ffn, s->h, s->h);
-        block_stream_add(m->be, s);
-    }
-    block_stream_end(m->be, s, logits);
 }
 
 const struct network network_phi3 = {
     .name = "phi3",
-    .n_bytes = sizeof(struct phi3),
-    .n_layer_bytes = sizeof(struct phi3_layer),
+    .n_bytes = sizeof(struct decoder),
+    .n_layer_bytes = sizeof(struct decoder_layer),
     .read = network_read_decoder,
     .load = phi3_load,
-    .compute = phi3_compute,
+    .compute = decoder_compute,
 };
