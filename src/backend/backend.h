@@ -136,6 +136,15 @@ struct backend_rope_params {
     struct backend_rope_yarn yarn;
 };
 
+/* What a row is multiplied by: factor * (1 + stretch * ln(1 + floor(position / n_positions))). The
+ * stretch is Llama 4's and Ministral 3's: attention over more positions than the model was made for
+ * is sharpened by it. */
+struct backend_scale {
+    float factor;
+    float stretch;
+    uint32_t n_positions; /* 0: the factor alone */
+};
+
 /* One output of a matrix product: y[row][i] = dot(w[i], x[row]) + bias[i]. */
 struct backend_linear {
     const struct backend_matrix *w;    /* [n_out][n_in] */
@@ -240,7 +249,8 @@ struct backend_ops {
     /* out[row] = table[rows[row].token]; table [n_vocab][width] of any type. */
     void (*embed)(struct backend *be, const struct backend_matrix *table,
                   struct backend_activation *out);
-    /* out[row][i] = x[row][i] / sqrt(mean(x[row]^2) + eps) * w[i], w [1][width] */
+    /* out[row][i] = x[row][i] / sqrt(mean(x[row]^2) + eps) * w[i], w [1][width]. A shorter w, which
+     * divides the width: for every so many elements of the row by themselves (a norm per head). */
     void (*rms_norm)(struct backend *be, const struct backend_activation *x,
                      const struct backend_matrix *w, float eps, struct backend_activation *out);
     /* n products of the same x, one pass. */
@@ -260,6 +270,9 @@ struct backend_ops {
     /* x += y */
     void (*add)(struct backend *be, struct backend_activation *x,
                 const struct backend_activation *y);
+    /* x *= what `scale` says of each row; after select() that is the factor alone. */
+    void (*scale)(struct backend *be, struct backend_activation *x,
+                  const struct backend_scale *scale);
     /* gate = silu(gate) * up */
     void (*swiglu)(struct backend *be, struct backend_activation *gate,
                    const struct backend_activation *up);

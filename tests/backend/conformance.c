@@ -386,6 +386,77 @@ static void row_operations_are_their_formulas(void **state)
     be->ops->destroy(be);
 }
 
+/* A weight shorter than the row is a norm of each head, of whatever width. */
+static void heads_are_normed_by_themselves(void **state)
+{
+    (void)state;
+    enum { WIDTH = 1200, ROWS = 29, N = ROWS * WIDTH };
+    static const size_t head_dims[] = {2, 12, 16, 24, 100, 240, 400, WIDTH};
+    static double expected[N];
+    for (size_t h = 0; h < sizeof head_dims / sizeof *head_dims; h++) {
+        const size_t dim = head_dims[h];
+        struct backend *be = conformance_backend();
+        struct backend_activation *x = conformance_activation(be, WIDTH);
+        struct backend_activation *y = conformance_activation(be, WIDTH);
+        float *a = floats(N), *w = floats(dim), *got = floats(2 * N);
+        const struct matrix weight = matrix_of_blocks(QUANT_F32, dim, 1, 1, w);
+        const struct backend_matrix *taken = conformance_take(be, &weight);
+        struct conformance_step s;
+        conformance_step_init(&s, be);
+        conformance_step_add(&s, 0, 0, ROWS);
+        conformance_step_begin(&s);
+        be->ops->write(be, x, a);
+        be->ops->rms_norm(be, x, taken, 1e-6f, y);
+        be->ops->read(be, y, got);
+        be->ops->rms_norm(be, x, taken, 1e-6f, x);
+        be->ops->read(be, x, got + N);
+        conformance_step_end(&s);
+        for (size_t i = 0; i < N; i += dim)
+            rms_norm_row(a + i, w, 1e-6, dim, expected + i);
+        conformance_near(expected, got, N, 3e-6, "a norm per head");
+        assert_memory_equal(got, got + N, N * sizeof *got); /* in place, too */
+        free(a);
+        free(w);
+        free(got);
+        be->ops->destroy(be);
+    }
+}
+
+/* A factor alone is exact; the stretch goes by a row's absolute position, wherever it stands in a
+ * batch. */
+static void rows_are_scaled_by_their_positions(void **state)
+{
+    (void)state;
+    enum { WIDTH = 33, ROWS = 29, N = ROWS * WIDTH, SPAN = 10 };
+    static const struct backend_scale scales[] = {{0.22f, 0, 0}, {1, 0.1f, SPAN}, {0.5f, 2, SPAN}};
+    static double expected[N];
+    struct backend *be = conformance_backend();
+    struct backend_activation *x = conformance_activation(be, WIDTH);
+    float *a = floats(N), *got = floats(N);
+    struct conformance_step s;
+    conformance_step_init(&s, be);
+    for (uint32_t first = 0; first < 100000; first = first * 317 + 5)
+        for (size_t k = 0; k < sizeof scales / sizeof *scales; k++) {
+            const struct backend_scale *scale = &scales[k];
+            conformance_step_add(&s, 0, first, ROWS);
+            conformance_step_begin(&s);
+            be->ops->write(be, x, a);
+            be->ops->scale(be, x, scale);
+            be->ops->read(be, x, got);
+            conformance_step_end(&s);
+            for (uint32_t i = 0; i < N; i++) {
+                const uint32_t spans = (first + i / WIDTH) / SPAN;
+                const double stretch = 1 + (double)scale->stretch * log(1.0 + spans);
+                expected[i] = scale->n_positions ? (double)(scale->factor * a[i]) * stretch
+                                                 : (double)(scale->factor * a[i]);
+            }
+            conformance_near(expected, got, N, scale->n_positions ? 3e-7 : 0, "scale");
+        }
+    free(a);
+    free(got);
+    be->ops->destroy(be);
+}
+
 /* ---- RoPE ---- */
 
 enum { HEADS = 3, DIM = 64, ROPE_ROWS = 25, FAR = 30000 };
@@ -477,7 +548,7 @@ enum { WIDTH = 256, N_FF = 512, N_SAME = 29 };
 struct small_net {
     struct backend *be;
     struct backend_activation *x, *h, *gate, *up;
-    const struct backend_matrix *norm, *w_gate, *w_up, *w_down;
+    const struct backend_matrix *norm, *head_norm, *w_gate, *w_up, *w_down;
 };
 
 static void net_compute(struct small_net *net, const float *x, const uint32_t *order, uint32_t n,
@@ -497,8 +568,10 @@ static void net_compute(struct small_net *net, const float *x, const uint32_t *o
     op->write(be, net->x, rows);
     op->rms_norm(be, net->x, net->norm, 1e-5f, net->h);
     op->linear(be, net->h, gate_up, 2);
+    op->rms_norm(be, net->gate, net->head_norm, 1e-5f, net->gate);
     op->swiglu(be, net->gate, net->up);
     op->linear(be, net->gate, &(struct backend_linear){net->w_down, NULL, net->h}, 1);
+    op->scale(be, net->h, &(struct backend_scale){.factor = 0.22f});
     op->add(be, net->x, net->h);
     op->read(be, net->x, out);
     conformance_step_end(&s);
@@ -512,6 +585,7 @@ static void check_same(enum quant_type type)
     float *w = floats(WIDTH), *x = floats(N_SAME * WIDTH), *alone = floats(N_SAME * WIDTH),
           got[N_SAME * WIDTH];
     const struct matrix norm = matrix_of_blocks(QUANT_F32, WIDTH, 1, 1, w);
+    const struct matrix head_norm = matrix_of_blocks(QUANT_F32, N_FF / 8, 1, 1, w);
     struct backend *be = conformance_accepts(&m[0]) ? conformance_backend() : NULL;
     if (be) {
         struct small_net net = {be,
@@ -520,6 +594,7 @@ static void check_same(enum quant_type type)
                                 conformance_activation(be, N_FF),
                                 conformance_activation(be, N_FF),
                                 conformance_take(be, &norm),
+                                conformance_take(be, &head_norm),
                                 conformance_take(be, &m[0]),
                                 conformance_take(be, &m[1]),
                                 conformance_take(be, &m[2])};
@@ -589,6 +664,8 @@ int conformance_run(const struct conformance_subject *s)
         cmocka_unit_test(logits_are_those_of_the_rows_that_want_them),
         cmocka_unit_test(embeddings_are_the_rows_of_the_table),
         cmocka_unit_test(row_operations_are_their_formulas),
+        cmocka_unit_test(heads_are_normed_by_themselves),
+        cmocka_unit_test(rows_are_scaled_by_their_positions),
         cmocka_unit_test(rope_turns_by_the_position),
         cmocka_unit_test(a_row_is_the_same_in_any_batch),
         cmocka_unit_test(wrong_matrices_are_refused),

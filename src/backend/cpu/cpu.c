@@ -5,6 +5,7 @@
 #include "backend/cpu/state.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,23 +183,22 @@ struct vector_job {
     float *out;
     const float *x, *w;
     float eps;
-    size_t width;
+    size_t width, n_norm;
 };
 
 static void rms_norm_rows(const struct cpu_row_job *job, uint32_t first, uint32_t n)
 {
     const struct vector_job *v = job->context;
-    for (uint32_t i = first; i < first + n; i++)
-        job->cpu->kernels.rms_norm(v->x + i * v->width, v->w, v->eps, v->out + i * v->width,
-                                   v->width);
+    for (size_t i = first * v->width; i < (first + n) * v->width; i += v->n_norm)
+        job->cpu->kernels.rms_norm(v->x + i, v->w, v->eps, v->out + i, v->n_norm);
 }
 
 static void cpu_rms_norm(struct backend *be, const struct backend_activation *x,
                          const struct backend_matrix *w, float eps, struct backend_activation *out)
 {
     struct cpu *cpu = (struct cpu *)be;
-    assert(x->width == w->m.n_cols && x->width == out->width && w->vector);
-    const struct vector_job job = {out->data, x->data, w->vector, eps, x->width};
+    assert(x->width % w->m.n_cols == 0 && x->width == out->width && w->vector);
+    const struct vector_job job = {out->data, x->data, w->vector, eps, x->width, w->m.n_cols};
     cpu_run_rows(cpu, cpu->n_rows, x->width, rms_norm_rows, &job);
 }
 
@@ -213,8 +213,46 @@ static void cpu_add(struct backend *be, struct backend_activation *x,
 {
     struct cpu *cpu = (struct cpu *)be;
     assert(x->width == y->width);
-    const struct vector_job job = {x->data, y->data, NULL, 0, x->width};
+    const struct vector_job job = {x->data, y->data, NULL, 0, x->width, 0};
     cpu_run_rows(cpu, cpu->n_rows, x->width, add_rows, &job);
+}
+
+struct scale_job {
+    float *x;
+    size_t width;
+    const struct backend_scale *scale;
+};
+
+/* In double, so that the float is the same whatever libm rounds the logarithm to. */
+static float scale_of_row(const struct cpu *cpu, uint32_t row, const struct backend_scale *scale)
+{
+    double factor = (double)scale->factor;
+    if (scale->n_positions) {
+        const uint32_t position = (uint32_t)cpu->batch->rows[row].position;
+        factor *= 1 + (double)scale->stretch * log(1.0 + position / scale->n_positions);
+    }
+    return (float)factor;
+}
+
+/* One rounding of each element: no tier would give another bit. */
+static void scale_rows(const struct cpu_row_job *job, uint32_t first, uint32_t n)
+{
+    const struct scale_job *s = job->context;
+    for (uint32_t row = first; row < first + n; row++) {
+        const float factor = scale_of_row(job->cpu, row, s->scale);
+        float *x = s->x + row * s->width;
+        for (size_t i = 0; i < s->width; i++)
+            x[i] *= factor;
+    }
+}
+
+static void cpu_scale(struct backend *be, struct backend_activation *x,
+                      const struct backend_scale *scale)
+{
+    struct cpu *cpu = (struct cpu *)be;
+    assert(!scale->n_positions || cpu->n_rows == cpu->batch->n_rows);
+    const struct scale_job job = {x->data, x->width, scale};
+    cpu_run_rows(cpu, cpu->n_rows, x->width, scale_rows, &job);
 }
 
 static void swiglu_rows(const struct cpu_row_job *job, uint32_t first, uint32_t n)
@@ -228,7 +266,7 @@ static void cpu_swiglu(struct backend *be, struct backend_activation *gate,
 {
     struct cpu *cpu = (struct cpu *)be;
     assert(gate->width == up->width);
-    const struct vector_job job = {gate->data, up->data, NULL, 0, gate->width};
+    const struct vector_job job = {gate->data, up->data, NULL, 0, gate->width, 0};
     cpu_run_rows(cpu, cpu->n_rows, gate->width, swiglu_rows, &job);
 }
 
@@ -243,7 +281,7 @@ static void cpu_geglu(struct backend *be, struct backend_activation *gate,
 {
     struct cpu *cpu = (struct cpu *)be;
     assert(gate->width == up->width);
-    const struct vector_job job = {gate->data, up->data, NULL, 0, gate->width};
+    const struct vector_job job = {gate->data, up->data, NULL, 0, gate->width, 0};
     cpu_run_rows(cpu, cpu->n_rows, gate->width, geglu_rows, &job);
 }
 
@@ -311,6 +349,7 @@ static const struct backend_ops cpu_ops = {
     .kv_store = cpu_kv_store,
     .attend = cpu_attend,
     .add = cpu_add,
+    .scale = cpu_scale,
     .swiglu = cpu_swiglu,
     .geglu = cpu_geglu,
     .experts = cpu_experts,

@@ -156,14 +156,15 @@ static void toy_embed(struct backend *be, const struct backend_matrix *table,
 static void toy_rms_norm(struct backend *be, const struct backend_activation *x,
                          const struct backend_matrix *w, float eps, struct backend_activation *out)
 {
-    for (uint32_t row = 0; row < ((struct toy *)be)->n_rows; row++) {
-        const float *in = x->data + (size_t)row * x->width;
+    assert(x->width % w->n_in == 0 && out->width == x->width);
+    for (size_t at = 0; at < ((struct toy *)be)->n_rows * (size_t)x->width; at += w->n_in) {
+        const float *in = x->data + at;
         double sum = 0;
-        for (uint32_t i = 0; i < x->width; i++)
+        for (size_t i = 0; i < w->n_in; i++)
             sum += (double)in[i] * (double)in[i];
-        const float scale = (float)(1 / sqrt(sum / x->width + (double)eps));
-        for (uint32_t i = 0; i < x->width; i++)
-            out->data[(size_t)row * x->width + i] = in[i] * scale * w->data[i];
+        const float scale = (float)(1 / sqrt(sum / (double)w->n_in + (double)eps));
+        for (size_t i = 0; i < w->n_in; i++)
+            out->data[at + i] = in[i] * scale * w->data[i];
     }
 }
 
@@ -212,6 +213,20 @@ static void toy_add(struct backend *be, struct backend_activation *x,
 {
     for (size_t i = 0; i < (size_t)((struct toy *)be)->n_rows * x->width; i++)
         x->data[i] += y->data[i];
+}
+
+static void toy_scale(struct backend *be, struct backend_activation *x,
+                      const struct backend_scale *scale)
+{
+    const struct toy *toy = (const struct toy *)be;
+    for (uint32_t row = 0; row < toy->n_rows; row++) {
+        double factor = (double)scale->factor;
+        if (scale->n_positions)
+            factor *= 1 + (double)scale->stretch *
+                              log1p((uint32_t)toy->batch->rows[row].position / scale->n_positions);
+        for (uint32_t i = 0; i < x->width; i++)
+            x->data[(size_t)row * x->width + i] *= (float)factor;
+    }
 }
 
 static void toy_swiglu(struct backend *be, struct backend_activation *gate,
@@ -334,6 +349,7 @@ static const struct backend_ops toy_ops = {
     .kv_store = toy_kv_store,
     .attend = toy_attend,
     .add = toy_add,
+    .scale = toy_scale,
     .swiglu = toy_swiglu,
     .geglu = toy_geglu,
     .experts = toy_experts,
