@@ -15,6 +15,7 @@ void block_stream_init(struct block_stream *s, struct network_loader *loader)
     const struct model_info *info = &loader->model->info;
     const uint32_t n = info->n_embd, n_vocab = info->n_vocab;
     s->eps = network_float(loader, HYPER_NORM_EPS);
+    s->embedding_scale = s->residual_scale = s->logit_scale = 1;
     s->embedding = network_matrix(loader, n, n_vocab, 0, "token_embd.weight");
     s->norm = network_matrix(loader, n, 1, 0, "output_norm.weight");
     s->output = network_matrix(loader, n, n_vocab, NETWORK_OPTIONAL, "output.weight");
@@ -24,9 +25,16 @@ void block_stream_init(struct block_stream *s, struct network_loader *loader)
     s->h = network_activation(loader, n);
 }
 
+static void stream_scale(struct backend *be, struct backend_activation *x, float factor)
+{
+    if (factor != 1)
+        be->ops->scale(be, x, &(struct backend_scale){.factor = factor});
+}
+
 void block_stream_begin(struct backend *be, const struct block_stream *s)
 {
     be->ops->embed(be, s->embedding, s->x);
+    stream_scale(be, s->x, s->embedding_scale);
 }
 
 void block_stream_norm(struct backend *be, const struct block_stream *s,
@@ -37,6 +45,7 @@ void block_stream_norm(struct backend *be, const struct block_stream *s,
 
 void block_stream_add(struct backend *be, const struct block_stream *s)
 {
+    stream_scale(be, s->h, s->residual_scale);
     be->ops->add(be, s->x, s->h);
 }
 
@@ -45,6 +54,7 @@ void block_stream_end(struct backend *be, const struct block_stream *s, float *l
     if (!be->ops->select(be, s->x, s->h))
         return;
     be->ops->rms_norm(be, s->h, s->norm, s->eps, s->h);
+    stream_scale(be, s->h, s->logit_scale); /* so that logits need not be touched again */
     be->ops->logits(be, s->h, s->output, logits);
 }
 
@@ -53,6 +63,7 @@ void block_stream_end(struct backend *be, const struct block_stream *s, float *l
 void block_feed_forward_init(struct block_feed_forward *f, struct network_loader *loader)
 {
     f->n_ff = loader->model->info.n_ff;
+    f->by_gelu = false;
     f->gate = network_activation(loader, f->n_ff);
     f->up = network_activation(loader, f->n_ff);
 }
@@ -63,7 +74,10 @@ void block_feed_forward(struct backend *be, const struct block_feed_forward *f,
 {
     const struct backend_linear gate_up[] = {{w->w_gate, NULL, f->gate}, {w->w_up, NULL, f->up}};
     be->ops->linear(be, in, gate_up, 2);
-    be->ops->swiglu(be, f->gate, f->up);
+    if (f->by_gelu)
+        be->ops->geglu(be, f->gate, f->up);
+    else
+        be->ops->swiglu(be, f->gate, f->up);
     be->ops->linear(be, f->gate, &(struct backend_linear){w->w_down, NULL, out}, 1);
 }
 
@@ -115,6 +129,8 @@ void block_attention_init(struct block_attention *a, struct network_loader *load
     a->n_kv_heads = info->n_kv_heads;
     a->head_dim = info->head_dim;
     a->scale = 1.0f / sqrtf((float)info->head_dim);
+    a->eps = network_float(loader, HYPER_NORM_EPS);
+    a->query = (struct backend_scale){.factor = 1};
     a->rope.kind = rope;
     rope_scaling_read(loader, &a->rope);
     a->q = network_activation_within(loader, gate, n_ff, &in_gate, n_q);
@@ -128,6 +144,16 @@ struct backend_kv_layer block_attention_kv(const struct block_attention *a, uint
     return (struct backend_kv_layer){a->n_kv_heads, a->head_dim, window};
 }
 
+/* A norm per head, where there is one, and RoPE. */
+static void attention_turn(struct backend *be, const struct block_attention *a,
+                           const struct backend_matrix *norm, struct backend_activation *x,
+                           uint32_t n_heads)
+{
+    if (norm)
+        be->ops->rms_norm(be, x, norm, a->eps, x);
+    be->ops->rope(be, x, n_heads, a->head_dim, &a->rope);
+}
+
 void block_attention(struct backend *be, const struct block_attention *a,
                      const struct block_attention_weights *w, uint32_t layer,
                      const struct backend_activation *in, struct backend_activation *out)
@@ -136,9 +162,11 @@ void block_attention(struct backend *be, const struct block_attention *a,
         {w->wq, w->bq, a->q}, {w->wk, w->bk, a->k}, {w->wv, w->bv, a->v}};
     const struct backend_attend_params params = {.n_heads = a->n_heads, .scale = a->scale};
     be->ops->linear(be, in, qkv, w->wk ? 3 : 1);
-    be->ops->rope(be, a->q, a->n_heads, a->head_dim, &a->rope);
+    attention_turn(be, a, w->q_norm, a->q, a->n_heads);
+    if (a->query.stretch != 0)
+        be->ops->scale(be, a->q, &a->query);
     if (w->wk) {
-        be->ops->rope(be, a->k, a->n_kv_heads, a->head_dim, &a->rope);
+        attention_turn(be, a, w->k_norm, a->k, a->n_kv_heads);
         be->ops->kv_store(be, layer, a->k, a->v);
     }
     be->ops->attend(be, layer, a->q, &params, a->out);

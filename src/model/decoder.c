@@ -28,6 +28,14 @@ void decoder_load_attention(struct decoder *d, struct network_loader *loader, ui
     d->model.kv[i] = block_attention_kv(a, window);
 }
 
+void decoder_load_head_norms(struct decoder *d, struct network_loader *loader, uint32_t i)
+{
+    struct block_attention_weights *attn = &decoder_layer(&d->model, i)->attn;
+    const uint64_t n = d->attn.head_dim;
+    attn->q_norm = network_matrix(loader, n, 1, 0, "blk.%u.attn_q_norm.weight", i);
+    attn->k_norm = network_matrix(loader, n, 1, 0, "blk.%u.attn_k_norm.weight", i);
+}
+
 void decoder_load_feed_forward(struct decoder *d, struct network_loader *loader, uint32_t i)
 {
     struct decoder_layer *layer = decoder_layer(&d->model, i);
@@ -37,6 +45,19 @@ void decoder_load_feed_forward(struct decoder *d, struct network_loader *loader,
         .w_gate = network_matrix(loader, n, n_ff, 0, "blk.%u.ffn_gate.weight", i),
         .w_up = network_matrix(loader, n, n_ff, 0, "blk.%u.ffn_up.weight", i),
         .w_down = network_matrix(loader, n_ff, n, 0, "blk.%u.ffn_down.weight", i),
+    };
+}
+
+void decoder_load_experts(struct decoder *d, struct network_loader *loader, uint32_t i)
+{
+    struct decoder_layer *layer = decoder_layer(&d->model, i);
+    const uint64_t n = d->model.info.n_embd, n_ff = d->experts.n_ff, n_all = d->experts.n_experts;
+    layer->ffn_norm = network_matrix(loader, n, 1, 0, "blk.%u.ffn_norm.weight", i);
+    layer->experts = (struct block_experts_weights){
+        .w_router = network_matrix(loader, n, n_all, 0, "blk.%u.ffn_gate_inp.weight", i),
+        .w_gate = network_experts(loader, n, n_ff, n_all, "blk.%u.ffn_gate_exps.weight", i),
+        .w_up = network_experts(loader, n, n_ff, n_all, "blk.%u.ffn_up_exps.weight", i),
+        .w_down = network_experts(loader, n_ff, n, n_all, "blk.%u.ffn_down_exps.weight", i),
     };
 }
 

@@ -32,8 +32,12 @@ void decoder_init(struct decoder *d, struct network_loader *loader, enum backend
  * `window` reaches. `bias_flags`: what the biases of q, k and v are, NETWORK_OPTIONAL or 0. */
 void decoder_load_attention(struct decoder *d, struct network_loader *loader, uint32_t i,
                             uint32_t window, unsigned bias_flags);
+/* The norms of layer i's heads of q and k. */
+void decoder_load_head_norms(struct decoder *d, struct network_loader *loader, uint32_t i);
 /* Layer i's norm and feed-forward. */
 void decoder_load_feed_forward(struct decoder *d, struct network_loader *loader, uint32_t i);
+/* Layer i's norm and experts. */
+void decoder_load_experts(struct decoder *d, struct network_loader *loader, uint32_t i);
 
 static inline struct decoder_layer *decoder_layer(const struct model *m, uint32_t i)
 {

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-static const struct network *const networks[] = {&network_llama, &network_phi3, &network_qwen2};
+static const struct network *const networks[] = {&network_llama, &network_phi3, &network_qwen2,
+                                                 &network_qwen3, &network_qwen3moe};
 
 static const struct network *network_named(struct weights_string name)
 {

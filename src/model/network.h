@@ -44,6 +44,8 @@ struct network {
 extern const struct network network_llama;
 extern const struct network network_phi3;
 extern const struct network network_qwen2;
+extern const struct network network_qwen3;
+extern const struct network network_qwen3moe;
 
 /* As model_create, but of a network that need not be in the table. */
 struct model *network_create(const struct network *network, const struct weights *w,

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void put_vocabulary(struct gguf_builder *g)
+void tiny_model_vocabulary(struct gguf_builder *g)
 {
     static char bytes[256][4];
     const char *pieces[TINY_VOCAB];
@@ -32,9 +32,7 @@ static void put_vocabulary(struct gguf_builder *g)
     gguf_builder_u32(g, "tokenizer.ggml.eos_token_id", TINY_END);
 }
 
-/* Deterministic noise with the given deviation, another for each name: the sum of a few uniform
- * numbers. */
-static void fill_noise(const char *name, float mean, float deviation, float *values, size_t n)
+void tiny_model_noise(const char *name, float mean, float deviation, float *values, size_t n)
 {
     uint32_t state = 12345;
     for (const char *c = name; *c; c++)
@@ -67,7 +65,7 @@ static void put_parts(struct gguf_builder *g, const char *name, uint64_t n_cols,
         abort();
     for (size_t i = 0; i < n_parts; i++) {
         uint64_t n = n_cols * (parts[i].n_rows ? parts[i].n_rows : 1);
-        fill_noise(parts[i].name, mean, deviation, at, n);
+        tiny_model_noise(parts[i].name, mean, deviation, at, n);
         at += n;
     }
     gguf_builder_tensor(g, name, values, n_cols, n_rows);
@@ -168,7 +166,7 @@ void tiny_model_init_named(struct tiny_model *m, const char *architecture, const
     put_u32(&g, architecture, "attention.head_count_kv", TINY_KV_HEADS);
     put_f32(&g, architecture, "attention.layer_norm_rms_epsilon", 1e-5f);
     put_f32(&g, architecture, "rope.freq_base", 10000);
-    put_vocabulary(&g);
+    tiny_model_vocabulary(&g);
     if (more)
         more(&g);
     put_noise(&g, "token_embd.weight", TINY_EMBD, TINY_VOCAB, 0, 1);

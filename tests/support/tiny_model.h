@@ -39,4 +39,9 @@ void tiny_model_init_named(struct tiny_model *m, const char *architecture, const
                            void (*more)(struct gguf_builder *g));
 void tiny_model_deinit(struct tiny_model *m);
 
+/* What it is made of, for models of other shapes. Deterministic noise with the given deviation,
+ * another for each name: the sum of a few uniform numbers. */
+void tiny_model_noise(const char *name, float mean, float deviation, float *values, size_t n);
+void tiny_model_vocabulary(struct gguf_builder *g);
+
 #endif

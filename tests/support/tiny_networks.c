@@ -1,0 +1,183 @@
+#include "support/tiny_networks.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EMBD = 64, HEADS = 4, KV_HEADS = 2, FF = 96, EXPERTS = 8, EXPERT_FF = 40, NAME = 64 };
+
+/* ---- parts of a file ---- */
+
+struct writer {
+    struct gguf_builder g;
+    const char *architecture;
+    const struct tiny_change *change;
+    int changed;
+};
+
+static int is_changed(struct writer *w, const char *name)
+{
+    const int it_is = w->change && !strcmp(w->change->name, name);
+    w->changed |= it_is;
+    return it_is;
+}
+
+static void put_u32(struct writer *w, const char *name, uint32_t value)
+{
+    char key[NAME];
+    snprintf(key, sizeof key, "%s.%s", w->architecture, name);
+    gguf_builder_u32(&w->g, key, is_changed(w, name) ? (uint32_t)w->change->value : value);
+}
+
+static void put_f32(struct writer *w, const char *name, float value)
+{
+    char key[NAME];
+    snprintf(key, sizeof key, "%s.%s", w->architecture, name);
+    gguf_builder_f32(&w->g, key, is_changed(w, name) ? w->change->value : value);
+}
+
+/* Noise of its name, [n_experts][n_rows][n_cols]; n_rows 0 is a vector. */
+static void put_tensor(struct writer *w, const char *name, const uint64_t shape[3], float mean,
+                       float deviation)
+{
+    const size_t n = shape[0] * (shape[1] ? shape[1] : 1) * shape[2];
+    float *values = malloc(n * sizeof *values);
+    if (!values)
+        abort();
+    tiny_model_noise(name, mean, deviation, values, n);
+    if (is_changed(w, name))
+        for (size_t i = 0; i < n; i++)
+            values[i] += w->change->value;
+    if (shape[2] > 1)
+        gguf_builder_experts(&w->g, name, values, shape[0], shape[1], shape[2]);
+    else
+        gguf_builder_tensor(&w->g, name, values, shape[0], shape[1]);
+    free(values);
+}
+
+static void put_matrix(struct writer *w, unsigned layer, const char *what, uint64_t n_in,
+                       uint64_t n_out, uint64_t n_experts)
+{
+    char name[NAME];
+    snprintf(name, sizeof name, "blk.%u.%s.weight", layer, what);
+    put_tensor(w, name, (const uint64_t[]){n_in, n_out, n_experts}, 0, 0.3f);
+}
+
+static void put_norm(struct writer *w, unsigned layer, const char *what, uint64_t n)
+{
+    char name[NAME];
+    snprintf(name, sizeof name, "blk.%u.%s.weight", layer, what);
+    put_tensor(w, name, (const uint64_t[]){n, 0, 1}, 1, 0.3f);
+}
+
+/* ---- what architectures have ---- */
+
+enum parts {
+    HEAD_NORMS = 1,
+    POST_NORMS = 2,
+    MIXTURE = 4,
+    TIED = 8,
+};
+
+static void put_layer(struct writer *w, unsigned i, unsigned head_dim, unsigned parts)
+{
+    put_norm(w, i, "attn_norm", EMBD);
+    put_matrix(w, i, "attn_q", EMBD, HEADS * head_dim, 1);
+    put_matrix(w, i, "attn_k", EMBD, KV_HEADS * head_dim, 1);
+    put_matrix(w, i, "attn_v", EMBD, KV_HEADS * head_dim, 1);
+    put_matrix(w, i, "attn_output", HEADS * head_dim, EMBD, 1);
+    put_norm(w, i, "ffn_norm", EMBD);
+    if (parts & HEAD_NORMS) {
+        put_norm(w, i, "attn_q_norm", head_dim);
+        put_norm(w, i, "attn_k_norm", head_dim);
+    }
+    if (parts & POST_NORMS) {
+        put_norm(w, i, "post_attention_norm", EMBD);
+        put_norm(w, i, "post_ffw_norm", EMBD);
+    }
+    if (parts & MIXTURE) {
+        put_matrix(w, i, "ffn_gate_inp", EMBD, EXPERTS, 1);
+        put_matrix(w, i, "ffn_gate_exps", EMBD, EXPERT_FF, EXPERTS);
+        put_matrix(w, i, "ffn_up_exps", EMBD, EXPERT_FF, EXPERTS);
+        put_matrix(w, i, "ffn_down_exps", EXPERT_FF, EMBD, EXPERTS);
+    } else {
+        put_matrix(w, i, "ffn_gate", EMBD, FF, 1);
+        put_matrix(w, i, "ffn_up", EMBD, FF, 1);
+        put_matrix(w, i, "ffn_down", FF, EMBD, 1);
+    }
+}
+
+static void put_experts(struct writer *w)
+{
+    put_u32(w, "expert_count", EXPERTS);
+    put_u32(w, "expert_used_count", 3);
+    put_u32(w, "expert_feed_forward_length", EXPERT_FF);
+}
+
+static void put_nothing(struct writer *w)
+{
+    (void)w;
+}
+
+static const struct network_case {
+    const char *name, *architecture;
+    unsigned n_layers, head_dim, parts;
+    float embedding; /* deviation of the table */
+    float rope_base;
+    void (*put_more)(struct writer *w);
+} cases[] = {
+    {"qwen3", "qwen3", 2, 24, HEAD_NORMS, 1, 1e6f, put_nothing},
+    {"qwen3moe", "qwen3moe", 2, 24, HEAD_NORMS | MIXTURE | TIED, 0.4f, 1e6f, put_experts},
+};
+
+const char *tiny_network_name(size_t i)
+{
+    return i < sizeof cases / sizeof *cases ? cases[i].name : NULL;
+}
+
+static void put_keys(struct writer *w, const struct network_case *c)
+{
+    gguf_builder_string(&w->g, "general.architecture", c->architecture);
+    gguf_builder_string(&w->g, "general.name", c->name);
+    put_u32(w, "block_count", c->n_layers);
+    put_u32(w, "context_length", TINY_CONTEXT);
+    put_u32(w, "embedding_length", EMBD);
+    put_u32(w, "feed_forward_length", FF);
+    put_u32(w, "attention.head_count", HEADS);
+    put_u32(w, "attention.head_count_kv", KV_HEADS);
+    put_u32(w, "attention.key_length", c->head_dim);
+    put_u32(w, "attention.value_length", c->head_dim);
+    put_f32(w, "attention.layer_norm_rms_epsilon", 1e-5f);
+    put_f32(w, "rope.freq_base", c->rope_base);
+    c->put_more(w);
+    tiny_model_vocabulary(&w->g);
+}
+
+static void put_network(struct writer *w, const struct network_case *c)
+{
+    w->architecture = c->architecture;
+    put_keys(w, c);
+    put_tensor(w, "token_embd.weight", (const uint64_t[]){EMBD, TINY_VOCAB, 1}, 0, c->embedding);
+    put_tensor(w, "output_norm.weight", (const uint64_t[]){EMBD, 0, 1}, 1, 0.3f);
+    if (!(c->parts & TIED))
+        put_tensor(w, "output.weight", (const uint64_t[]){EMBD, TINY_VOCAB, 1}, 0, 0.3f);
+    for (unsigned i = 0; i < c->n_layers; i++)
+        put_layer(w, i, c->head_dim, c->parts);
+}
+
+void tiny_network_init(struct tiny_model *m, const char *name, const struct tiny_change *change)
+{
+    struct writer w = {.change = change};
+    size_t i = 0;
+    gguf_builder_init(&w.g);
+    while (i < sizeof cases / sizeof *cases && strcmp(cases[i].name, name) != 0)
+        i++;
+    if (i == sizeof cases / sizeof *cases)
+        abort();
+    put_network(&w, &cases[i]);
+    if (change && !w.changed)
+        abort();
+    m->data = gguf_builder_finish(&w.g, &m->size);
+    if (!m->data)
+        abort();
+}
