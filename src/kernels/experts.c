@@ -35,7 +35,7 @@ void experts_route(const struct kernels *k, const float *logits, size_t n_tokens
 }
 
 void experts_group(const int32_t *experts, size_t n_tokens, size_t n_used, size_t n_experts,
-                   uint32_t *place, uint32_t *first)
+                   uint32_t *place, uint32_t *first, uint32_t *tokens)
 {
     uint32_t next[EXPERTS_MAX];
     const size_t n = n_tokens * n_used;
@@ -45,15 +45,10 @@ void experts_group(const int32_t *experts, size_t n_tokens, size_t n_used, size_
     for (size_t e = 0; e < n_experts; e++)
         first[e + 1] += first[e];
     memcpy(next, first, n_experts * sizeof *next);
-    for (size_t c = 0; c < n; c++)
+    for (size_t c = 0; c < n; c++) {
         place[c] = next[experts[c]]++;
-}
-
-void experts_gather(const float *x, size_t width, size_t n_tokens, size_t n_used,
-                    const uint32_t *place, float *grouped)
-{
-    for (size_t c = 0; c < n_tokens * n_used; c++)
-        memcpy(grouped + place[c] * width, x + c / n_used * width, width * sizeof *x);
+        tokens[place[c]] = (uint32_t)(c / n_used);
+    }
 }
 
 void experts_scatter(const struct kernels *k, const float *grouped, size_t width, size_t n_tokens,

@@ -1,4 +1,5 @@
-/* Mixtures of experts: which experts a token goes to, and rows in order of expert and back. */
+/* Mixtures of experts: which experts a token goes to, the order of rows by expert, and what becomes
+ * of their results. */
 #ifndef PENSIEVE_KERNELS_EXPERTS_H
 #define PENSIEVE_KERNELS_EXPERTS_H
 
@@ -13,14 +14,10 @@ void experts_route(const struct kernels *k, const float *logits, size_t n_tokens
                    size_t n_used, bool normalize, int32_t *experts, float *weights);
 
 /* Where each of a token's choices goes when rows are grouped by expert, a group's in order of
- * token: choice c = token * n_used + i has place[c], and expert e the places first[e] up to
- * first[e + 1]. */
+ * token: choice c = token * n_used + i has place[c], expert e the places first[e] up to
+ * first[e + 1], and place p is of token tokens[p]. */
 void experts_group(const int32_t *experts, size_t n_tokens, size_t n_used, size_t n_experts,
-                   uint32_t *place, uint32_t *first);
-
-/* grouped[place[c]] = x[token of c]; x [n_tokens][width], grouped [n_tokens * n_used][width]. */
-void experts_gather(const float *x, size_t width, size_t n_tokens, size_t n_used,
-                    const uint32_t *place, float *grouped);
+                   uint32_t *place, uint32_t *first, uint32_t *tokens);
 
 /* out[token] = sum over its choices, in their order, of weights[c] * grouped[place[c]]: the same
  * bits whatever tokens are beside it. */

@@ -671,6 +671,7 @@ int conformance_run(const struct conformance_subject *s)
         cmocka_unit_test(wrong_matrices_are_refused),
         cmocka_unit_test(conformance_experts_are_their_formula),
         cmocka_unit_test(conformance_experts_are_products_of_each_type),
+        cmocka_unit_test(conformance_full_batches_of_experts_are_rows_alone),
         cmocka_unit_test(conformance_rows_of_nan_spoil_themselves_alone),
         cmocka_unit_test(conformance_attention_is_its_formula),
         cmocka_unit_test(conformance_layers_may_differ),

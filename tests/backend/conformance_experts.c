@@ -292,34 +292,78 @@ void conformance_experts_are_products_of_each_type(void **state)
     }
 }
 
-/* As many rows as a batch can have, all but one of a broken router. */
+/* As many rows as a batch can have: x [n][width], scores [n][n_experts]. */
+static void compute_full(struct mixture *m, const float *x, const float *scores, float *out)
+{
+    struct conformance_step s;
+    conformance_step_init(&s, m->be);
+    conformance_step_add(&s, 0, 0, m->be->traits.max_rows);
+    conformance_step_begin(&s);
+    m->be->ops->write(m->be, m->x, x);
+    m->be->ops->write(m->be, m->scores, scores);
+    m->be->ops->experts(m->be, m->x, m->scores, &m->experts, m->out);
+    m->be->ops->read(m->be, m->out, out);
+    conformance_step_end(&s);
+}
+
+/* Row `row` of such a batch is what it is alone. */
+static void check_alone(struct mixture *m, const float *x, const float *scores, size_t row,
+                        const float *got)
+{
+    const size_t width = m->shape.width, n_experts = m->shape.n_experts;
+    float alone[MAX_WIDTH];
+    memcpy(m->in, x + row * width, width * sizeof *x);
+    memcpy(m->router, scores + row * n_experts, n_experts * sizeof *scores);
+    mixture_compute(m, &(const uint32_t){0}, 1, false, alone);
+    for (size_t i = 0; i < width; i++)
+        assert_true(isfinite(alone[i]));
+    conformance_same(m->be, alone, got + row * width, width, "a row of a full batch");
+}
+
+/* So many rows of experts that a backend may do them in turns; some experts have one row, some
+ * most of them. */
+void conformance_full_batches_of_experts_are_rows_alone(void **state)
+{
+    static const enum quant_type types[] = {QUANT_F32, QUANT_Q8_0, QUANT_AFFINE_4};
+    enum { WIDTH = 128, EXPERTS = 48, STEP = 41 };
+    (void)state;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        struct matrix probe = fixture_matrix(types[i], WIDTH, 1);
+        const bool is_accepted = conformance_accepts(&probe);
+        struct mixture m;
+        fixture_free(&probe);
+        if (!is_accepted)
+            continue;
+        mixture_init(&m, (struct mixture_shape){types[i], WIDTH, WIDTH / 2, EXPERTS, 8, true});
+        const size_t n = m.be->traits.max_rows;
+        float *x = floats(n * WIDTH), *scores = floats(n * EXPERTS), *got = floats(n * WIDTH);
+        for (size_t k = 0; k < n * EXPERTS; k++)
+            scores[k] += k % EXPERTS < 2 ? 10.0f : k % EXPERTS < 6 ? -3.0f : 0.0f;
+        compute_full(&m, x, scores, got);
+        for (size_t row = 0; row < n; row += STEP)
+            check_alone(&m, x, scores, row, got);
+        free(x);
+        free(scores);
+        free(got);
+        mixture_deinit(&m);
+    }
+}
+
+/* All rows but one are of a broken router. */
 void conformance_rows_of_nan_spoil_themselves_alone(void **state)
 {
     enum { WIDTH = 64, EXPERTS = 4, SOUND = 17 };
     struct mixture m;
-    float alone[WIDTH];
-    struct conformance_step s;
     (void)state;
     mixture_init(&m, (struct mixture_shape){QUANT_Q8_0, WIDTH, WIDTH, EXPERTS, 3, true});
-    const uint32_t n = m.be->traits.max_rows;
-    float *x = floats((size_t)n * WIDTH), *scores = floats((size_t)n * EXPERTS);
-    float *got = floats((size_t)n * WIDTH);
-    for (size_t i = 0; i < (size_t)n * EXPERTS; i++)
+    const size_t n = m.be->traits.max_rows;
+    float *x = floats(n * WIDTH), *scores = floats(n * EXPERTS), *got = floats(n * WIDTH);
+    for (size_t i = 0; i < n * EXPERTS; i++)
         scores[i] = i / EXPERTS == SOUND ? scores[i] : NAN;
-    memcpy(m.in, x + SOUND * WIDTH, WIDTH * sizeof *x);
-    memcpy(m.router, scores + SOUND * EXPERTS, EXPERTS * sizeof *scores);
-    mixture_compute(&m, &(const uint32_t){0}, 1, false, alone);
-    conformance_step_init(&s, m.be);
-    conformance_step_add(&s, 0, 0, n);
-    conformance_step_begin(&s);
-    m.be->ops->write(m.be, m.x, x);
-    m.be->ops->write(m.be, m.scores, scores);
-    m.be->ops->experts(m.be, m.x, m.scores, &m.experts, m.out);
-    m.be->ops->read(m.be, m.out, got);
-    conformance_step_end(&s);
+    compute_full(&m, x, scores, got);
     for (size_t i = 0; i < WIDTH; i++)
-        assert_true(isfinite(alone[i]) && isnan(got[i]));
-    conformance_same(m.be, alone, got + SOUND * WIDTH, WIDTH, "a row beside rows of NaN");
+        assert_true(isnan(got[i]));
+    check_alone(&m, x, scores, SOUND, got);
     free(x);
     free(scores);
     free(got);

@@ -53,6 +53,7 @@ void conformance_same(const struct backend *be, const float *expected, const flo
 /* The other files' tests, for conformance.c's list */
 void conformance_experts_are_their_formula(void **state);
 void conformance_experts_are_products_of_each_type(void **state);
+void conformance_full_batches_of_experts_are_rows_alone(void **state);
 void conformance_rows_of_nan_spoil_themselves_alone(void **state);
 void conformance_attention_is_its_formula(void **state);
 void conformance_layers_may_differ(void **state);

@@ -228,18 +228,18 @@ static void check_experts(const struct kernels *k)
     float *out = check_floats(TOKENS * WIDTH, CHECK_ZEROS);
     int32_t experts[TOKENS * USED];
     float weights[TOKENS * USED];
-    uint32_t place[TOKENS * USED], first[EXPERTS + 1];
+    uint32_t place[TOKENS * USED], tokens[TOKENS * USED], first[EXPERTS + 1];
     check_route(k, logits, false);
     check_route(k, logits, true);
     experts_route(k, logits, TOKENS, EXPERTS, USED, true, experts, weights);
-    experts_group(experts, TOKENS, USED, EXPERTS, place, first);
-    experts_gather(x, WIDTH, TOKENS, USED, place, grouped);
+    experts_group(experts, TOKENS, USED, EXPERTS, place, first, tokens);
     assert_int_equal(first[0], 0);
     assert_int_equal(first[EXPERTS], TOKENS * USED);
     for (size_t c = 0; c < TOKENS * USED; c++) {
         const size_t e = (size_t)experts[c];
         assert_true(place[c] >= first[e] && place[c] < first[e + 1]);
-        assert_memory_equal(grouped + place[c] * WIDTH, x + c / USED * WIDTH, WIDTH * sizeof *x);
+        assert_int_equal(tokens[place[c]], c / USED);
+        memcpy(grouped + place[c] * WIDTH, x + c / USED * WIDTH, WIDTH * sizeof *x);
     }
     for (size_t e = 0; e < EXPERTS; e++) /* an expert's own arithmetic */
         for (size_t i = first[e] * WIDTH; i < first[e + 1] * WIDTH; i++)

@@ -7,9 +7,7 @@
 #include <string.h>
 
 enum {
-    FEW_ROWS = 5,          /* batches up to this stream the weights */
     TASK_BYTES = 32 << 10, /* of weights streamed by one task */
-    TASKS_PER_THREAD = 8,  /* at least, so that a late thread costs little */
 };
 
 static size_t n_blocks_of(size_t width)
@@ -140,43 +138,104 @@ static void correct(const struct cpu_quantized *x, size_t first, size_t n)
             x->sh[h][p] = x->blocks.d[p] * (float)x->blocks.half[h][p];
 }
 
-static void quantize_to(const struct linear_job *job, uint32_t row,
+static void quantize_to(const struct linear_input *in, uint32_t token,
                         const struct kernels_blocks *out)
 {
-    job->cpu->kernels.quantize(job->x + row * job->width, job->n_blocks, out);
+    const size_t row = in->rows ? in->rows[token] : token;
+    in->cpu->kernels.quantize(in->x + row * in->width, in->n_blocks, out);
 }
 
 /* One row, arranged for the row kernels; the room behind its last block becomes zeros. */
-static void quantize_row(const struct linear_job *job, uint32_t row)
+static void quantize_row(const struct linear_input *in, uint32_t token)
 {
-    const struct cpu_quantized *x = &job->cpu->quantized;
-    const size_t first = row * job->n_places, n_tail = job->n_places - job->n_blocks;
+    const struct cpu_quantized *x = &in->cpu->quantized;
+    const size_t first = (in->slot + token) * in->n_places, n_tail = in->n_places - in->n_blocks;
     const struct kernels_blocks all = blocks_at(&x->blocks, first, 1, KERNELS_STRANDS);
     const struct kernels_blocks tail =
-        blocks_at(&x->blocks, first + job->n_blocks, 1, KERNELS_STRANDS);
-    quantize_to(job, row, &all);
+        blocks_at(&x->blocks, first + in->n_blocks, 1, KERNELS_STRANDS);
+    quantize_to(in, token, &all);
     memset(tail.q, 0, n_tail * KERNELS_BLOCK);
     memset(tail.d, 0, n_tail * sizeof *tail.d);
     memset(tail.s, 0, n_tail * sizeof *tail.s);
     for (int h = 0; h < 2; h++)
         memset(tail.half[h], 0, n_tail * sizeof *tail.half[h]);
-    job->cpu->kernels.arrange(&all, job->n_places);
-    correct(x, first, job->n_places);
+    in->cpu->kernels.arrange(&all, in->n_places);
+    correct(x, first, in->n_places);
 }
 
-static void quantize_tile(void *context, uint32_t tile, uint32_t thread)
+static void quantize_tile(const struct linear_input *in, uint32_t tile)
 {
     enum { T = KERNELS_TILE_TOKENS };
-    const struct linear_job *job = context;
-    const struct cpu_quantized *x = &job->cpu->quantized;
-    const size_t first = (size_t)tile * T * job->n_places;
-    const size_t room = job->n_places / KERNELS_STRANDS;
-    for (uint32_t t = 0; t < T && tile * T + t < job->n_tokens; t++) {
+    const struct cpu_quantized *x = &in->cpu->quantized;
+    const size_t first = (in->slot + (size_t)tile * T) * in->n_places;
+    const size_t room = in->n_places / KERNELS_STRANDS;
+    for (uint32_t t = 0; t < T && tile * T + t < in->n_tokens; t++) {
         const struct kernels_blocks out = blocks_at(&x->blocks, first + t, room * T, T);
-        quantize_to(job, tile * T + t, &out);
+        quantize_to(in, tile * T + t, &out);
     }
-    kernels_scale_exponents(x->blocks.d + first, T * job->n_places, x->e + first);
-    correct(x, first, T * job->n_places);
+    kernels_scale_exponents(x->blocks.d + first, T * in->n_places, x->e + first);
+    correct(x, first, T * in->n_places);
+}
+
+/* n rows of activations beside each other: where they are, or copied to `memory`. */
+static const float *rows_together(const struct linear_input *in, size_t first, size_t n,
+                                  float *memory)
+{
+    if (!in->rows)
+        return in->x + first * in->width;
+    for (size_t i = 0; i < n; i++)
+        memcpy(memory + i * in->width, in->x + in->rows[first + i] * in->width,
+               in->width * sizeof *memory);
+    return memory;
+}
+
+/* A tile of activations for float weights. */
+static void pack_floats(const struct linear_input *in, uint32_t tile, uint32_t thread)
+{
+    enum { T = KERNELS_FLOAT_TOKENS };
+    const struct cpu *cpu = in->cpu;
+    const size_t first = tile * T, n_left = in->n_tokens - first, n = n_left < T ? n_left : T;
+    const size_t n_floats = linear_panel_bytes(KERNELS_FLOAT, in->width) / sizeof(float);
+    const float *rows = rows_together(in, first, n, cpu->threads[thread].panels);
+    const struct matrix x = matrix_of_blocks(QUANT_F32, in->width, n, 1, rows);
+    const struct kernels_panel panel = {.d = cpu->quantized.floats +
+                                             (in->slot + first) * (n_floats / T)};
+    cpu->kernels.types[QUANT_F32].pack(&x, 0, n, &panel);
+}
+
+uint32_t linear_slots(uint32_t n_tokens)
+{
+    enum { T = KERNELS_TILE_TOKENS, FLOAT_T = KERNELS_FLOAT_TOKENS };
+    const uint32_t n = (n_tokens + T - 1) / T * T;
+    const uint32_t n_float = (n_tokens + FLOAT_T - 1) / FLOAT_T * FLOAT_T;
+    if (n_tokens <= LINEAR_FEW_ROWS)
+        return n_tokens;
+    return n > n_float ? n : n_float;
+}
+
+uint32_t linear_n_parts(const struct linear_input *in)
+{
+    return in->few ? in->n_tokens : (in->n_tokens + KERNELS_TILE_TOKENS - 1) / KERNELS_TILE_TOKENS;
+}
+
+void linear_quantize_part(const struct linear_input *in, uint32_t part, uint32_t thread)
+{
+    const struct cpu_quantized *x = &in->cpu->quantized;
+    if (x->needs_blocks && in->few)
+        quantize_row(in, part);
+    else if (x->needs_blocks)
+        quantize_tile(in, part);
+    if (x->needs_floats && !in->few && part * KERNELS_FLOAT_TOKENS < in->n_tokens)
+        pack_floats(in, part, thread);
+}
+
+/* ---- what outputs need of them ---- */
+
+void linear_need_nothing(struct cpu_quantized *x)
+{
+    for (int i = 0; i < CPU_N_CORRECTIONS; i++)
+        x->corrections[i].used = false;
+    x->needs_blocks = x->needs_floats = x->needs_halves = false;
 }
 
 /* Which correction an output needs, marked as used; NULL for none. */
@@ -199,93 +258,80 @@ static const struct cpu_correction *need_correction(struct cpu_quantized *x,
     return NULL;
 }
 
-/* A tile of activations for float weights. */
-static void pack_floats(void *context, uint32_t tile, uint32_t thread)
+void linear_need(struct cpu_quantized *x, struct linear_output *out)
 {
-    enum { T = KERNELS_FLOAT_TOKENS };
-    const struct linear_job *job = context;
-    const struct matrix x = matrix_of_blocks(QUANT_F32, job->width, job->n_tokens, 1, job->x);
-    const size_t first = tile * T, n = job->n_tokens - first;
-    const size_t n_floats = linear_panel_bytes(KERNELS_FLOAT, job->width) / sizeof(float);
-    const struct kernels_panel panel = {.d = job->cpu->quantized.floats + tile * n_floats};
-    job->cpu->kernels.types[QUANT_F32].pack(&x, first, n < T ? n : T, &panel);
+    const bool is_float = out->type->form == KERNELS_FLOAT;
+    x->needs_floats |= is_float;
+    x->needs_blocks |= !is_float;
+    x->needs_halves |= out->type->form == KERNELS_MINS;
+    out->correction = need_correction(x, out->type);
+}
+
+static void quantize_task(void *context, uint32_t i, uint32_t thread)
+{
+    linear_quantize_part(context, i, thread);
 }
 
 void linear_quantize(struct linear_job *job)
 {
-    struct cpu_quantized *x = &job->cpu->quantized;
-    bool any = false, any_floats = false;
-    for (int i = 0; i < CPU_N_CORRECTIONS; i++)
-        x->corrections[i].used = false;
-    x->needs_halves = false;
-    for (uint32_t i = 0; i < job->n_outputs; i++) {
-        struct linear_output *out = &job->outputs[i];
-        if (out->type->form == KERNELS_FLOAT) {
-            any_floats = true;
-            continue;
-        }
-        any = true;
-        x->needs_halves |= out->type->form == KERNELS_MINS;
-        out->correction = need_correction(x, out->type);
-    }
-    if (any_floats && !job->few)
-        pool_run(job->cpu->pool, (job->n_tokens + KERNELS_FLOAT_TOKENS - 1) / KERNELS_FLOAT_TOKENS,
-                 pack_floats, job);
-    if (!any)
-        return;
-    if (job->few) {
-        for (uint32_t i = 0; i < job->n_tokens; i++)
-            quantize_row(job, i);
-    } else {
-        pool_run(job->cpu->pool, (job->n_tokens + KERNELS_TILE_TOKENS - 1) / KERNELS_TILE_TOKENS,
-                 quantize_tile, job);
-    }
+    struct linear_input *in = &job->in;
+    linear_need_nothing(&in->cpu->quantized);
+    for (uint32_t i = 0; i < job->n_outputs; i++)
+        linear_need(&in->cpu->quantized, &job->outputs[i]);
+    if (!in->few)
+        pool_run(in->cpu->pool, linear_n_parts(in), quantize_task, in);
+    for (uint32_t i = 0; i < in->n_tokens && in->few; i++)
+        linear_quantize_part(in, i, 0);
 }
 
 /* ---- products ---- */
 
-static void add_bias(const struct linear_job *job, const struct linear_output *out, size_t first,
+static void add_bias(const struct linear_input *in, const struct linear_output *out, size_t first,
                      size_t n)
 {
     if (!out->bias)
         return;
-    for (size_t t = 0; t < job->n_tokens; t++)
-        job->cpu->kernels.add(out->y + t * out->n_out + first, out->bias + first, n);
+    for (size_t t = 0; t < in->n_tokens; t++)
+        in->cpu->kernels.add(out->y + t * out->n_out + first, out->bias + first, n);
 }
 
-static void linear_task(void *context, uint32_t i, uint32_t thread)
+void linear_task(const struct linear_input *in, const struct linear_output *out, uint32_t i,
+                 uint32_t thread)
+{
+    const size_t first = i * out->rows_per_task;
+    size_t n = out->n_out - first;
+    if (n > out->rows_per_task)
+        n = out->rows_per_task;
+    if (in->few)
+        linear_few_rows(in, out, first, n);
+    else
+        linear_many_rows(in, out, first, n, in->cpu->threads[thread].panels);
+    add_bias(in, out, first, n);
+}
+
+static void job_task(void *context, uint32_t i, uint32_t thread)
 {
     const struct linear_job *job = context;
     const struct linear_output *out = job->outputs;
     while (out + 1 < job->outputs + job->n_outputs && i >= out[1].first_task)
         out++;
-    const size_t first = (i - out->first_task) * out->rows_per_task;
-    size_t n = out->n_out - first;
-    if (n > out->rows_per_task)
-        n = out->rows_per_task;
-    if (job->few)
-        linear_few_rows(job, out, first, n);
-    else
-        linear_many_rows(job, out, first, n, job->cpu->threads[thread].panels);
-    add_bias(job, out, first, n);
+    linear_task(&job->in, out, i - out->first_task, thread);
 }
 
-/* Deals an output's rows into tasks; returns how many. */
-static uint32_t deal(const struct linear_job *job, struct linear_output *out)
+uint32_t linear_deal(const struct linear_input *in, struct linear_output *out, size_t n_wanted,
+                     size_t most)
 {
-    const size_t n_wanted = (size_t)TASKS_PER_THREAD * pool_n_threads(job->cpu->pool);
     size_t unit = 2, n; /* kernels may take two rows at once */
-    if (job->few) {
+    if (in->few) {
         n = TASK_BYTES / (unit * out->row_bytes);
     } else {
         unit = KERNELS_PANEL_ROWS;
-        n = LINEAR_PANEL_BYTES / linear_panel_bytes(out->type->form, job->width);
+        n = LINEAR_PANEL_BYTES / linear_panel_bytes(out->type->form, in->width);
     }
-    size_t n_units = (out->n_out + unit - 1) / unit;
+    const size_t n_units = (out->n_out + unit - 1) / unit;
     if (n > n_units / n_wanted)
         n = n_units / n_wanted;
-    const size_t most_tasks = POOL_MAX_TASKS / LINEAR_MAX_OUTPUTS;
-    const size_t least = (n_units + most_tasks - 1) / most_tasks;
+    const size_t least = (n_units + most - 1) / most;
     if (n < least)
         n = least;
     out->rows_per_task = n * unit;
@@ -294,26 +340,29 @@ static uint32_t deal(const struct linear_job *job, struct linear_output *out)
 
 void linear_run(struct linear_job *job)
 {
+    struct pool *pool = job->in.cpu->pool;
+    const size_t n_wanted = (size_t)LINEAR_TASKS_PER_THREAD * pool_n_threads(pool);
     linear_quantize(job);
     uint32_t n_tasks = 0;
     for (uint32_t i = 0; i < job->n_outputs; i++) {
         job->outputs[i].first_task = n_tasks;
-        n_tasks += deal(job, &job->outputs[i]);
+        n_tasks += linear_deal(&job->in, &job->outputs[i], n_wanted,
+                               POOL_MAX_TASKS / LINEAR_MAX_OUTPUTS);
     }
-    if (job->n_tokens <= LINEAR_FEW_TILES * KERNELS_TILE_TOKENS) /* memory streams */
-        pool_run_parts(job->cpu->pool, n_tasks, linear_task, job);
+    if (job->in.n_tokens <= LINEAR_FEW_TILES * KERNELS_TILE_TOKENS) /* memory streams */
+        pool_run_parts(pool, n_tasks, job_task, job);
     else
-        pool_run(job->cpu->pool, n_tasks, linear_task, job);
+        pool_run(pool, n_tasks, job_task, job);
 }
 
-void linear_add_output(struct linear_job *job, const struct matrix *w, const float *bias, float *y)
+struct linear_output linear_output_of(const struct cpu *cpu, const struct matrix *w,
+                                      const float *bias, float *y)
 {
-    assert(w->n_cols == job->width && job->n_outputs < LINEAR_MAX_OUTPUTS);
     size_t row_bytes = 0;
     for (int i = 0; i < MATRIX_N_PARTS; i++)
         row_bytes += w->parts[i].row_bytes;
-    job->outputs[job->n_outputs++] = (struct linear_output){
-        .type = &job->cpu->kernels.types[w->type],
+    return (struct linear_output){
+        .type = &cpu->kernels.types[w->type],
         .w = *w,
         .n_out = w->n_rows,
         .row_bytes = row_bytes,
@@ -322,18 +371,32 @@ void linear_add_output(struct linear_job *job, const struct matrix *w, const flo
     };
 }
 
-void linear_job_init(struct linear_job *job, struct cpu *cpu, const float *x, uint32_t width,
-                     uint32_t n_tokens)
+void linear_add_output(struct linear_job *job, const struct matrix *w, const float *bias, float *y)
 {
-    *job = (struct linear_job){
+    assert(w->n_cols == job->in.width && job->n_outputs < LINEAR_MAX_OUTPUTS);
+    job->outputs[job->n_outputs++] = linear_output_of(job->in.cpu, w, bias, y);
+}
+
+struct linear_input linear_input_of(struct cpu *cpu, const float *x, const uint32_t *rows,
+                                    uint32_t width, uint32_t n_tokens)
+{
+    return (struct linear_input){
         .cpu = cpu,
         .x = x,
+        .rows = rows,
         .width = width,
         .n_blocks = n_blocks_of(width),
         .n_places = n_places_of(width),
         .n_tokens = n_tokens,
-        .few = n_tokens <= FEW_ROWS,
+        .few = n_tokens <= LINEAR_FEW_ROWS,
     };
+}
+
+void linear_job_init(struct linear_job *job, struct cpu *cpu, const float *x, uint32_t width,
+                     uint32_t n_tokens)
+{
+    job->in = linear_input_of(cpu, x, NULL, width, n_tokens);
+    job->n_outputs = 0;
 }
 
 void cpu_linear(struct backend *be, const struct backend_activation *x,

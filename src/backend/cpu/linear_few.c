@@ -2,13 +2,14 @@
  * KERNELS_FEW_TOKENS tokens. */
 #include "backend/cpu/linear.h"
 
-struct kernels_row_x linear_row_x(const struct linear_job *job, const struct linear_output *out,
+struct kernels_row_x linear_row_x(const struct linear_input *in, const struct linear_output *out,
                                   uint32_t t)
 {
-    const struct cpu_quantized *quantized = &job->cpu->quantized;
+    const struct cpu_quantized *quantized = &in->cpu->quantized;
     const struct kernels_blocks *blocks = &quantized->blocks;
-    const size_t p = t * job->n_places;
-    struct kernels_row_x x = {.x = job->x + t * job->width};
+    const uint32_t row = in->rows ? in->rows[t] : t;
+    const size_t p = (in->is_shared ? row : in->slot + t) * in->n_places;
+    struct kernels_row_x x = {.x = in->x + row * in->width};
     if (out->type->form == KERNELS_FLOAT)
         return x;
     x.q = blocks->q + p * KERNELS_BLOCK;
@@ -21,14 +22,14 @@ struct kernels_row_x linear_row_x(const struct linear_job *job, const struct lin
     return x;
 }
 
-void linear_few_rows(const struct linear_job *job, const struct linear_output *out, size_t first,
+void linear_few_rows(const struct linear_input *in, const struct linear_output *out, size_t first,
                      size_t n)
 {
-    for (uint32_t t = 0; t < job->n_tokens; t += KERNELS_FEW_TOKENS) {
+    for (uint32_t t = 0; t < in->n_tokens; t += KERNELS_FEW_TOKENS) {
         struct kernels_row_x x[KERNELS_FEW_TOKENS];
         uint32_t n_tokens = 0;
-        for (; n_tokens < KERNELS_FEW_TOKENS && t + n_tokens < job->n_tokens; n_tokens++)
-            x[n_tokens] = linear_row_x(job, out, t + n_tokens);
+        for (; n_tokens < KERNELS_FEW_TOKENS && t + n_tokens < in->n_tokens; n_tokens++)
+            x[n_tokens] = linear_row_x(in, out, t + n_tokens);
         out->type->rows(&out->w, first, n, x, n_tokens, out->y + t * out->n_out + first,
                         out->n_out);
     }

@@ -16,17 +16,17 @@ struct refine_job {
 };
 
 /* What quantization leaves of x, row by row, where activations beside float weights else are. */
-static const float *leave(const struct linear_job *job)
+static const float *leave(const struct linear_input *in)
 {
-    const struct cpu_quantized *quantized = &job->cpu->quantized;
+    const struct cpu_quantized *quantized = &in->cpu->quantized;
     struct kernels_blocks out = quantized->blocks;
     out.strand = 1;
     out.step = KERNELS_STRANDS;
-    for (size_t t = 0; t < job->n_tokens; t++) {
-        const float *x = job->x + t * job->width;
-        float *left = quantized->floats + t * job->width;
-        job->cpu->kernels.quantize(x, job->n_blocks, &out);
-        for (size_t i = 0; i < job->width; i++)
+    for (size_t t = 0; t < in->n_tokens; t++) {
+        const float *x = in->x + t * in->width;
+        float *left = quantized->floats + t * in->width;
+        in->cpu->kernels.quantize(x, in->n_blocks, &out);
+        for (size_t i = 0; i < in->width; i++)
             left[i] = x[i] - out.d[i / KERNELS_BLOCK] * (float)out.q[i];
     }
     return quantized->floats;
@@ -76,11 +76,11 @@ static void refine_task(void *context, uint32_t i, uint32_t thread)
     const struct linear_output *out = job->linear.outputs;
     const uint32_t t = i / job->n_parts;
     const size_t first = i % job->n_parts * (size_t)TASK_LOGITS, n_left = out->n_out - first;
-    const struct kernels_row_x x = linear_row_x(&job->linear, out, t);
+    const struct kernels_row_x x = linear_row_x(&job->linear.in, out, t);
     float *y = out->y + t * out->n_out + first;
     struct kernels_ranked found[TASK_LOGITS];
-    const size_t n = job->linear.cpu->kernels.above(y, n_left < TASK_LOGITS ? n_left : TASK_LOGITS,
-                                                    NULL, job->least[t], found);
+    const size_t n = job->linear.in.cpu->kernels.above(
+        y, n_left < TASK_LOGITS ? n_left : TASK_LOGITS, NULL, job->least[t], found);
     (void)thread;
     for (size_t k = 0; k < n; k++) {
         const size_t row = (size_t)found[k].index;
@@ -93,13 +93,14 @@ static void refine_task(void *context, uint32_t i, uint32_t thread)
 static void refine(struct linear_job *job, const struct matrix *w)
 {
     struct refine_job more;
-    linear_job_init(&more.linear, job->cpu, leave(job), job->width, job->n_tokens);
-    more.linear.few = true;
+    linear_job_init(&more.linear, job->in.cpu, leave(&job->in), (uint32_t)job->in.width,
+                    job->in.n_tokens);
+    more.linear.in.few = true;
     linear_add_output(&more.linear, w, NULL, job->outputs->y);
     linear_quantize(&more.linear);
     more.n_parts = (uint32_t)((job->outputs->n_out + TASK_LOGITS - 1) / TASK_LOGITS);
-    cpu_run_rows(job->cpu, job->n_tokens, job->outputs->n_out, find_bounds, &more);
-    pool_run(job->cpu->pool, job->n_tokens * more.n_parts, refine_task, &more);
+    cpu_run_rows(job->in.cpu, job->in.n_tokens, job->outputs->n_out, find_bounds, &more);
+    pool_run(job->in.cpu->pool, job->in.n_tokens * more.n_parts, refine_task, &more);
 }
 
 void cpu_logits(struct backend *be, const struct backend_activation *x,

@@ -50,7 +50,7 @@ struct cpu_quantized {
     float *e; /* the scales' exponents, in tiles only */
     struct cpu_correction corrections[CPU_N_CORRECTIONS];
     float *sh[2]; /* [n_places] scaled sums of the halves, made when an output needs them */
-    bool needs_halves;
+    bool needs_blocks, needs_halves, needs_floats; /* what the outputs look at */
     uint32_t max_width; /* that it has room for */
     void *memory;
     size_t n_bytes;
