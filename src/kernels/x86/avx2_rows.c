@@ -201,8 +201,14 @@ INLINE void affine_tokens(const struct matrix *m, const uint32_t bits, size_t fi
     const struct affine affine = affine_of(m);
     const __m256i blocks = affine_blocks(affine);
     const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
+    const size_t scale_bytes = m->parts[MATRIX_SCALES].row_bytes;
+    const size_t scales_ahead = NEAR_BYTES * scale_bytes / m->parts[MATRIX_PACKED].row_bytes;
     for (size_t r = 0; r < n_rows; r++) {
         const struct affine_row row = affine_row_of(m, first + r);
+        for (size_t i = 0; i < scale_bytes; i += 64) {
+            _mm_prefetch((const char *)row.scales + scales_ahead + i, _MM_HINT_NTA);
+            _mm_prefetch((const char *)row.biases + scales_ahead + i, _MM_HINT_NTA);
+        }
         __m256 acc[KERNELS_FEW_TOKENS];
         struct group g;
         UNROLL

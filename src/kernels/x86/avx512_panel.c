@@ -1,6 +1,7 @@
 /* Matrix times many tokens on AVX-512 VNNI: sixteen rows lie side by side in the lanes of a panel,
  * four activation bytes are broadcast, and up to twelve tokens share each load of weights. Also
  * packing. */
+#include "kernels/x86/avx512_pack_affine.h"
 #include "kernels/x86/avx512_pack_more.h"
 #include "kernels/x86/avx512_pair_more.h"
 #include "kernels/x86/avx512_transpose.h"
@@ -165,10 +166,12 @@ INLINE void affine_pack_rows(const struct matrix *m, const uint32_t bits, size_t
     static void pack_AFFINE_##bits(const struct matrix *m, size_t first, size_t n,                 \
                                    const struct kernels_panel *panel)                              \
     {                                                                                              \
-        if (affine_is_plain(m))                                                                    \
-            affine_pack_rows(m, bits, first, n, panel);                                            \
-        else                                                                                       \
+        if (!affine_is_plain(m))                                                                   \
             kernels_pack_blocks(m, first, n, panel);                                               \
+        else if (n == R)                                                                           \
+            pack_panel_affine(m, first, bits, panel);                                              \
+        else                                                                                       \
+            affine_pack_rows(m, bits, first, n, panel);                                            \
     }
 DEFINE_AFFINE(4)
 DEFINE_AFFINE(8)

@@ -133,6 +133,16 @@ INLINE void fetch(const uint8_t *p, const size_t n_bytes, const struct ahead *ah
     }
 }
 
+/* Bytes at some address, by the same hint. */
+INLINE void fetch_also(const void *p, size_t n_bytes, const struct ahead *ahead)
+{
+    for (size_t i = 0; i < n_bytes; i += 64)
+        if (ahead->is_far)
+            _mm_prefetch((const char *)p + i, _MM_HINT_T1);
+        else
+            _mm_prefetch((const char *)p + i, _MM_HINT_NTA);
+}
+
 /* A row kernel of one type. */
 struct stream {
     pair_init_fn *init;
@@ -265,9 +275,13 @@ INLINE void affine_tokens(const struct matrix *m, const uint32_t bits, size_t fi
     const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
     const struct ahead ahead =
         ahead_of(m->parts[MATRIX_PACKED].row_bytes, n_blocks, n_tokens, bits == 8);
+    const size_t scale_bytes = m->parts[MATRIX_SCALES].row_bytes;
+    const size_t scales_ahead = ahead.n_bytes * scale_bytes / m->parts[MATRIX_PACKED].row_bytes;
     for (size_t r = 0; r < n_rows; r += 2) {
         const struct affine_row rows[2] = {
             affine_row_of(m, first + r), affine_row_of(m, first + (r + 1 < n_rows ? r + 1 : r))};
+        fetch_also((const char *)rows[0].scales + scales_ahead, 2 * scale_bytes, &ahead);
+        fetch_also((const char *)rows[0].biases + scales_ahead, 2 * scale_bytes, &ahead);
         size_t b = 0;
         __m512 acc[KERNELS_FEW_TOKENS];
         struct pair g;
