@@ -32,7 +32,7 @@ static void put(struct dummy_vocabulary *v, const char *token, int32_t type)
 /* Letter i of the alphabet; the last one is the mark of a word's start. */
 static const char *letter(const struct dummy_vocabulary *v, uint32_t i, char out[8])
 {
-    const char *mark = v->merges ? "\xc4\xa0" : "\xe2\x96\x81"; /* U+0120, U+2581 */
+    const char *mark = v->kind == MODEL_SHAPE_BPE ? "\xc4\xa0" : "\xe2\x96\x81"; /* U+0120, U+2581 */
     if (i == N_LETTERS)
         return mark;
     snprintf(out, 8, "%c", (int)('a' + i));
@@ -55,8 +55,6 @@ static bool put_merge(struct dummy_vocabulary *v, const char *left, const char *
     if (!token)
         return false;
     put(v, token, NORMAL);
-    if (!v->merges)
-        return true;
     n = snprintf(text, sizeof text, "%s %s", left, right);
     v->merges[v->n_merges] = arena_copy(&v->arena, text, (size_t)n);
     return v->merges[v->n_merges++];
@@ -162,15 +160,13 @@ bool dummy_vocabulary_init(struct dummy_vocabulary *v, enum model_shape_vocabula
                            uint32_t n_tokens)
 {
     enum { LEAST = 1024 };
-    *v = (struct dummy_vocabulary){0};
+    *v = (struct dummy_vocabulary){.kind = kind};
     arena_init(&v->arena, (size_t)256 << 20);
     v->tokens = calloc(n_tokens, sizeof *v->tokens);
     v->types = calloc(n_tokens, sizeof *v->types);
     v->scores = calloc(n_tokens, sizeof *v->scores);
-    if (kind == MODEL_SHAPE_BPE)
-        v->merges = calloc(n_tokens, sizeof *v->merges);
-    if (n_tokens < LEAST || !v->tokens || !v->types || !v->scores ||
-        (kind == MODEL_SHAPE_BPE && !v->merges))
+    v->merges = calloc(n_tokens, sizeof *v->merges);
+    if (n_tokens < LEAST || !v->tokens || !v->types || !v->scores || !v->merges)
         return false;
     return kind == MODEL_SHAPE_SPM ? put_spm(v, n_tokens) : put_bpe(v, n_tokens);
 }

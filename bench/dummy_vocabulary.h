@@ -10,7 +10,8 @@ struct dummy_vocabulary {
     const char **tokens; /* [n] */
     int32_t *types;      /* [n] as tokenizer.ggml.token_type numbers them */
     float *scores;       /* [n] SPM */
-    const char **merges; /* [n_merges] BPE */
+    const char **merges; /* [n_merges] "left right": how BPE comes to the pieces, in both kinds */
+    enum model_shape_vocabulary kind;
     uint32_t n, n_merges;
     int32_t bos, eos, eot, padding;
     const char *chat_template;

@@ -40,7 +40,7 @@ class Reader:
 @dataclass
 class Sizes:
     name: str
-    layer_elements: int = 0  # of the layers' matrices: a multiply-add each per token
+    layer_elements: int = 0  # of the layers' matrices: a multiply-add each per token; of experts those used
     layer_bytes: int = 0
     output_elements: int = 0  # of the output matrix: per token that wants logits
     output_bytes: int = 0
@@ -85,8 +85,9 @@ def sizes(name, meta, tensors):
     out = Sizes(name, n_layers=meta[f"{arch}.block_count"], n_heads=n_heads,
                 n_kv_heads=meta.get(f"{arch}.attention.head_count_kv", n_heads),
                 head_dim=meta.get(f"{arch}.attention.key_length", meta[f"{arch}.embedding_length"] // n_heads))
+    n_used = meta.get(f"{arch}.expert_used_count", 0)
     for tensor, (shape, kind) in tensors.items():
-        n, n_bytes = shape[0] * shape[1] if len(shape) == 2 else 0, 0
+        n, n_bytes = shape[0] * shape[1] * (n_used if len(shape) == 3 else 1) if len(shape) > 1 else 0, 0
         if n:
             n_bytes = n // BLOCKS[kind][0] * BLOCKS[kind][1]
         if tensor.startswith("blk."):

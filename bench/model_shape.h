@@ -13,6 +13,7 @@ struct model_shape {
     const char *name;         /* on the command line: "phi3-mini" */
     const char *title;        /* general.name */
     const char *architecture; /* general.architecture */
+    const char *hf_type, *hf_class; /* model_type and architectures of a config.json */
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx;
     uint32_t n_experts, n_experts_used, n_expert_ff; /* 0: a dense network */
     float rope_base, norm_eps;

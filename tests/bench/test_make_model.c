@@ -206,6 +206,17 @@ static void a_seed_gives_the_same_bytes(void **state)
     }
 }
 
+static void unlink_folder(void)
+{
+    static const char *const files[] = {"model.safetensors", "config.json", "generation_config.json",
+                                        "tokenizer.json", "tokenizer_config.json"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "%s/%s", folder, files[i]);
+        assert_int_equal(unlink(name), 0);
+    }
+}
+
 /* Tensors lie one after the other and fill the file. */
 static void the_mlx_folder_is_whole(void **state)
 {
@@ -239,12 +250,34 @@ static void the_mlx_folder_is_whole(void **state)
     assert_non_null(json_object_get(header, "lm_head.biases"));
     json_decref(header);
     free(data);
-    unlink(name);
     snprintf(name, sizeof name, "%s/config.json", folder);
     json_t *config = json_load_file(name, 0, NULL);
     assert_int_equal(json_integer_value(json_object_get(config, "hidden_size")), 256);
     json_decref(config);
-    unlink(name);
+    unlink_folder();
+}
+
+/* As stacked as mlx-lm stacks them, each router by itself in the config. */
+static void experts_are_one_tensor_of_the_folder(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct model_shape s = small("qwen3-30b-a3b");
+    if (!write_mlx(&s, &defaults, folder, &err))
+        fail_msg("%s", err.message);
+    struct weights *w = weights_open(folder, &err);
+    if (!w)
+        fail_msg("%s", err.message);
+    struct matrix m;
+    assert_true(weights_matrix(w, "model.layers.1.mlp.switch_mlp.down_proj.weight", &m));
+    assert_int_equal(m.type, QUANT_AFFINE_4);
+    assert_int_equal(m.n_experts, 4);
+    assert_int_equal(m.n_rows, 256);
+    assert_int_equal(m.n_cols, 256);
+    assert_true(weights_matrix(w, "model.layers.1.mlp.gate.weight", &m));
+    assert_int_equal(m.type, QUANT_AFFINE_8);
+    weights_close(w);
+    unlink_folder();
 }
 
 static int set_up(void **state)
@@ -274,6 +307,7 @@ int main(void)
         cmocka_unit_test(every_type_spreads_as_asked),
         cmocka_unit_test(a_seed_gives_the_same_bytes),
         cmocka_unit_test(the_mlx_folder_is_whole),
+        cmocka_unit_test(experts_are_one_tensor_of_the_folder),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
