@@ -7,6 +7,7 @@ int cli_serve(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_pull(int argc, char **argv);
 int cli_list(int argc, char **argv);
+int cli_rm(int argc, char **argv);
 int cli_show(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 int cli_memory(int argc, char **argv);

@@ -6,13 +6,9 @@
 #include "cli/output.h"
 #include "store/store.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
 
 enum { MAX_PATH_BYTES = 8192 };
 
@@ -25,48 +21,42 @@ static const char *state_text(enum store_state state)
         return "partly";
     case STORE_UNCHECKED:
         return "unchecked";
+    case STORE_RECORDED:
+        return "recorded";
     case STORE_CHECKED:
         return "yes";
     }
     return "?";
 }
 
-static bool is_known_file(const char *file)
+/* "491 MB", or "?". */
+static const char *list_size(char text[16], uint64_t n_bytes)
 {
-    for (size_t i = 0; i < store_n_models(); i++)
-        if (!strcmp(store_model_at(i)->file, file))
-            return true;
-    return false;
+    snprintf(text, 16, n_bytes ? "%.0f MB" : "?", (double)n_bytes / 1e6);
+    return text;
 }
 
-static int select_others(const struct dirent *entry)
+static void list_model(const struct store_model *m)
 {
-    size_t n = strlen(entry->d_name);
-    return n > 5 && !strcasecmp(entry->d_name + n - 5, ".gguf") && !is_known_file(entry->d_name);
+    char size[16], memory[16] = "?", context[16] = "?";
+    const uint64_t n_memory = store_model_memory(m, STORE_USUAL_CONTEXT);
+    if (m->n_bytes && m->kv_bytes)
+        snprintf(memory, sizeof memory, "%.1f GB", (double)n_memory / 1e9);
+    if (m->context)
+        snprintf(context, sizeof context, "%uk", (unsigned)(m->context / 1024));
+    printf("%-22s %11s  %8s  %7s  %-5s  %-9s  %-11s  %s%s\n", m->name, list_size(size, m->n_bytes),
+           memory, context, m->has_tools ? "yes" : "no", state_text(store_model_state(m, NULL)),
+           m->licence, m->title, m->was_tried ? "" : "; not tried here");
 }
 
-static void print_row(const char *name, uint64_t n_bytes, const char *state, const char *licence,
-                      const char *title)
+static bool list_other(void *context, const struct store_other *other)
 {
-    char shown[4 * NAME_MAX + 1]; /* anybody may have named a file */
-    printable_copy(shown, sizeof shown, name, strlen(name));
-    printf("%-22s %8.0f MB  %-9s  %-11s  %s\n", shown, (double)n_bytes / 1e6, state, licence,
-           title);
-}
-
-static void list_others(const char *dir)
-{
-    struct dirent **entries = NULL;
-    int n = scandir(dir, &entries, select_others, alphasort);
-    for (int i = 0; i < n; i++) {
-        char path[MAX_PATH_BYTES + 300];
-        struct stat st;
-        snprintf(path, sizeof path, "%s/%s", dir, entries[i]->d_name);
-        if (!stat(path, &st) && S_ISREG(st.st_mode))
-            print_row(entries[i]->d_name, (uint64_t)st.st_size, "yes", "?", "");
-        free(entries[i]);
-    }
-    free(entries);
+    char shown[4 * NAME_MAX + 1], size[16]; /* anybody may have named a file */
+    (void)context;
+    printable_copy(shown, sizeof shown, other->name, strlen(other->name));
+    printf("%-22s %11s  %8s  %7s  %-5s  %-9s  %-11s  %s\n", shown, list_size(size, other->n_bytes),
+           "", "", "", "yes", "?", other->is_folder ? "a folder" : "");
+    return true;
 }
 
 int cli_list(int argc, char **argv)
@@ -74,9 +64,13 @@ int cli_list(int argc, char **argv)
     const struct command command = {
         .name = "list",
         .synopsis = "[options]",
-        .about =
-            "The models of the catalogue with their size, licence and whether they are in the\n"
-            "store, then the other model files there.",
+        .about = "The models of the catalogue with their size, the memory that they take with 32k "
+                 "tokens\n"
+                 "of conversation, their context, whether their templates know tools, whether they "
+                 "are in\n"
+                 "the store and their licence; then the other models there. \"recorded\": as it "
+                 "was when\n"
+                 "it was fetched, as no copy of its SHA-256 is known.",
     };
     struct settings settings;
     int n_args, exit_code;
@@ -84,16 +78,14 @@ int cli_list(int argc, char **argv)
     struct buf dir;
     if (!options_parse(&command, argc, argv, &settings, &n_args, &exit_code))
         return exit_code;
-    printf("%-22s %11s  %-9s  %-11s  %s\n", "NAME", "SIZE", "IN STORE", "LICENCE", "TITLE");
-    for (size_t i = 0; i < store_n_models(); i++) {
-        const struct store_model *m = store_model_at(i);
-        print_row(m->name, m->n_bytes, state_text(store_model_state(m, NULL)), m->licence,
-                  m->title);
-    }
+    printf("%-22s %11s  %8s  %7s  %-5s  %-9s  %-11s  %s\n", "NAME", "SIZE", "MEMORY", "CONTEXT",
+           "TOOLS", "IN STORE", "LICENCE", "TITLE");
+    for (size_t i = 0; i < store_n_models(); i++)
+        list_model(store_model_at(i));
     buf_init(&dir, MAX_PATH_BYTES);
     bool ok = store_dir(&dir, &err);
     if (ok) {
-        list_others(dir.data);
+        store_others_visit(list_other, NULL);
         printf("\nstore: ");
         output_line(dir.data, dir.len);
         putchar('\n');

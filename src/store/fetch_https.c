@@ -16,6 +16,7 @@ enum {
     FETCH_SLOW_SECONDS = 30, /* … for so long, the connection counts as broken */
     FETCH_IDLE_TRIES = 3,    /* breaks in a row without one new byte */
     FETCH_TRIES = 50,        /* breaks in all */
+    FETCH_MAX_URL = 4096,
 };
 
 struct fetch_transfer {
@@ -29,6 +30,20 @@ struct fetch_transfer {
     struct error *err;
 };
 
+/* Hugging Face says the SHA-256 of a large file where it redirects to its place:
+ * X-Linked-ETag: "<64 hex digits>". */
+static void fetch_note_etag(struct fetch_part *part, const char *line, size_t n)
+{
+    static const char key[] = "x-linked-etag: \"";
+    enum { KEY = sizeof key - 1, DIGITS = 64 };
+    if (n < KEY + DIGITS + 1 || strncasecmp(line, key, KEY) || line[KEY + DIGITS] != '"')
+        return;
+    memcpy(part->home_sha256, line + KEY, DIGITS);
+    part->home_sha256[DIGITS] = '\0';
+    if (strspn(part->home_sha256, "0123456789abcdef") != DIGITS)
+        part->home_sha256[0] = '\0';
+}
+
 /* "Content-Range: bytes 100-199/200" of the answer that counts: each answer of a redirect chain
  * begins with its status line. */
 static size_t fetch_on_header(char *line, size_t size, size_t n, void *context)
@@ -38,6 +53,7 @@ static size_t fetch_on_header(char *line, size_t size, size_t n, void *context)
     n *= size;
     if (n > 5 && !strncasecmp(line, "HTTP/", 5))
         t->has_range = false;
+    fetch_note_etag(t->part, line, n);
     if (n > sizeof key && n < 200 && !strncasecmp(line, key, sizeof key - 1)) {
         char number[200];
         memcpy(number, line + sizeof key - 1, n - sizeof key + 1);
@@ -63,9 +79,12 @@ static bool fetch_place(struct fetch_transfer *t)
             return error_set(t->err, ERROR_NETWORK, "answers with another range than asked for");
         t->at = t->range_start;
     }
-    if (length >= 0 && t->at + (uint64_t)length != t->part->model->n_bytes)
+    const uint64_t total = length >= 0 ? t->at + (uint64_t)length : 0;
+    if (!t->part->n_total)
+        t->part->n_total = total;
+    if (length >= 0 && total != t->part->n_total)
         return error_set(t->err, ERROR_FORMAT, "offers %" PRIu64 " bytes, but %s has %" PRIu64,
-                         t->at + (uint64_t)length, t->part->model->name, t->part->model->n_bytes);
+                         total, fetch_part_name(t->part), t->part->n_total);
     return status == 206 || !t->part->n_bytes || fetch_part_restart(t->part, t->err);
 }
 
@@ -123,7 +142,10 @@ static bool fetch_https_once(struct fetch_part *part, const char *url, CURL *cur
     *broken = false;
     if (t.failed)
         return false;
-    if (code == CURLE_OK && part->n_bytes == part->model->n_bytes)
+    part->is_missing = status == 404 || status == 410;
+    if (code == CURLE_OK && !part->n_total) /* of no said length: whole when it ended well */
+        part->n_total = part->n_bytes;
+    if (code == CURLE_OK && part->n_bytes == part->n_total)
         return true;
     if (status == 416 && part->n_bytes) { /* it does not have that many bytes */
         *broken = true;
@@ -134,7 +156,7 @@ static bool fetch_https_once(struct fetch_part *part, const char *url, CURL *cur
     *broken = code != CURLE_HTTP_RETURNED_ERROR || status >= 500 || status == 429;
     if (code == CURLE_OK)
         return error_set(err, ERROR_NETWORK, "ended after %" PRIu64 " of %" PRIu64 " bytes",
-                         part->n_bytes, part->model->n_bytes);
+                         part->n_bytes, part->n_total);
     return error_set(err, ERROR_NETWORK, "%.200s", *detail ? detail : curl_easy_strerror(code));
 }
 
@@ -172,9 +194,13 @@ static bool fetch_https_tries(struct fetch_part *part, const char *url, CURL *cu
 
 bool fetch_https(struct fetch_part *part, const struct store_source *source, struct error *err)
 {
+    char url[FETCH_MAX_URL];
+    const char *name = part->model->is_folder ? part->file->name : "";
+    if ((size_t)snprintf(url, sizeof url, "%s%s", source->url, name) >= sizeof url)
+        return error_set(err, ERROR_INPUT, "the URL of %s is too long", fetch_part_name(part));
     curl_global_init(CURL_GLOBAL_DEFAULT);
     CURL *curl = curl_easy_init();
-    bool ok = curl ? fetch_https_tries(part, source->url, curl, err)
+    bool ok = curl ? fetch_https_tries(part, url, curl, err)
                    : error_set(err, ERROR_NO_MEMORY, "libcurl does not start");
     curl_easy_cleanup(curl);
     return ok;

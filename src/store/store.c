@@ -6,7 +6,6 @@
 #include "store/catalogue.h"
 #include "store/sha256.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -51,6 +50,15 @@ const struct store_model *store_model_find(const char *name)
     return NULL;
 }
 
+const struct store_model *store_model_named(const char *name)
+{
+    const struct store_model *model = store_model_find(name);
+    for (size_t i = 0; !model && i < store_n_models(); i++)
+        if (!strcmp(store_model_at(i)->file, name))
+            model = store_model_at(i);
+    return model;
+}
+
 /* general.name stands among the first keys of a GGUF file, as plain text. */
 static bool store_file_calls_itself(const char *path, const char *general_name)
 {
@@ -63,17 +71,77 @@ static bool store_file_calls_itself(const char *path, const char *general_name)
     return memmem(head, n, general_name, strlen(general_name)) != NULL;
 }
 
+/* A part of a path, from behind. */
+struct store_word {
+    const char *text;
+    size_t len;
+};
+
+/* Takes the last part off path[*len], slashes behind it too. */
+static struct store_word store_last_word(const char *path, size_t *len)
+{
+    size_t end = *len;
+    while (end && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin && path[begin - 1] != '/')
+        begin--;
+    *len = begin;
+    return (struct store_word){path + begin, end - begin};
+}
+
+static bool store_is_word(struct store_word word, const char *text)
+{
+    return word.len == strlen(text) && !strncasecmp(word.text, text, word.len);
+}
+
+/* Its folder, or a file in its folder. */
+static bool store_is_in_folder(const struct store_model *model, struct store_word last,
+                               struct store_word before)
+{
+    if (store_is_word(last, model->file))
+        return true;
+    for (uint32_t i = 0; i < model->n_files; i++)
+        if (store_is_word(last, model->files[i].name))
+            return store_is_word(before, model->file);
+    return false;
+}
+
+static bool store_is_file(const struct store_model *model, const char *path, struct store_word name,
+                          uint64_t n_bytes)
+{
+    return model->n_bytes == n_bytes &&
+           (store_is_word(name, model->file) ||
+            (model->general_name && store_file_calls_itself(path, model->general_name)));
+}
+
 const struct store_model *store_model_of_file(const char *path, uint64_t n_bytes)
 {
-    const char *slash = strrchr(path, '/');
-    const char *base = slash ? slash + 1 : path;
+    size_t len = strlen(path);
+    const struct store_word last = store_last_word(path, &len),
+                            before = store_last_word(path, &len);
     for (size_t i = 0; i < store_n_models(); i++) {
         const struct store_model *model = store_model_at(i);
-        if (model->n_bytes == n_bytes &&
-            (!strcasecmp(base, model->file) || store_file_calls_itself(path, model->general_name)))
+        if (model->is_folder ? store_is_in_folder(model, last, before)
+                             : store_is_file(model, path, last, n_bytes))
             return model;
     }
     return NULL;
+}
+
+uint64_t store_model_memory(const struct store_model *model, uint32_t n_tokens)
+{
+    if (model->context && model->context < n_tokens)
+        n_tokens = model->context;
+    return model->n_bytes + n_tokens * model->kv_bytes;
+}
+
+bool store_model_is_verified(const struct store_model *model)
+{
+    for (uint32_t i = 0; i < model->n_files; i++)
+        if (!model->files[i].sha256)
+            return false;
+    return true;
 }
 
 /* ---- the folder ---- */
@@ -124,16 +192,26 @@ bool store_kv_dir(struct buf *out, struct error *err)
     return own_folder("kv", out, err);
 }
 
-/* `dir`/`file``suffix`; dir NULL: the store's folder. */
-static bool store_path(struct buf *out, const char *dir, const char *file, const char *suffix,
-                       struct error *err)
+/* `dir`/`file`; dir NULL: the store's folder. */
+static bool store_path(struct buf *out, const char *dir, const char *file, struct error *err)
 {
     buf_clear(out);
     if (dir)
         buf_puts(out, dir);
     else if (!store_dir(out, err))
         return false;
-    buf_printf(out, "/%s%s", file, suffix);
+    buf_printf(out, "/%s", file);
+    return store_path_done(out, err);
+}
+
+bool store_file_path(struct buf *out, const char *dir, const struct store_model *model,
+                     const struct store_file *file, const char *suffix, struct error *err)
+{
+    if (!store_path(out, dir, model->file, err))
+        return false;
+    if (model->is_folder)
+        buf_printf(out, "/%s", file->name);
+    buf_puts(out, suffix);
     return store_path_done(out, err);
 }
 
@@ -152,10 +230,10 @@ static void store_mark_text(char *text, size_t size, const char *sha256, const s
              (int64_t)time.tv_sec, time.tv_nsec);
 }
 
-static bool store_is_marked(const char *path, const char *sha256, const struct stat *st)
+/* The mark beside the file, if size and time have not changed since: the SHA-256 that it tells. */
+static bool store_read_mark(const char *path, const struct stat *st, char sha256[65])
 {
     char expected[160], mark[160] = "", mark_path[STORE_MAX_PATH];
-    store_mark_text(expected, sizeof expected, sha256, st);
     snprintf(mark_path, sizeof mark_path, "%s.ok", path);
     FILE *file = fopen(mark_path, "re");
     if (!file)
@@ -163,6 +241,8 @@ static bool store_is_marked(const char *path, const char *sha256, const struct s
     size_t n = fread(mark, 1, sizeof mark - 1, file);
     mark[n] = '\0';
     fclose(file);
+    snprintf(sha256, 65, "%.64s", mark);
+    store_mark_text(expected, sizeof expected, sha256, st);
     return !strcmp(mark, expected);
 }
 
@@ -181,57 +261,111 @@ bool store_mark(const char *path, const char *sha256, struct error *err)
     return ok || error_set(err, ERROR_IO, "cannot write %s: %s", mark_path, strerror(errno));
 }
 
-enum store_state store_model_state(const struct store_model *model, const char *dir)
+static enum store_state store_state_of_mark(const struct store_file *file, const char *path,
+                                            const struct stat *st)
+{
+    char sha256[65];
+    if (!store_read_mark(path, st, sha256))
+        return STORE_UNCHECKED;
+    if (!file->sha256)
+        return STORE_RECORDED;
+    return strcmp(sha256, file->sha256) ? STORE_UNCHECKED : STORE_CHECKED;
+}
+
+enum store_state store_file_state(const struct store_model *model, const struct store_file *file,
+                                  const char *dir)
 {
     enum store_state state = STORE_ABSENT;
     struct buf path;
     struct stat st;
     buf_init(&path, STORE_MAX_PATH);
-    if (!store_path(&path, dir, model->file, "", NULL))
-        goto done;
-    if (!stat(path.data, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == model->n_bytes)
-        state = store_is_marked(path.data, model->sha256, &st) ? STORE_CHECKED : STORE_UNCHECKED;
-    else if (store_path(&path, dir, model->file, ".part", NULL) && !stat(path.data, &st))
+    if (store_file_path(&path, dir, model, file, "", NULL) && !stat(path.data, &st) &&
+        S_ISREG(st.st_mode) && (!file->n_bytes || (uint64_t)st.st_size == file->n_bytes))
+        state = store_state_of_mark(file, path.data, &st);
+    else if (store_file_path(&path, dir, model, file, ".part", NULL) && !stat(path.data, &st))
         state = STORE_PARTIAL;
-done:
     buf_deinit(&path);
     return state;
 }
 
-static bool store_check_descriptor(const struct store_model *model, const char *path, int fd,
-                                   struct error *err)
+enum store_state store_model_state(const struct store_model *model, const char *dir)
+{
+    enum store_state least = STORE_CHECKED;
+    bool has_any = false;
+    for (uint32_t i = 0; i < model->n_files; i++) {
+        const enum store_state state = store_file_state(model, &model->files[i], dir);
+        has_any |= state != STORE_ABSENT;
+        if (state < least && (state != STORE_ABSENT || !model->files[i].is_optional))
+            least = state;
+    }
+    return least == STORE_ABSENT && has_any ? STORE_PARTIAL : least;
+}
+
+static bool store_check_descriptor(const struct store_model *model, const struct store_file *file,
+                                   const char *path, int fd, char hex[65], struct error *err)
 {
     struct stat st;
-    char hex[65];
+    char recorded[65];
+    const char *name = model->is_folder ? file->name : model->name;
     if (fstat(fd, &st))
         return error_set(err, ERROR_IO, "cannot read %s: %s", path, strerror(errno));
-    if ((uint64_t)st.st_size != model->n_bytes)
+    if (file->n_bytes && (uint64_t)st.st_size != file->n_bytes)
         return error_set(err, ERROR_FORMAT, "%s has %" PRIu64 " bytes, %s has %" PRIu64, path,
-                         (uint64_t)st.st_size, model->name, model->n_bytes);
+                         (uint64_t)st.st_size, name, file->n_bytes);
     if (!sha256_descriptor(fd, hex, err))
         return error_prefix(err, "%s", path);
-    if (strcmp(hex, model->sha256))
+    if (file->sha256 && strcmp(hex, file->sha256))
         return error_set(err, ERROR_FORMAT, "%s is not %s: its SHA-256 is %.16s..., not %.16s...",
-                         path, model->name, hex, model->sha256);
+                         path, name, hex, file->sha256);
+    if (!file->sha256 && store_read_mark(path, &st, recorded) && strcmp(hex, recorded))
+        return error_set(err, ERROR_FORMAT,
+                         "%s is not what was fetched: its SHA-256 is %.16s..., not %.16s...", path,
+                         hex, recorded);
     return true;
+}
+
+bool store_check_file(const struct store_model *model, const struct store_file *file,
+                      const char *dir, struct error *err)
+{
+    struct buf path;
+    char hex[65];
+    buf_init(&path, STORE_MAX_PATH);
+    int fd = -1;
+    bool ok = store_file_path(&path, dir, model, file, "", err);
+    if (ok && (fd = open(path.data, O_RDONLY | O_CLOEXEC)) < 0)
+        ok = error_set(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "cannot open %s: %s",
+                       path.data, strerror(errno));
+    ok = ok && store_check_descriptor(model, file, path.data, fd, hex, err);
+    if (fd >= 0)
+        close(fd);
+    if (ok)
+        store_mark(path.data, hex, NULL); /* a read-only store is hashed each time */
+    buf_deinit(&path);
+    return ok;
 }
 
 bool store_check(const struct store_model *model, const char *dir, struct error *err)
 {
-    struct buf path;
-    buf_init(&path, STORE_MAX_PATH);
-    int fd = -1;
-    bool ok = store_path(&path, dir, model->file, "", err);
-    if (ok && (fd = open(path.data, O_RDONLY | O_CLOEXEC)) < 0)
-        ok = error_set(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "cannot open %s: %s",
-                       path.data, strerror(errno));
-    ok = ok && store_check_descriptor(model, path.data, fd, err);
-    if (fd >= 0)
-        close(fd);
-    if (ok)
-        store_mark(path.data, model->sha256, NULL); /* a read-only store is hashed each time */
-    buf_deinit(&path);
-    return ok;
+    for (uint32_t i = 0; i < model->n_files; i++) {
+        const struct store_file *file = &model->files[i];
+        if (file->is_optional && store_file_state(model, file, dir) == STORE_ABSENT)
+            continue;
+        if (!store_check_file(model, file, dir, err))
+            return false;
+    }
+    return true;
+}
+
+/* What the catalogue knows of files that were never hashed. */
+static bool store_check_unchecked(const struct store_model *model, struct error *err)
+{
+    for (uint32_t i = 0; i < model->n_files; i++) {
+        const struct store_file *file = &model->files[i];
+        if (file->sha256 && store_file_state(model, file, NULL) == STORE_UNCHECKED &&
+            !store_check_file(model, file, NULL, err))
+            return false;
+    }
+    return true;
 }
 
 /* ---- names ---- */
@@ -244,9 +378,9 @@ static bool store_resolve_model(const struct store_model *model, struct buf *pat
         return error_set(
             err, ERROR_NOT_FOUND, "%s is %s; fetch it with: pensieve pull %s", model->name,
             state == STORE_PARTIAL ? "only partly fetched" : "not in the store yet", model->name);
-    if (state == STORE_UNCHECKED && !store_check(model, NULL, err))
+    if (!store_check_unchecked(model, err))
         return error_prefix(err, "remove it, then: pensieve pull %s", model->name);
-    return store_path(path, NULL, model->file, "", err);
+    return store_path(path, NULL, model->file, err);
 }
 
 static bool store_resolve_other(const char *name, struct buf *path, struct error *err)
@@ -255,7 +389,9 @@ static bool store_resolve_other(const char *name, struct buf *path, struct error
     if (*name && *name != '.' && !strchr(name, '/'))
         for (size_t i = 0; i < 2; i++) {
             struct stat st;
-            if (!store_path(path, NULL, name, suffixes[i], err))
+            char file[STORE_MAX_PATH];
+            snprintf(file, sizeof file, "%s%s", name, suffixes[i]);
+            if (!store_path(path, NULL, file, err))
                 return false;
             if (!stat(path->data, &st) && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
                 return true;
@@ -266,36 +402,51 @@ static bool store_resolve_other(const char *name, struct buf *path, struct error
         nearest_offer(&nearest, store_model_at(i)->name);
     if (nearest.found)
         return error_set(err, ERROR_NOT_FOUND,
-                         "'%.80s' is neither a file nor a model in the store; did you mean %s?",
+                         "'%.80s' is neither a file, nor a folder, nor a model in the store; "
+                         "did you mean %s?",
                          name, nearest.found);
-    char known[160] = "";
-    for (size_t i = 0, n = 0; i < store_n_models() && n < sizeof known; i++)
-        n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "",
-                              store_model_at(i)->name);
     return error_set(err, ERROR_NOT_FOUND,
-                     "'%.80s' is neither a file nor a model in the store; known models: %s", name,
-                     known);
+                     "'%.80s' is neither a file, nor a folder, nor a model in the store; "
+                     "pensieve list names the known ones, %s first",
+                     name, store_n_models() ? store_model_at(0)->name : "none");
+}
+
+/* Something here is named like a model: it is meant where the store has none. */
+static bool store_resolve_both(const struct store_model *model, const char *name,
+                               const struct stat *here, struct buf *path, struct error *err)
+{
+    struct stat there;
+    if (store_model_state(model, NULL) >= STORE_UNCHECKED) {
+        if (!store_path(path, NULL, model->file, err))
+            return false;
+        if (!stat(path->data, &there) && there.st_dev == here->st_dev &&
+            there.st_ino == here->st_ino)
+            return store_resolve_model(model, path, err);
+        return error_set(err, ERROR_INPUT,
+                         "'%.80s' is a model in the store and a %s here: say ./%.80s for what is "
+                         "here, or %.120s for the store's",
+                         name, S_ISDIR(here->st_mode) ? "folder" : "file", name, path->data);
+    }
+    buf_clear(path);
+    buf_puts(path, name);
+    return store_path_done(path, err);
 }
 
 bool store_resolve(const char *path_or_name, struct buf *path, struct error *err)
 {
     struct stat st;
-    const bool is_path = strchr(path_or_name, '/') != NULL, is_there = !stat(path_or_name, &st);
-    if (is_there && (is_path || S_ISREG(st.st_mode))) {
-        buf_clear(path);
-        buf_puts(path, path_or_name);
-        return store_path_done(path, err);
-    }
-    if (is_path && (errno == ENOENT || errno == ENOTDIR))
-        return error_set(err, ERROR_NOT_FOUND, "no such file: %s", path_or_name);
-    if (is_path)
+    const bool is_path =
+        strchr(path_or_name, '/') || !strcmp(path_or_name, ".") || !strcmp(path_or_name, "..");
+    const bool is_there = !stat(path_or_name, &st);
+    if (is_path && !is_there && (errno == ENOENT || errno == ENOTDIR))
+        return error_set(err, ERROR_NOT_FOUND, "no such file or folder: %s", path_or_name);
+    if (is_path && !is_there)
         return error_set(err, ERROR_IO, "cannot read %.200s: %s", path_or_name, strerror(errno));
-    const struct store_model *model = store_model_find(path_or_name);
-    for (size_t i = 0; !model && i < store_n_models(); i++)
-        if (!strcmp(store_model_at(i)->file, path_or_name))
-            model = store_model_at(i);
-    if (!model && is_there && S_ISDIR(st.st_mode) && *path_or_name != '.') {
-        buf_clear(path); /* a folder here that is named like no model */
+    const struct store_model *model = is_path ? NULL : store_model_named(path_or_name);
+    if (model && is_there)
+        return store_resolve_both(model, path_or_name, &st, path, err);
+    if (is_there && (is_path || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) {
+        buf_clear(path);
         buf_puts(path, path_or_name);
         return store_path_done(path, err);
     }
@@ -303,28 +454,9 @@ bool store_resolve(const char *path_or_name, struct buf *path, struct error *err
                  : store_resolve_other(path_or_name, path, err);
 }
 
-static int store_only_gguf(const struct dirent *entry)
+static bool store_take_first(void *context, const struct store_other *other)
 {
-    size_t n = strlen(entry->d_name);
-    return entry->d_name[0] != '.' && n > 5 && !strcasecmp(entry->d_name + n - 5, ".gguf");
-}
-
-/* The first .gguf of the folder that the catalogue does not know. */
-static bool store_first_other(struct buf *path)
-{
-    struct dirent **entries = NULL;
-    bool found = false;
-    int n = store_dir(path, NULL) ? scandir(path->data, &entries, store_only_gguf, alphasort) : -1;
-    for (int i = 0; i < n; i++) {
-        bool known = false;
-        for (size_t k = 0; k < store_n_models(); k++)
-            known |= !strcmp(entries[i]->d_name, store_model_at(k)->file);
-        if (!found && !known)
-            found = store_path(path, NULL, entries[i]->d_name, "", NULL);
-        free(entries[i]);
-    }
-    free(entries);
-    return found;
+    return !store_path(context, NULL, other->name, NULL);
 }
 
 bool store_preferred(struct buf *path, struct error *err)
@@ -332,7 +464,9 @@ bool store_preferred(struct buf *path, struct error *err)
     for (size_t i = 0; i < store_n_models(); i++)
         if (store_model_state(store_model_at(i), NULL) >= STORE_UNCHECKED)
             return store_resolve_model(store_model_at(i), path, err);
-    if (store_first_other(path))
+    buf_clear(path);
+    store_others_visit(store_take_first, path);
+    if (path->len)
         return true;
     return error_set(err, ERROR_NOT_FOUND,
                      "the store has no model yet; fetch the default one with: pensieve pull");

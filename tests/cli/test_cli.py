@@ -18,7 +18,7 @@ import unittest
 import unittest.mock
 
 BINARY = sys.argv[1]
-COMMANDS = ["serve", "run", "pull", "list", "show", "tokenize", "memory", "bench"]
+COMMANDS = ["serve", "run", "pull", "list", "rm", "show", "tokenize", "memory", "bench"]
 SMOL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOL_TOKEN_BYTES = 30 * 3 * 64 * 2 * 2  # of keys and values: layers, heads, their size, both, f16
 PATIENCE = 240  # seconds that anything may take on a machine that is slow, or does other things, too
@@ -157,15 +157,28 @@ class WithoutModel(unittest.TestCase):
         with tempfile.TemporaryDirectory() as store:
             r = run("list", store=store)
             self.assertEqual((r.returncode, r.stderr), (0, ""))
-            self.assertRegex(r.stdout, r"qwen2.5-coder-0.5b +491 MB +- +Apache-2.0")
+            self.assertRegex(r.stdout, r"qwen2.5-coder-0.5b +491 MB +0.9 GB +32k +yes +- +Apache-2.0")
+            self.assertRegex(r.stdout, r"phi-3-mini-128k +\? +\? +128k +no +- +MIT .*not tried here")
             self.assertIn("store: " + store + "/models", r.stdout)
             os.mkdir(os.path.join(store, "models"))
             for name in ["mine.gguf", "notes.txt"]:
                 with open(os.path.join(store, "models", name), "wb") as file:
                     file.write(b"x" * 3000000)
+            os.mkdir(os.path.join(store, "models", "folder"))
+            for name in ["config.json", "model.safetensors"]:
+                with open(os.path.join(store, "models", "folder", name), "wb") as file:
+                    file.write(b"x" * 3000000)
             r = run("list", store=store)
             self.assertRegex(r.stdout, r"mine.gguf +3 MB +yes")
+            self.assertRegex(r.stdout, r"folder +3 MB +yes +\? +a folder")
             self.assertNotIn("notes.txt", r.stdout)
+            for name in ["mine", "folder"]:
+                r = run("rm", name, store=store)
+                self.assertEqual((r.returncode, r.stderr), (0, ""))
+                self.assertIn(os.path.join(store, "models", name), r.stdout)
+            self.assertEqual(os.listdir(os.path.join(store, "models")), ["notes.txt"])
+            self.assert_failure(run("rm", "mine", store=store), "mine", "pensieve list")
+            self.assert_usage_error("rm")
 
 
 class Serving:

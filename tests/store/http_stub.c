@@ -24,10 +24,29 @@ static void stub_send(int fd, const char *bytes, size_t n)
     }
 }
 
+/* Takes the file that is asked for as the body; false: there is none. */
+static bool stub_choose(struct http_stub *stub, const char *request)
+{
+    for (size_t i = 0; i < stub->n_files; i++) {
+        const struct http_stub_file *file = &stub->files[i];
+        size_t n = strlen(file->path);
+        if (strlen(request) > n + 5 && !strncmp(request + 4, file->path, n) &&
+            request[4 + n] == ' ') {
+            stub->body = file->body;
+            stub->n_body = file->n_body;
+            return true;
+        }
+    }
+    return !stub->n_files;
+}
+
 static void stub_answer(struct http_stub *stub, int fd, const char *request)
 {
-    char head[512];
+    char head[1024], etag[128] = "";
+    const bool is_here = stub_choose(stub, request);
     const char *range = strstr(request, "Range: bytes=");
+    if (stub->linked_etag)
+        snprintf(etag, sizeof etag, "X-Linked-ETag: \"%s\"\r\n", stub->linked_etag);
     stub->last_range = range ? atoll(range + 13) : -1;
     stub->n_requests++;
     size_t from = range && !stub->no_range ? (size_t)stub->last_range : 0;
@@ -38,23 +57,25 @@ static void stub_answer(struct http_stub *stub, int fd, const char *request)
                      "Content-Length: 0\r\nConnection: close\r\n\r\n",
                      stub->redirect);
         from = stub->n_body;
-    } else if (stub->status || from > stub->n_body) {
+    } else if (stub->status || !is_here || from > stub->n_body) {
         n = snprintf(head, sizeof head,
                      "HTTP/1.1 %d No\r\nContent-Length: 5\r\n"
                      "Connection: close\r\n\r\nsorry",
-                     stub->status ? stub->status : 416);
+                     stub->status ? stub->status
+                     : is_here    ? 416
+                                  : 404);
         from = stub->n_body;
     } else if (range && !stub->no_range) {
         size_t said = stub->wrong_range ? from + 1 : from;
         n = snprintf(head, sizeof head,
-                     "HTTP/1.1 206 Partial Content\r\nContent-Length: %zu\r\n"
+                     "HTTP/1.1 206 Partial Content\r\nContent-Length: %zu\r\n%s"
                      "Content-Range: bytes %zu-%zu/%zu\r\nConnection: close\r\n\r\n",
-                     stub->n_body - from, said, stub->n_body - 1, stub->n_body);
+                     stub->n_body - from, etag, said, stub->n_body - 1, stub->n_body);
     } else {
         n = snprintf(head, sizeof head,
-                     "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n"
+                     "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n%s"
                      "Connection: close\r\n\r\n",
-                     stub->n_body);
+                     stub->n_body, etag);
     }
     stub_send(fd, head, (size_t)n);
     size_t left = stub->n_body - from;

@@ -7,8 +7,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct http_stub_file {
+    const char *path; /* "/model/config.json" */
+    const char *body;
+    size_t n_body;
+};
+
 struct http_stub {
     /* set before http_stub_start */
+    const struct http_stub_file *files; /* [n_files]; with any, only they are here, each a body */
+    size_t n_files;
+    const char *linked_etag; /* what the answers say that the file is, or NULL */
     const char *body;
     size_t n_body;
     size_t break_after;   /* each answer ends after so many bytes of the body (0: never) */

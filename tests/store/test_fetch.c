@@ -33,6 +33,7 @@ static char body_sha256[65];
 static struct http_stub stub;
 static char url[64];
 static struct store_source sources[2];
+static struct store_file file;
 static struct store_model model;
 static struct fetch_options options;
 static struct buf path;
@@ -84,13 +85,15 @@ static int begin(void **state)
     http_stub_start(&stub);
     snprintf(url, sizeof url, "http://127.0.0.1:%d/tiny.gguf", stub.port);
     sources[0] = (struct store_source){.kind = "https", .url = url};
+    file = (struct store_file){.name = "tiny.gguf", .n_bytes = BODY_BYTES, .sha256 = body_sha256};
     model = (struct store_model){.name = "tiny",
                                  .title = "Tiny",
                                  .file = "tiny.gguf",
                                  .general_name = "Tiny",
                                  .licence = "MIT",
+                                 .files = &file,
+                                 .n_files = 1,
                                  .n_bytes = BODY_BYTES,
-                                 .sha256 = body_sha256,
                                  .sources = sources,
                                  .n_sources = 1};
     options = (struct fetch_options){.dir = fixture_dir, .allow_http = true, .retry_ms = 1};
@@ -218,7 +221,7 @@ static void a_shorter_file_at_the_source_is_refused(void **state)
 static void a_longer_file_at_the_source_is_refused(void **state)
 {
     (void)state;
-    model.n_bytes = 100000;
+    file.n_bytes = 100000;
     assert_false(fetch());
     assert_said(ERROR_FORMAT, "offers 400000 bytes");
     assert_false(fixture_exists("tiny.gguf.part"));
@@ -523,7 +526,7 @@ static void the_advice_names_the_manual_step_and_another_model(void **state)
     unsetenv("PENSIEVE_HOME");
     assert_non_null(strstr(advice.data, default_model->sources[0].url));
     assert_non_null(strstr(advice.data, "/my/models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"));
-    assert_non_null(strstr(advice.data, default_model->sha256));
+    assert_non_null(strstr(advice.data, default_model->files[0].sha256));
     assert_non_null(strstr(advice.data, "pensieve pull smollm2-135m"));
     buf_deinit(&advice);
 }
@@ -555,7 +558,7 @@ static void a_full_disk_keeps_what_came_and_says_what_to_do(void **state)
 static void a_model_that_cannot_fit_is_refused_before_a_byte(void **state)
 {
     (void)state;
-    model.n_bytes = 1ULL << 60;
+    file.n_bytes = 1ULL << 60;
     assert_false(fetch());
     assert_said(ERROR_IO, "too full");
     assert_said(ERROR_IO, "PENSIEVE_HOME");

