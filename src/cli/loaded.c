@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/printable.h"
+#include "cli/recommended.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,13 +37,60 @@ static bool loaded_find_file(struct loaded *l, const char *name, struct error *e
     return ok;
 }
 
-static void name_from_file(struct loaded *l)
+/* A part of a path. */
+struct path_word {
+    const char *text;
+    size_t len;
+};
+
+/* Takes the last part off path[*len], slashes behind it too. */
+static struct path_word last_word(const char *path, size_t *len)
 {
-    const char *slash = strrchr(l->path, '/');
-    const char *file = slash ? slash + 1 : l->path;
-    size_t n = printable_strip(l->name, sizeof l->name, file, strlen(file));
-    if (n > 5 && !strcasecmp(l->name + n - 5, ".gguf"))
-        l->name[n - 5] = 0;
+    size_t end = *len;
+    while (end && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin && path[begin - 1] != '/')
+        begin--;
+    *len = begin;
+    return (struct path_word){path + begin, end - begin};
+}
+
+/* Hugging Face's cache keeps a model at models--<owner>--<name>/snapshots/<commit>. */
+static struct path_word name_in_cache(const char *path, size_t len, struct path_word commit)
+{
+    static const char begin[] = "models--", above[] = "snapshots";
+    const struct path_word snapshots = last_word(path, &len), model = last_word(path, &len);
+    if (snapshots.len != strlen(above) || memcmp(snapshots.text, above, snapshots.len) != 0 ||
+        model.len <= strlen(begin) || memcmp(model.text, begin, strlen(begin)) != 0)
+        return commit;
+    const char *name = model.text + strlen(begin), *end = model.text + model.len;
+    for (const char *at = name; at + 2 < end; at++)
+        if (at[0] == '-' && at[1] == '-')
+            name = at + 2;
+    return (struct path_word){name, (size_t)(end - name)};
+}
+
+/* The folder's, or the file's without its ending; a folder's file stands for the folder. */
+static void loaded_name(struct loaded *l)
+{
+    static const char part[] = "-00001-of-00001";
+    struct stat st;
+    char *real = realpath(l->path, NULL); /* "." has a name, too */
+    const char *path = real ? real : l->path;
+    size_t len = strlen(path);
+    const bool is_folder = weights_format(l->weights) == WEIGHTS_SAFETENSORS;
+    struct path_word word = last_word(path, &len);
+    if (is_folder && !stat(path, &st) && S_ISREG(st.st_mode))
+        word = last_word(path, &len);
+    if (is_folder)
+        word = name_in_cache(path, len, word);
+    size_t n = printable_strip(l->name, sizeof l->name, word.text, word.len);
+    if (!is_folder && n > 5 && !strcasecmp(l->name + n - 5, ".gguf"))
+        l->name[n -= 5] = 0;
+    if (weights_n_files(l->weights) > 1 && !is_folder && n > strlen(part))
+        l->name[n - strlen(part)] = 0;
+    free(real);
 }
 
 static void loaded_describe(struct loaded *l)
@@ -52,7 +100,7 @@ static void loaded_describe(struct loaded *l)
     if (!stat(l->path, &st))
         l->created_at = st.st_mtime;
     l->known = store_model_of_file(l->path, weights_file_bytes(l->weights));
-    name_from_file(l);
+    loaded_name(l);
     snprintf(l->title, sizeof l->title, "%s", l->name);
     if (l->known) {
         snprintf(l->name, sizeof l->name, "%s", l->known->name);
@@ -78,20 +126,14 @@ static void take_options(struct engine_sampling *s, const struct loaded_options 
     s->seed = o->from.seed ? said->seed : s->seed;
 }
 
-/* In rising order of say: the fallback, the file's metadata, the catalogue, the command line. */
+/* In rising order of say: the fallback, the model's own files, the catalogue, the command line. */
 static void choose_sampling(struct loaded *l, const struct loaded_options *o)
 {
     struct engine_sampling *s = &l->sampling;
-    uint64_t top_k;
     *s = fallback_sampling;
-    weights_float(l->weights, "general.sampling.temp", &s->temperature);
-    weights_float(l->weights, "general.sampling.top_p", &s->top_p);
-    weights_float(l->weights, "general.sampling.min_p", &s->min_p);
-    weights_float(l->weights, "general.sampling.penalty_repeat", &s->repeat_penalty);
-    if (weights_uint(l->weights, "general.sampling.top_k", &top_k) && top_k <= UINT32_MAX)
-        s->top_k = (uint32_t)top_k;
+    recommended_sampling(l->weights, s);
     l->repeat_guard = model_info(l->model)->n_params < small_model_params ? 1 : 3;
-    if (l->known) {
+    if (l->known && l->known->has_advice) {
         s->temperature = l->known->advice.temperature;
         s->top_p = l->known->advice.top_p;
         s->top_k = l->known->advice.top_k;
@@ -132,15 +174,21 @@ static bool open_model(struct loaded *l, const struct loaded_options *o, struct 
 
 static bool open_chat_template(struct loaded *l, bool wants_chat, struct error *err)
 {
-    struct weights_string source;
-    if (!weights_string(l->weights, "tokenizer.chat_template", &source))
-        return !wants_chat ||
-               error_set(err, ERROR_UNSUPPORTED,
-                         "%s has no chat template: it is a base model that only continues text "
-                         "(pensieve run --raw)",
-                         l->path);
-    l->chat_template = chat_template_create(source.data, source.len, err);
-    return l->chat_template || error_prefix(err, "%s: the chat template", l->path);
+    struct buf source;
+    buf_init(&source, RECOMMENDED_MAX_TEMPLATE);
+    bool ok = recommended_template(l->weights, &source, NULL, err);
+    if (!ok)
+        error_prefix(err, "%s", l->path);
+    else if (!source.len)
+        ok = !wants_chat ||
+             error_set(err, ERROR_UNSUPPORTED,
+                       "%s has no chat template: it is a base model that only continues text "
+                       "(pensieve run --raw)",
+                       l->path);
+    else if (!(l->chat_template = chat_template_create(source.data, source.len, err)))
+        ok = error_prefix(err, "%s: the chat template", l->path);
+    buf_deinit(&source);
+    return ok;
 }
 
 static bool open_engine(struct loaded *l, const struct loaded_options *o, bool wants_chat,

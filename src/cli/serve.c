@@ -24,7 +24,8 @@ static const struct setting server_rows[] = {
      .letter = 'm',
      SERVE_VALUE(TEXT, load.model),
      .metavar = "MODEL",
-     .help = "file or name (default: the first of the catalogue that\nis in the store)"},
+     .help = "a GGUF file (of a split one, any part), a folder of\nsafetensors, or a name of the "
+             "store (default: the first of\nthe catalogue that is there)"},
     {.name = "host",
      SERVE_VALUE(TEXT, server.host),
      .metavar = "HOST",

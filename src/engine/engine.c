@@ -140,8 +140,7 @@ static void note_pages(struct engine *e)
 static bool wait_for_work(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);
-    while (!e->stopping && !e->running.first &&
-           (!e->queued.first || (e->is_stuck && !e->has_news)))
+    while (!e->stopping && !e->running.first && (!e->queued.first || (e->is_stuck && !e->has_news)))
         pthread_cond_wait(&e->work, &e->lock);
     const bool stopping = e->stopping;
     e->has_news = false;
@@ -193,14 +192,17 @@ static uint64_t context_pages(const struct engine *e, uint32_t n_ctx)
 
 static void write_gib(char *out, size_t size, uint64_t n_bytes)
 {
-    snprintf(out, size, n_bytes >> 30 ? "%.1f GiB" : "%.1f MiB",
-             (double)n_bytes / (n_bytes >> 30 ? 1 << 30 : 1 << 20));
+    if (n_bytes >> 30)
+        snprintf(out, size, "%.1f GiB", (double)n_bytes / (1 << 30));
+    else if (n_bytes >> 20)
+        snprintf(out, size, "%.1f MiB", (double)n_bytes / (1 << 20));
+    else
+        snprintf(out, size, "%.1f KiB", (double)n_bytes / (1 << 10));
 }
 
 /* Is there room for a whole context? If not: an error when the context was asked for, else as much
  * of it as has. */
-static bool fit_context(struct engine *e, uint64_t page_bytes, bool is_asked_for,
-                        struct error *err)
+static bool fit_context(struct engine *e, uint64_t page_bytes, bool is_asked_for, struct error *err)
 {
     enum { LEAST_PAGES = 2 };
     struct engine_options *o = &e->options;
@@ -305,8 +307,8 @@ static bool create_buffers(struct engine *e, struct error *err)
     e->rows = calloc(BACKEND_MAX_ROWS, sizeof *e->rows);
     e->sequences = calloc(e->options.n_running, sizeof *e->sequences);
     e->schedule = calloc(1, sizeof *e->schedule);
-    if (!e->rows || !e->sequences || !e->schedule ||
-        !sampler_init(&e->sampler, e->n_vocab) || !penalties_init(&e->penalties, e->n_vocab))
+    if (!e->rows || !e->sequences || !e->schedule || !sampler_init(&e->sampler, e->n_vocab) ||
+        !penalties_init(&e->penalties, e->n_vocab))
         return error_set(err, ERROR_NO_MEMORY, "out of memory for the engine's buffers");
     return masks_init(&e->masks, err);
 }
@@ -323,9 +325,7 @@ static bool set_options(struct engine *e, const struct engine_options *options, 
                          o->n_ctx, n_ctx_train);
     o->n_running = o->n_running ? o->n_running : DEFAULT_RUNNING;
     o->n_queued = o->n_queued ? o->n_queued : DEFAULT_QUEUED;
-    o->prefill_rows = HOSTILE           ? 1
-                      : o->prefill_rows ? o->prefill_rows
-                                        : DEFAULT_PREFILL_ROWS;
+    o->prefill_rows = HOSTILE ? 1 : o->prefill_rows ? o->prefill_rows : DEFAULT_PREFILL_ROWS;
     const uint32_t max_rows = e->be->traits.max_rows;
     if (o->n_running > max_rows / 2)
         o->n_running = max_rows / 2;

@@ -69,6 +69,8 @@ struct weights {
     size_t n_tensors, n_tensors_room;
     struct name_index tensor_index;
 
+    struct error *cut; /* while it is opened: where to say that a file is cut; NULL: in vain */
+
     struct arena names; /* of tensors and files, terminated; and what was made anew */
     uint64_t made_bytes;
 

@@ -333,6 +333,24 @@ static bool place_tensor(struct reader *r, struct weights_tensor *tensor, uint64
     return true;
 }
 
+/* Says what is missing: an error, unless only to tell of the file is wanted. */
+static bool place_cut(struct reader *r, const struct weights_tensor *last, uint64_t furthest)
+{
+    struct error *err = r->err, *cut = r->w->cut;
+    r->err = cut ? cut : err;
+    if (cut && cut->code != ERROR_NONE) /* of a file before this one */
+        r->err = NULL;
+    set_name(r, last->name, strlen(last->name));
+    r->part = NULL;
+    fail(r, ERROR_FORMAT, r->file->size,
+         "the file is cut: tensor %s ends at byte %" PRIu64 ", the file has %" PRIu64, r->name,
+         furthest, r->file->size);
+    if (r->err == cut && cut && r->file->path)
+        file_error(cut, r->file->path);
+    r->err = err;
+    return cut != NULL;
+}
+
 /* Places n tensors, or says how far the file would have to reach. */
 static bool place_tensors(struct reader *r, struct weights_tensor *tensors, const uint64_t *offsets,
                           size_t n)
@@ -358,13 +376,7 @@ static bool place_tensors(struct reader *r, struct weights_tensor *tensors, cons
             last = &tensors[i];
         }
     }
-    if (furthest <= r->file->size)
-        return true;
-    set_name(r, last->name, strlen(last->name));
-    r->part = NULL;
-    return fail(r, ERROR_FORMAT, r->file->size,
-                "the file is cut: tensor %s ends at byte %" PRIu64 ", the file has %" PRIu64,
-                r->name, furthest, r->file->size);
+    return furthest <= r->file->size || place_cut(r, last, furthest);
 }
 
 static bool read_tensors(struct reader *r, size_t n)

@@ -92,9 +92,9 @@ static bool weights_has_named(const struct weights *w, const char *name, struct 
                      w->n_parts ? w->parts[0].name : "empty");
 }
 
-/* `name` NULL: the folder. */
+/* `name` NULL: the folder. `cut` NULL: a file that is cut is refused. */
 static struct weights *weights_open_source(const struct file_source *s, const char *name,
-                                           struct error *err)
+                                           struct error *cut, struct error *err)
 {
     struct weights *w = calloc(1, sizeof *w);
     if (!w) {
@@ -102,11 +102,13 @@ static struct weights *weights_open_source(const struct file_source *s, const ch
         return NULL;
     }
     arena_init(&w->names, SIZE_MAX / 4);
+    w->cut = cut;
     bool ok;
     if (name && !weights_is_of_folder(name))
         ok = gguf_open(w, s, name, err);
     else
         ok = folder_open(w, s, err) && (!name || weights_has_named(w, name, err));
+    w->cut = NULL;
     if (ok)
         return w;
     weights_close(w);
@@ -123,12 +125,19 @@ struct weights *weights_open_files(const struct weights_file *files, size_t n_fi
                                    const char *name, struct error *err)
 {
     const struct file_source source = {"", files, n_files};
-    return weights_open_source(&source, name, err);
+    return weights_open_source(&source, name, NULL, err);
 }
 
 struct weights *weights_open(const char *path, struct error *err)
 {
+    return weights_open_cut(path, NULL, err);
+}
+
+struct weights *weights_open_cut(const char *path, struct error *cut, struct error *err)
+{
     struct stat st;
+    if (cut)
+        *cut = (struct error){.position = -1};
     size_t len = strlen(path);
     char *folder = malloc(len + 2);
     if (!folder) {
@@ -141,11 +150,11 @@ struct weights *weights_open(const char *path, struct error *err)
     if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
         if (len && path[len - 1] != '/')
             memcpy(folder + len, "/", 2);
-        w = weights_open_source(&source, NULL, err);
+        w = weights_open_source(&source, NULL, cut, err);
     } else {
         const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
         folder[name - path] = '\0';
-        w = weights_open_source(&source, name, err);
+        w = weights_open_source(&source, name, cut, err);
     }
     free(folder);
     return w;
@@ -258,7 +267,7 @@ bool weights_matrix(const struct weights *w, const char *name, struct matrix *ou
     const struct weights_tensor *t = weights_tensor(w, name);
     if (!t)
         t = weights_module(w, name);
-    if (!t || t->type == WEIGHTS_NO_TYPE || !t->n_bytes)
+    if (!t || t->type == WEIGHTS_NO_TYPE || !t->n_bytes || !t->data)
         return false;
     size_t n_experts = t->shape[2] * t->shape[3];
     if (t->group)

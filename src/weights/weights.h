@@ -40,7 +40,7 @@ struct weights_tensor {
     /* In a map. GGUF: aligned as the file says, to 32 bytes, rarely to 8. Safetensors: packed
      * numbers, their scales, and matrices of floats at any address; vectors and single numbers
      * as their type wants. */
-    const void *data;
+    const void *data; /* NULL: the file is cut before it ends, see weights_open_cut */
     uint64_t n_bytes; /* in the file; of packed numbers with scales and biases */
     /* of packed numbers alone */
     uint32_t group; /* elements that share a scale; else 0 */
@@ -78,6 +78,10 @@ struct weights_meta {
  * describes the tensors, never to their data; but a vector whose place in a safetensors file its
  * type forbids is made anew (weights_made_bytes). */
 struct weights *weights_open(const char *path, struct error *err);
+/* The same for who only tells of a model: where tensors of a GGUF file reach past its end, `cut`
+ * says which file and how far (else its code is NONE), and they have no data: NULL, which
+ * weights_matrix does not give. `cut` NULL: as weights_open. */
+struct weights *weights_open_cut(const char *path, struct error *cut, struct error *err);
 /* The same of one GGUF file in bytes, aligned to 32, that the caller keeps alive (tests, fuzzing).
  */
 struct weights *weights_open_bytes(const void *data, size_t size, struct error *err);
@@ -97,7 +101,7 @@ enum weights_format weights_format(const struct weights *w);
  * weights. */
 size_t weights_n_files(const struct weights *w);
 struct weights_file weights_file_at(const struct weights *w, size_t i);
-uint64_t weights_file_bytes(const struct weights *w);     /* of all these */
+uint64_t weights_file_bytes(const struct weights *w); /* of all these */
 /* Of them in physical memory, and what was made anew. */
 uint64_t weights_resident_bytes(const struct weights *w);
 /* What had to be copied out of the files into memory of its own, see weights_open. */
