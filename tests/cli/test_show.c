@@ -368,8 +368,9 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     (void)state;
-    static const char *const names[] = {"llama.gguf", "bare.gguf", "mamba.gguf", "evil.gguf",
-                                        "cut.gguf",   "out",       "err"};
+    static const char *const names[] = {
+        "llama.gguf", "bare.gguf", "mamba.gguf",  "evil.gguf",         "cut.gguf",
+        "out",        "err",       "config.json", "model.safetensors", "tokenizer_config.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unlink(path_of(names[i]));
     return rmdir(folder);
