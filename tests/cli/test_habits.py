@@ -193,7 +193,7 @@ class Habits(unittest.TestCase):
             (self.folder, "has no config.json; it has tiny.gguf, which can be opened by its own path"),
             ("/dev/zero", "is not a file"),
             (self.path("pipe"), "is not a file"),
-            ("/nowhere/x.gguf", "no such file: /nowhere/x.gguf"),
+            ("/nowhere/x.gguf", "no such file or folder: /nowhere/x.gguf"),
             (self.model + "/x", "no such file"),
             ("x" * 300 + "/x", "File name too long"),
             ("smolm2-135m", "did you mean smollm2-135m?"),
