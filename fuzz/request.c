@@ -99,14 +99,26 @@ static void answer_both_ways(const struct request *r, const char *bytes, size_t 
 
 static void use(struct request *r)
 {
-    static const struct dialog_format formats[] = {{true, true, true, &dialect_hermes},
-                                                   {false, false, false, &dialect_hermes}};
+    static const struct dialog_format formats[] = {
+        {.tools = true, .system = true, .mid_system = true, .dialect = &dialect_hermes},
+        {.dialect = &dialect_hermes, .parts = true, .opening = ""},
+        {.tools = true,
+         .dialect = &dialect_hermes,
+         .thoughts = DIALOG_THINKING_PART,
+         .arguments_as_text = true,
+         .short_ids = true,
+         .one_call = true,
+         .joins_thoughts = true,
+         .results_first = true,
+         .folds_user = true,
+         .answers_calls = true,
+         .opening = "."}};
     struct repeat_guard guard;
     repeat_guard_init(&guard, &r->conversation, 2);
-    for (size_t i = 0; i < 2; i++) {
-        json_decref(dialog_messages(&r->conversation, &formats[i], NULL,
-                                    conversation_is_continued(&r->conversation) ? "tail" : NULL,
-                                    NULL));
+    const struct dialog_options options = {
+        .tail = conversation_is_continued(&r->conversation) ? "tail" : NULL};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        json_decref(dialog_messages(&r->conversation, &formats[i], &options));
         json_decref(dialog_tools(&r->conversation, &formats[i]));
     }
 }

@@ -1,13 +1,16 @@
 """jinja2 set up as Hugging Face's apply_chat_template does it (transformers, chat_template_utils.py):
-the reference that the engine in src/jinja is compared with. Used by golden_templates.py and
-check_templates. Needs the Python package jinja2."""
+the reference that the engine in src/jinja is compared with. Two things are more than Hugging Face has,
+as templates that were made for other servers need them: methods that change lists and dictionaries
+(Hugging Face's sandbox forbids append and pop), and the filter from_json. `is_strict` leaves both out.
+Used by golden_templates.py and check_templates. Needs the Python package jinja2."""
+import copy
 import datetime
 import functools
 import json
 
 import jinja2
 import jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 
 
 class Generation(jinja2.ext.Extension):
@@ -55,13 +58,15 @@ def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False)
     )
 
 
-def environment(now):
+def environment(now, is_strict=False):
     """`now`: what strftime_now shows, in seconds of UTC."""
-    env = ImmutableSandboxedEnvironment(
+    env = (ImmutableSandboxedEnvironment if is_strict else SandboxedEnvironment)(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
     )
     moment = datetime.datetime.fromtimestamp(now, datetime.timezone.utc).replace(tzinfo=None)
     env.filters["tojson"] = tojson
+    if not is_strict:
+        env.filters["from_json"] = json.loads
     env.globals["raise_exception"] = raise_exception
     env.globals["strftime_now"] = moment.strftime
     env.globals["namespace"] = Namespace
@@ -69,14 +74,14 @@ def environment(now):
 
 
 @functools.lru_cache
-def compiled(source, now):
-    return environment(now).from_string(source)
+def compiled(source, now, is_strict=False):
+    return environment(now, is_strict).from_string(source)
 
 
-def render(source, context, now):
-    """(text, None), or (None, the error's name and text)."""
+def render(source, context, now, is_strict=False):
+    """(text, None), or (None, the error's name and text). A template may change the context."""
     try:
-        text = compiled(source, now).render(**context)
+        text = compiled(source, now, is_strict).render(**copy.deepcopy(context))
         text.encode()  # half a surrogate pair is a character for Python, and no text for anybody else
         return text, None
     except Exception as error:  # whatever it is, a template of ours must fail, too

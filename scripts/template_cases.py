@@ -308,12 +308,12 @@ s.nope
 s.nope()
 n()
 s()
-l.append
+l.appended
 l.append(1)
 d.update({'x': 1})
 d.pop('a')
 d.clear()
-l.sort()
+l.sorted()
 l.append is defined
 s.__class__
 s.__class__.__mro__
@@ -1097,7 +1097,33 @@ STATEMENTS = [
     "{% for a in [[1,2],[3]] %}{% set outer = loop %}{% for b in a %}{{ outer.index }}.{{ loop.index }} {% endfor %}{% endfor %}", "{% for x in 'ab' %}{% for y in 'cd' %}{{ loop.index }}{% endfor %}{{ loop.index }}{% endfor %}",
 ]
 
-SOURCES = ["{{ " + line + " }}" for line in (EXPRESSIONS.split("\n"))] + STATEMENTS
+# Lists and dictionaries that change, and JSON text.
+CHANGES = [
+    "{% set x = [1] %}{% set _ = x.append(2) %}{% set _ = x.append([3]) %}{{ x }}{{ x.append(4) }}{{ x|length }}",
+    "{% set x = [1,2,3] %}{{ x.pop() }}{{ x.pop(0) }}{{ x }}{% set _ = x.append(9) %}{{ x }}{{ x.pop(-1) }}{{ x.pop() }}{{ x }}",
+    "{% set x = [1,2,3,4] %}{{ x.pop(1) }}{{ x }}{{ x.pop(-2) }}{{ x }}", "{{ [].pop() }}", "{{ [1].pop(1) }}", "{{ [1].pop(-2) }}", "{{ [1].pop('a') }}",
+    "{% set x = [1,2] %}{% set _ = x.insert(0, 'a') %}{% set _ = x.insert(99, 'z') %}{% set _ = x.insert(-1, 'y') %}{% set _ = x.insert(-99, 'b') %}{{ x }}",
+    "{% set x = [1] %}{% set _ = x.extend([2, 3]) %}{% set _ = x.extend('ab') %}{% set _ = x.extend(x) %}{{ x }}", "{% set x = [1] %}{{ x.extend(5) }}",
+    "{% set x = [1,2,1] %}{% set _ = x.remove(1) %}{{ x }}", "{% set x = [1] %}{% set _ = x.remove(7) %}", "{% set x = [1,2,3] %}{% set _ = x.reverse() %}{{ x }}{% set _ = x.clear() %}{{ x }}{% set _ = x.append(1) %}{{ x }}",
+    "{% set x = [1,2,3] %}{% set y = x[:] %}{% set z = x[1:] %}{% set _ = x.pop() %}{% set _ = x.append(9) %}{% set _ = y.append(4) %}{% set _ = z.insert(0, 0) %}{{ x }}{{ y }}{{ z }}",
+    "{% set x = [1,2,3] %}{% set y = x %}{% set _ = y.append(4) %}{{ x }}{% set c = x.copy() %}{% set _ = c.pop() %}{{ x }}{{ c }}",
+    "{% set x = [1,2,3] %}{% set y = x|list %}{% set z = x + [] %}{% set _ = x.clear() %}{{ x }}{{ y }}{{ z }}",
+    "{% set ns = namespace(q=[]) %}{% for i in range(5) %}{% set _ = ns.q.append(i) %}{% endfor %}{% for i in range(3) %}{{ ns.q.pop(0) }}{% endfor %}{{ ns.q }}",
+    "{% set _ = l.append('own') %}{{ l }}{% set _ = messages.append({'role': 'x'}) %}{{ messages|length }}{{ messages[-1].role }}",
+    "{% set _ = messages[0].update({'role': 'changed'}) %}{{ messages[0].role }}", "{{ (1, 2).append(3) }}", "{{ 'ab'.append('c') }}",
+    "{% set x = {'a': 1} %}{% set _ = x.update({'b': 2}, c=3) %}{% set _ = x.update([('a', 9)]) %}{{ x }}{{ x.update() }}",
+    "{% set x = {'a': 1, 'b': 2, 'c': 3} %}{{ x.pop('b') }}{{ x }}{{ x.pop('zz', 'none') }}{% set _ = x.update(b=5) %}{{ x }}", "{{ {'a': 1}.pop('zz') }}", "{{ {}.pop([1]) }}",
+    "{% set x = {'a': 1} %}{{ x.setdefault('a', 5) }}{{ x.setdefault('n', 6) }}{{ x.setdefault('m') }}{{ x }}{% set y = x.copy() %}{% set _ = y.clear() %}{{ x }}{{ y }}",
+    "{% set x = {} %}{% for i in range(40) %}{% set _ = x.update({i: i}) %}{% endfor %}{% for i in range(0, 40, 3) %}{% set _ = x.pop(i) %}{% endfor %}{{ x }}{{ x[4] }}{{ x[3] is defined }}",
+    "{{ l.append is callable }}{{ d.update is callable }}{{ l.nosuch is defined }}",
+    "{{ '{\"a\": [1, 2.5, true, false, null, \"x\"], \"b\": {\"c\": {}}}'|from_json }}", "{{ ('[1, 2]'|from_json)[1] + 1 }}", r"""{{ '"a\\u00e9\\n\\ud83c\\udf89\\/"'|from_json }}""",
+    "{{ ' {\"k\" : \"v\"} \\n'|from_json|tojson }}", "{{ '{\"a\":1,\"a\":2}'|from_json }}", "{{ '-12'|from_json }}{{ '0'|from_json }}",
+    "{{ '123456789012345678901234567890'|from_json|tojson }}", "{{ '{'|from_json }}", "{{ '[1,]'|from_json }}", "{{ '01'|from_json }}", "{{ ''|from_json }}", "{{ '{\"a\" 1}'|from_json }}",
+    r"""{{ '"\\x"'|from_json }}""", "{{ '1 2'|from_json }}", "{{ 'tru'|from_json }}", "{{ '\"a'|from_json }}", "{{ 5|from_json }}", "{{ nothing|from_json }}", "{{ '[[[[1]]]]'|from_json }}",
+    "{{ ('{\"s\": \"' ~ s ~ '\"}')|from_json }}", "{% for k, v in ('{\"x\": 1, \"y\": \"z\"}'|from_json).items() %}{{ k }}={{ v }};{% endfor %}",
+]
+
+SOURCES = ["{{ " + line + " }}" for line in (EXPRESSIONS.split("\n"))] + STATEMENTS + CHANGES
 
 
 def store_name(path):
@@ -1169,6 +1195,33 @@ CHATS = {
         {"role": "user", "content": "Really?"},
         {"role": "assistant", "content": "Yes.", "reasoning_content": "sure", "thinking": "sure"},
         {"role": "user", "content": "Sure?"}],
+    "thoughts and a call": [
+        {"role": "system", "content": "Think."}, {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "", "reasoning_content": "a look, then", "tool_calls": [
+            call("Bash", {"command": "date"})]},
+        {"role": "tool", "name": "Bash", "tool_call_id": "call_00001", "content": "Error: no such command"},
+        {"role": "assistant", "content": "It broke.", "reasoning_content": "hm"},
+        {"role": "user", "content": "Again"}],
+    "thoughts in another field": [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "", "thinking": "a look", "tool_calls": [call("now", {})]},
+        {"role": "tool", "name": "now", "tool_call_id": "call_00001", "content": "12:00"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "so"}, {"type": "text", "text": "Noon."}]},
+        {"role": "user", "content": "Thanks"}],
+    "thoughts, text and calls": [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "Let me look.", "thinking": "hm", "reasoning_content": "hm", "tool_calls": [
+            call("Bash", {"command": "a"}, "call00001"), call("now", {}, "call00002")]},
+        {"role": "tool", "name": "Bash", "tool_call_id": "call00001", "content": ""},
+        {"role": "tool", "name": "now", "tool_call_id": "call00002", "content": "[1, 2]"}],
+    "nine letters": [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "", "tool_calls": [call("Bash", {"command": "a", "n": 1}, "call00001")]},
+        {"role": "tool", "name": "Bash", "tool_call_id": "call00001", "content": "b"},
+        {"role": "assistant", "content": "Done."}, {"role": "user", "content": "Again"}],
+    "system in the middle": [
+        {"role": "system", "content": "One."}, {"role": "user", "content": "a"}, {"role": "system", "content": "Two."},
+        {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}],
     "parts": [
         {"role": "user", "content": [{"type": "text", "text": "First part."}, {"type": "text", "text": "Second."}]},
         {"role": "assistant", "content": [{"type": "text", "text": "Answer."}]},
@@ -1200,6 +1253,118 @@ PLAIN_TOOLS = [{"type": "function", "function": {
         "required": ["word"]}}}]
 
 # What model-specific templates ask for besides; this wins over the conversation's own.
-EXTRAS = [{}, {"enable_thinking": False}, {"enable_thinking": True}, {"reasoning_effort": "high"},
-          {"keep_past_thinking": True, "custom_system_prompt": "x", "date_string": "1 Jan 2026"},
-          {"tools": PLAIN_TOOLS, "functions": "[]", "datetime": "noon"}]
+EXTRAS = [{"enable_thinking": False}, {"enable_thinking": True, "preserve_thinking": True}, {"reasoning_effort": "high"},
+          {"reasoning_effort": "low", "thinking_effort": "low", "reasoning_strength": "low"},
+          {"thinking": True, "drop_thinking": False, "clear_thinking": False, "truncate_history_thinking": False},
+          {"thinking": False, "thinking_mode": "disabled", "thinking_budget": 0, "thinking_option": "off"},
+          {"keep_past_thinking": True, "custom_system_prompt": "x", "date_string": "1 Jan 2026", "model_identity": "I."},
+          {"preserved_thinking": True, "builtin_tools": ["browser", "python"], "thinking_mode": "adaptive"},
+          {"tools": PLAIN_TOOLS, "functions": "[]", "datetime": "noon", "think_render_option": "all"}]
+WITH_EXTRAS = ["system", "turns", "two tool calls", "thinking", "thoughts and a call", "thoughts in another field"]
+
+
+def contexts():
+    """Every conversation, and some of them with each of the extras."""
+    yield from conversations()
+    for name, context in conversations():
+        if name.split(",")[0] in WITH_EXTRAS:
+            for extra in EXTRAS:
+                yield f"{name} {sorted(extra)[0]}…", {**context, **extra}
+
+
+# ---- what clients send: bodies of the Messages API ----
+
+def said(text):
+    return {"type": "text", "text": text}
+
+
+def used(id_, **arguments):
+    return {"type": "tool_use", "id": id_, "name": "Bash", "input": arguments}
+
+
+def gave(id_, text, **more):
+    return {"type": "tool_result", "tool_use_id": id_, "content": text, **more}
+
+
+def user(*blocks):
+    return {"role": "user", "content": list(blocks)}
+
+
+def model(*blocks):
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def system(text):
+    return {"role": "system", "content": text}
+
+
+THOUGHT = {"type": "thinking", "thinking": "w0thought", "signature": ""}
+API_TOOLS = [{"name": "Bash", "description": "Runs.", "input_schema": {
+    "type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}}]
+ODD_TOOLS = [
+    {"name": "Bash", "input_schema": {"type": "object"}},
+    {"name": "odd", "description": "", "input_schema": {"$schema": "x", "type": "object", "properties": {
+        "any": {}, "of": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "both": {"type": ["string", "number"]},
+        "deep": {"type": "object", "properties": {"a": {"type": "array", "items": {"$ref": "#/x"}}}},
+        "list": {"type": "array"}, "const": {"const": 1}, "enum": {"enum": [1, "a", None]}},
+        "additionalProperties": False}}]
+
+CALLED = [user(said("w1")), model(THOUGHT, said("w2"), used("toolu_1", command="w3")), user(gave("toolu_1", "w4"))]
+
+# Each grows: every beginning that ends with a user's turn is asked, too.
+BODIES = {
+    "turns": [user(said("w1")), model(said("w2")), user(said("w3")), model(THOUGHT, said("w4")), user(said("w5"))],
+    "a call": [*CALLED, model(THOUGHT, said("w5")), user(said("w6"))],
+    "calls one after another": [*CALLED, model(THOUGHT, used("toolu_2", command="w5")),
+                                user(gave("toolu_2", "w6", is_error=True)), model(said("w7")), user(said("w8"))],
+    "parallel calls": [user(said("w1")), model(used("toolu_1", command="w2"), used("toolu_2", command="w3")),
+                       user(gave("toolu_2", "w4"), gave("toolu_1", "w5"), said("w6")), model(said("w7")),
+                       user(said("w8"))],
+    "text behind a result": [*CALLED[:2], user(gave("toolu_1", "w4"), said("w5")), model(said("w6")), user(said("w7"))],
+    "text before a result": [*CALLED[:2], user(said("w4"), gave("toolu_1", "w5")), model(said("w6")), user(said("w7"))],
+    "a call without a result": [*CALLED[:2], user(said("w4")), model(said("w5")), user(said("w6"))],
+    "one of two results": [user(said("w1")), model(used("toolu_1", command="w2"), used("toolu_2", command="w3")),
+                           user(gave("toolu_2", "w4")), model(said("w5")), user(said("w6"))],
+    "a late result": [*CALLED[:2], user(said("w4")), model(said("w5")), user(gave("toolu_1", "w6"))],
+    "two results of one call": [*CALLED, model(said("w5")), user(gave("toolu_1", "w6"))],
+    "results after an assistant's text": [user(said("w1")), model(used("toolu_1", command="w2"), said("w3")),
+                                          user(gave("toolu_1", "w4"))],
+    "odd arguments": [user(said("w1")), model(used("toolu_1", command="w2", n=1, f=1.5, b=True, z=None, l=[1, "x"],
+                                                  o={"k": {"v": []}}, e={})), user(gave("toolu_1", "w3"))],
+    "no arguments": [user(said("w1")), model(used("toolu_1")), user(gave("toolu_1", ""))],
+    "two users": [user(said("w1")), user(said("w2")), model(said("w3")), user(said("w4")), user(said("w5"))],
+    "two assistants": [user(said("w1")), model(said("w2")), model(said("w3")), user(said("w4"))],
+    "an assistant first": [model(said("w1")), user(said("w2"))],
+    "a call first": [model(used("toolu_1", command="w1")), user(gave("toolu_1", "w2"))],
+    "a system message in the middle": [user(said("w1")), system("w2"), model(said("w3")), user(said("w4")),
+                                       system("w5"), user(said("w6"))],
+    "a second system message": [system("w1"), user(said("w2")), model(said("w3")), user(said("w4"))],
+    "a system message behind a result": [*CALLED, system("w5"), model(said("w6")), user(said("w7"))],
+    "a system message behind a call": [*CALLED[:2], system("w4"), user(gave("toolu_1", "w5"))],
+    "nobody but the system": [system("w1")],
+    "a system message at the end": [user(said("w1")), model(said("w2")), system("w3")],
+    "an answer begun": [user(said("w1")), model(said("w2"))],
+    "an answer begun behind a result": [*CALLED, model(said("w5"))],
+    "an assistant who said nothing": [user(said("w1")), {"role": "assistant", "content": ""}, user(said("w2"))],
+    "thoughts alone": [user(said("w1")), model(THOUGHT), user(said("w2"))],
+    "foreign markers": [user(said("<tool_response>w1</tool_response>")),
+                        model(said("<|channel|>analysis<|message|><|channel|>final<|message|>w2<|end|>")),
+                        user(said("w3 [INST] <|im_end|> {{ x }} {% raise %}"))],
+    "unicode": [user(said("w1 Grüße 世界 🎉 \u200b\u00a0\u0000")), model(said("w2")), user(said("w3"))],
+}
+
+
+def bodies():
+    """(name, grows, body): conversations that the API accepts, with and without a system prompt and tools. Bodies of
+    one `grows` are beginnings of each other."""
+    for name, messages in BODIES.items():
+        for prompt, tools in itertools.product((None, "w0system"), (None, API_TOOLS, ODD_TOOLS)):
+            common = {"model": "m", "max_tokens": 9}
+            if prompt:
+                common["system"] = prompt
+            if tools:
+                common["tools"] = tools
+            title = f"{name}{', system' if prompt else ''}{', odd tools' if tools is ODD_TOOLS else ', tools' if tools else ''}"
+            for n in range(1, len(messages) + 1):
+                if n == len(messages) or messages[n - 1]["role"] == "user":
+                    yield f"{title}, {n}", title, {**common, "messages": messages[:n]}

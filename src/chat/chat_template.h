@@ -1,6 +1,7 @@
 /* A model's own chat template, evaluated by our Jinja engine as Hugging Face's apply_chat_template
  * would: trim_blocks and lstrip_blocks on, loop controls, `tojson` without ASCII escapes,
- * `raise_exception`, `strftime_now`. Immutable after creation; any thread may render. */
+ * `raise_exception`, `strftime_now`. The date is that of its creation, so that no prompt changes
+ * its beginning at midnight. Immutable once its variables are set; any thread may render. */
 #ifndef PENSIEVE_CHAT_CHAT_TEMPLATE_H
 #define PENSIEVE_CHAT_CHAT_TEMPLATE_H
 
@@ -16,6 +17,15 @@ struct chat_template;
 /* Compiles a template's source (copied). A syntax error is FORMAT with the offset in the source. */
 struct chat_template *chat_template_create(const char *source, size_t n_bytes, struct error *err);
 void chat_template_destroy(struct chat_template *t);
+
+/* What the template's variables are for this model, in the text of a JSON object such as
+ * {"enable_thinking": false}; called once, before anything is rendered. INPUT with one sentence: it
+ * is none, or names what a conversation fills in (messages, tools, add_generation_prompt, …). */
+bool chat_template_set_variables(struct chat_template *t, const char *json, struct error *err);
+/* An object: those, or none. */
+const json_t *chat_template_variables(const struct chat_template *t);
+/* The name stands somewhere in the template as a variable's. */
+bool chat_template_mentions(const struct chat_template *t, const char *name);
 
 /* Renders with the members of the object `context` as global variables (messages, tools,
  * add_generation_prompt, bos_token, eos_token, …) and appends to `out`, and to `marks` (or NULL)

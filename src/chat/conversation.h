@@ -54,6 +54,23 @@ enum conversation_choice {
     CONVERSATION_CHOICE_NONE
 };
 
+/* Whether the model is to think before it answers, and how much. */
+enum conversation_thinking {
+    CONVERSATION_THINKING_UNSAID,
+    CONVERSATION_THINKING_OFF,
+    CONVERSATION_THINKING_ADAPTIVE, /* as the model likes */
+    CONVERSATION_THINKING_ON
+};
+enum conversation_effort {
+    CONVERSATION_EFFORT_UNSAID,
+    CONVERSATION_EFFORT_LOW,
+    CONVERSATION_EFFORT_MEDIUM,
+    CONVERSATION_EFFORT_HIGH,
+    CONVERSATION_EFFORT_XHIGH,
+    CONVERSATION_EFFORT_MAX,
+    CONVERSATION_EFFORTS
+};
+
 struct conversation {
     struct arena arena;                    /* all that it points to, but JSON */
     struct conversation_message system;    /* no blocks: none */
@@ -64,6 +81,8 @@ struct conversation {
     enum conversation_choice choice;
     const struct conversation_tool *chosen; /* CONVERSATION_CHOICE_TOOL */
     bool one_call;                          /* the answer may make one call only */
+    enum conversation_thinking thinking;
+    enum conversation_effort effort;
     json_t *answer_schema; /* the answer is to be JSON of this, or NULL; borrowed */
 };
 

@@ -1,58 +1,24 @@
 #include "chat/prompt.h"
 
+#include "base/log.h"
 #include "chat/json_exact.h"
+#include "chat/probe.h"
 #include "chat/said.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROMPT_MAX_BYTES = 128 << 20, PROBE_MAX_BYTES = 1 << 20 };
+enum { PROMPT_MAX_BYTES = 128 << 20 };
 
 /* Marks where the given beginning of an answer ends: the template closes the message behind it. */
 static const char TAIL[] = "\x02the answer goes on here\x03";
-
-static const char NAME[] = "probe_tool", CALLED[] = "probe_argument", RESULT[] = "probe_result",
-                  SYSTEM[] = "probe_system", MIDDLE[] = "probe_middle";
 
 /* ---- rendering ---- */
 
 static bool no_memory(struct error *err)
 {
     return error_set(err, ERROR_NO_MEMORY, "out of memory for the prompt");
-}
-
-static void note_number(void *notes, json_t *string)
-{
-    jinja_notes_number(notes, string);
-}
-
-/* The token that the template may write as its own. */
-static json_t *own_string(struct jinja_notes *notes, const char *text)
-{
-    json_t *string = json_string(text);
-    jinja_notes_own(notes, string);
-    return string;
-}
-
-/* Takes messages and tools; NULL of either is out of memory. `notes` are about them. */
-static bool prompt_render_context(const struct chat_template *t, const char *bos, const char *eos,
-                                  json_t *messages, json_t *tools, struct jinja_notes *notes,
-                                  bool is_new, struct buf *out, struct buf *marks,
-                                  struct error *err)
-{
-    json_t *context = NULL;
-    if (notes && messages && tools)
-        context = json_pack("{s:o, s:o, s:b, s:o, s:o, s:n}", "messages",
-                            json_exact_view(messages, note_number, notes), "tools",
-                            json_exact_view(tools, note_number, notes), "add_generation_prompt",
-                            is_new, "bos_token", own_string(notes, bos), "eos_token",
-                            own_string(notes, eos), "documents");
-    bool ok = context ? chat_template_render(t, context, notes, out, marks, err) : no_memory(err);
-    json_decref(context);
-    json_decref(messages);
-    json_decref(tools);
-    return ok;
 }
 
 static const char *find_last(const char *text, size_t n, const char *what)
@@ -64,16 +30,17 @@ static const char *find_last(const char *text, size_t n, const char *what)
     return NULL;
 }
 
-/* `stand_ins` and `tail` as dialog_messages has them. */
-static bool render_conversation(const struct prompt *p, const struct conversation *c,
-                                const char *const *stand_ins, const char *tail, struct buf *out,
-                                struct buf *marks, struct error *err)
+/* As render_options has them, with the variables of what the conversation says. */
+static bool prompt_render_as(const struct prompt *p, const struct conversation *c,
+                             const char *const *marks_in, const char *tail, bool is_as_it_is,
+                             struct buf *out, struct buf *marks, struct error *err)
 {
-    struct jinja_notes *notes = jinja_notes_create();
-    bool ok = prompt_render_context(p->chat_template, p->bos, p->eos,
-                                    dialog_messages(c, &p->format, stand_ins, tail, notes),
-                                    dialog_tools(c, &p->format), notes, !tail, out, marks, err);
-    jinja_notes_destroy(notes);
+    bool failed;
+    struct render_options o = {.marks = marks_in, .tail = tail, .is_as_it_is = is_as_it_is};
+    o.variables = template_variables_of(&p->variables, c,
+                                        chat_template_variables(p->setup.chat_template), &failed);
+    bool ok = failed ? no_memory(err) : render_conversation(&p->setup, c, &o, out, marks, err);
+    json_decref(o.variables);
     return ok;
 }
 
@@ -95,7 +62,7 @@ static bool render_behind_opening(const struct prompt *p, const struct conversat
     while (before.n_messages &&
            before.messages[before.n_messages - 1].role == CONVERSATION_ASSISTANT)
         before.n_messages--;
-    if (!render_conversation(p, &before, NULL, NULL, out, marks, err))
+    if (!prompt_render_as(p, &before, NULL, NULL, false, out, marks, err))
         return false;
     for (size_t i = before.n_messages; i < c->n_messages; i++)
         for (size_t k = 0; k < c->messages[i].n_blocks; k++)
@@ -113,7 +80,7 @@ static void cut_at(struct buf *b, size_t n)
 static bool render_continued(const struct prompt *p, const struct conversation *c, struct buf *out,
                              struct buf *marks, struct error *err)
 {
-    if (!render_conversation(p, c, NULL, TAIL, out, marks, err))
+    if (!prompt_render_as(p, c, NULL, TAIL, false, out, marks, err))
         return false;
     const char *end = buf_failed(out) ? NULL : find_last(out->data, out->len, TAIL);
     if (!end) {
@@ -129,8 +96,9 @@ static bool render_continued(const struct prompt *p, const struct conversation *
 bool prompt_render(const struct prompt *p, const struct conversation *c, struct buf *out,
                    struct buf *marks, struct error *err)
 {
-    bool ok = conversation_is_continued(c) ? render_continued(p, c, out, marks, err)
-                                           : render_conversation(p, c, NULL, NULL, out, marks, err);
+    bool ok = conversation_is_continued(c)
+                  ? render_continued(p, c, out, marks, err)
+                  : prompt_render_as(p, c, NULL, NULL, false, out, marks, err);
     if (ok && (buf_failed(out) || buf_failed(marks)))
         return error_set(err, ERROR_TOO_LARGE, "the prompt is larger than %zu bytes", out->max);
     return ok || error_prefix(err, "the model's chat template");
@@ -256,7 +224,7 @@ static bool render_spliced(const struct prompt *p, const struct conversation *c,
     buf_init(&marks, PROMPT_MAX_BYTES);
     for (size_t i = 0; i < c->n_messages; i++)
         stand_ins[i] = answers[i].tokens ? answers[i].mark : NULL;
-    bool ok = render_conversation(p, c, stand_ins, NULL, &text, &marks, NULL) &&
+    bool ok = prompt_render_as(p, c, stand_ins, NULL, true, &text, &marks, NULL) &&
               !buf_failed(&text) && !buf_failed(&marks) && text.len &&
               prompt_splice(p, &text, &marks, answers, c->n_messages, out);
     buf_deinit(&text);
@@ -296,85 +264,7 @@ bool prompt_tokens(const struct prompt *p, const struct conversation *c,
     return ok;
 }
 
-/* ---- finding out ---- */
-
-static json_t *probe_message(const char *role, const char *content)
-{
-    return json_pack("{s:s, s:s}", "role", role, "content", content);
-}
-
-static json_t *probe_call(void)
-{
-    return json_pack("{s:s, s:s, s:[{s:s, s:s, s:{s:s, s:{s:s}}}]}", "role", "assistant", "content",
-                     "", "tool_calls", "id", "toolu_0", "type", "function", "function", "name",
-                     NAME, "arguments", "a", CALLED);
-}
-
-static json_t *probe_result(void)
-{
-    return json_pack("{s:s, s:s, s:s, s:s}", "role", "tool", "content", RESULT, "tool_call_id",
-                     "toolu_0", "name", NAME);
-}
-
-static json_t *probe_tools(void)
-{
-    return json_pack("[{s:s, s:{s:s, s:s, s:{s:s, s:{s:{s:s}}}}}]", "type", "function", "function",
-                     "name", NAME, "description", "", "parameters", "type", "object", "properties",
-                     "a", "type", "string");
-}
-
-/* Renders without an error, and every one of the words is in it. */
-static bool probe_shows(const struct chat_template *t, const char *bos, const char *eos,
-                        json_t *messages, json_t *tools, const char *const *words)
-{
-    struct buf out;
-    buf_init(&out, PROBE_MAX_BYTES);
-    struct jinja_notes *notes = jinja_notes_create();
-    bool ok = prompt_render_context(t, bos, eos, messages, tools, notes, true, &out, NULL, NULL);
-    jinja_notes_destroy(notes);
-    for (; ok && *words; words++)
-        ok = out.data && strstr(out.data, *words);
-    buf_deinit(&out);
-    return ok;
-}
-
-static unsigned probe_dialects(const struct chat_template *t, const char *bos, const char *eos,
-                               const struct dialects *dialects)
-{
-    unsigned found = 0;
-    for (size_t i = 0; i < dialects->n; i++)
-        if (probe_shows(
-                t, bos, eos,
-                json_pack("[o, o, o]", probe_message("user", "x"), probe_call(), probe_result()),
-                json_null(), (const char *[]){dialects->rows[i]->open, NULL}))
-            found |= 1u << i;
-    return found;
-}
-
-struct dialog_format prompt_probe(const struct chat_template *t, const char *bos, const char *eos,
-                                  const struct dialects *dialects, unsigned *own_dialects)
-{
-    struct dialog_format f = {.dialect = dialects->rows[0]};
-    f.tools = probe_shows(t, bos, eos, json_pack("[o]", probe_message("user", "x")), probe_tools(),
-                          (const char *[]){NAME, NULL}) &&
-              probe_shows(
-                  t, bos, eos,
-                  json_pack("[o, o, o]", probe_message("user", "x"), probe_call(), probe_result()),
-                  json_null(), (const char *[]){NAME, CALLED, RESULT, NULL});
-    f.system = probe_shows(
-        t, bos, eos,
-        json_pack("[o, o]", probe_message("system", SYSTEM), probe_message("user", "x")),
-        json_null(), (const char *[]){SYSTEM, NULL});
-    f.mid_system =
-        f.system &&
-        probe_shows(t, bos, eos,
-                    json_pack("[o, o, o, o, o]", probe_message("system", SYSTEM),
-                              probe_message("user", "x"), probe_message("system", MIDDLE),
-                              probe_message("assistant", "x"), probe_message("user", "x")),
-                    json_null(), (const char *[]){SYSTEM, MIDDLE, NULL});
-    *own_dialects = f.tools ? probe_dialects(t, bos, eos, dialects) : 1;
-    return f;
-}
+/* ---- a model's prompts ---- */
 
 static char *prompt_piece(const struct tokenizer *t, int32_t id)
 {
@@ -383,28 +273,74 @@ static char *prompt_piece(const struct tokenizer *t, int32_t id)
     return strndup(bytes, n);
 }
 
+static void prompt_log(const struct prompt *p)
+{
+    const char *note = prompt_history_note(p);
+    struct buf repairs, variables;
+    buf_init(&repairs, 4096);
+    buf_init(&variables, 1 << 16);
+    prompt_repairs_note(p, &repairs);
+    prompt_variables_note(p, &variables);
+    if (repairs.len)
+        log_debug("chat template: repairs: %s", repairs.data);
+    if (json_object_size(p->setup.variables))
+        log_info("chat template: variables: %s", variables.data ? variables.data : "");
+    if (*note)
+        log_info("chat template: %s", note);
+    buf_deinit(&repairs);
+    buf_deinit(&variables);
+}
+
 bool prompt_init(struct prompt *p, const struct tokenizer *tokenizer,
                  const struct chat_template *chat_template, const struct dialects *dialects,
                  struct error *err)
 {
     *p = (struct prompt){
         .tokenizer = tokenizer,
-        .chat_template = chat_template,
         .bos = prompt_piece(tokenizer, tokenizer_bos(tokenizer)),
         .eos = prompt_piece(tokenizer, tokenizer_eos(tokenizer)),
         .dialects = dialects,
     };
-    if (!p->bos || !p->eos) {
+    p->setup = (struct render_setup){
+        .chat_template = chat_template,
+        .bos = p->bos,
+        .eos = p->eos,
+        .variables = json_deep_copy(chat_template_variables(chat_template)),
+    };
+    bool ok = p->bos && p->eos && p->setup.variables;
+    if (ok) {
+        probe_format(&p->setup, dialects, &p->own_dialects);
+        p->history = history_probe(&p->setup);
+        ok = template_variables_init(&p->variables, &p->setup);
+    }
+    if (!ok) {
         prompt_deinit(p);
         return no_memory(err);
     }
-    p->format = prompt_probe(chat_template, p->bos, p->eos, dialects, &p->own_dialects);
+    prompt_log(p);
     return true;
 }
 
 void prompt_deinit(struct prompt *p)
 {
+    template_variables_deinit(&p->variables);
+    json_decref(p->setup.variables);
     free(p->bos);
     free(p->eos);
     *p = (struct prompt){0};
+}
+
+const char *prompt_history_note(const struct prompt *p)
+{
+    return history_sentence(p->history);
+}
+
+void prompt_repairs_note(const struct prompt *p, struct buf *out)
+{
+    probe_name_repairs(&p->setup.format, out);
+}
+
+void prompt_variables_note(const struct prompt *p, struct buf *out)
+{
+    json_exact_write(out, p->setup.variables, JSON_EXACT_SPACED);
 }

@@ -1,33 +1,41 @@
-/* From a conversation to the tokens of its prompt, through the model's own chat template. Finds out
- * by trial what the template can do. Knows no engine. */
+/* From a conversation to the tokens of its prompt, through the model's own chat template. Knows no
+ * engine. */
 #ifndef PENSIEVE_CHAT_PROMPT_H
 #define PENSIEVE_CHAT_PROMPT_H
 
 #include "base/buf.h"
-#include "chat/dialog.h"
-#include "chat/chat_template.h"
+#include "chat/dialect.h"
+#include "chat/history.h"
+#include "chat/render.h"
+#include "chat/template_variables.h"
 #include "text/tokenizer.h"
 
 /* Immutable after prompt_init; any thread may use it. Borrows both. */
 struct prompt {
     const struct tokenizer *tokenizer;
-    const struct chat_template *chat_template;
-    char *bos, *eos; /* their written forms, "" when the model has none */
-    struct dialog_format format;
+    char *bos, *eos;           /* their written forms, "" when the model has none */
+    struct render_setup setup; /* with what the template was found to need */
+    struct template_variables variables;
+    enum history_break history;
     const struct dialects *dialects; /* that are listened to */
     unsigned own_dialects;           /* bit i: the model was taught dialects->rows[i] */
 };
 
-/* `dialects` is &dialects_known but for tests. */
+/* Finds out by trial what the template can do, which repairs it needs (docs/templates.md), which
+ * variables it reads, and whether what was rendered stays as a conversation grows; sets the
+ * variables that make it stay. `dialects` is &dialects_known but for tests. */
 bool prompt_init(struct prompt *p, const struct tokenizer *tokenizer,
                  const struct chat_template *chat_template, const struct dialects *dialects,
                  struct error *err);
 void prompt_deinit(struct prompt *p);
 
-/* Found by rendering small conversations with marked words: what the template can do, and how it
- * writes calls; where it does not, they are written in the first dialect. */
-struct dialog_format prompt_probe(const struct chat_template *t, const char *bos, const char *eos,
-                                  const struct dialects *dialects, unsigned *own_dialects);
+/* What makes later prompts change what was rendered before, in one sentence without a full stop; ""
+ * where nothing does. */
+const char *prompt_history_note(const struct prompt *p);
+/* Appends the names of the repairs in use, with ", " between them, and the variables that are set,
+ * as JSON ("{}": none). */
+void prompt_repairs_note(const struct prompt *p, struct buf *out);
+void prompt_variables_note(const struct prompt *p, struct buf *out);
 
 /* Fills two empty buffers with the prompt's text, up to the place where the model is to go on, and
  * with a byte for each of its bytes: 1 where it is what somebody said, 0 where it is the template's

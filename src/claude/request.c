@@ -254,6 +254,29 @@ static bool parse_answer_schema(struct request *r, struct error *err)
            request_refuse(err, path, "schema", "Input should be an object");
 }
 
+/* Words that this server does not know leave it to the model. */
+static void parse_wishes(struct request *r)
+{
+    static const char *const thinking[] = {
+        [CONVERSATION_THINKING_OFF] = "disabled",
+        [CONVERSATION_THINKING_ADAPTIVE] = "adaptive",
+        [CONVERSATION_THINKING_ON] = "enabled",
+    };
+    static const char *const efforts[] = {
+        [CONVERSATION_EFFORT_LOW] = "low",   [CONVERSATION_EFFORT_MEDIUM] = "medium",
+        [CONVERSATION_EFFORT_HIGH] = "high", [CONVERSATION_EFFORT_XHIGH] = "xhigh",
+        [CONVERSATION_EFFORT_MAX] = "max",
+    };
+    const json_t *type = json_object_get(request_member(r->root, "thinking"), "type"),
+                 *effort = json_object_get(request_member(r->root, "output_config"), "effort");
+    for (size_t i = 1; json_exact_is_string(type) && i <= CONVERSATION_THINKING_ON; i++)
+        if (!strcmp(json_string_value(type), thinking[i]))
+            r->conversation.thinking = (enum conversation_thinking)i;
+    for (size_t i = 1; json_exact_is_string(effort) && i < CONVERSATION_EFFORTS; i++)
+        if (!strcmp(json_string_value(effort), efforts[i]))
+            r->conversation.effort = (enum conversation_effort)i;
+}
+
 /* What needs a cloud behind it is refused by name; all else that is unknown is harmless. */
 static bool refuse_cloud_fields(struct request *r, struct error *err)
 {
@@ -269,6 +292,7 @@ static bool refuse_cloud_fields(struct request *r, struct error *err)
 static bool parse_members(struct request *r, bool counts_only, struct error *err)
 {
     json_t *root = r->root;
+    parse_wishes(r);
     return request_string(root, "", "model", &r->model, err) &&
            parse_max_tokens(r, counts_only, err) &&
            request_parse_system(r, request_member(root, "system"), err) &&

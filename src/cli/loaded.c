@@ -172,7 +172,8 @@ static bool open_model(struct loaded *l, const struct loaded_options *o, struct 
     return true;
 }
 
-static bool open_chat_template(struct loaded *l, bool wants_chat, struct error *err)
+static bool open_chat_template(struct loaded *l, const struct loaded_options *o, bool wants_chat,
+                               struct error *err)
 {
     struct buf source;
     buf_init(&source, RECOMMENDED_MAX_TEMPLATE);
@@ -187,6 +188,9 @@ static bool open_chat_template(struct loaded *l, bool wants_chat, struct error *
                        l->path);
     else if (!(l->chat_template = chat_template_create(source.data, source.len, err)))
         ok = error_prefix(err, "%s: the chat template", l->path);
+    else if (o->template_vars)
+        ok = chat_template_set_variables(l->chat_template, o->template_vars, err) ||
+             error_prefix(err, "--template-vars");
     buf_deinit(&source);
     return ok;
 }
@@ -205,7 +209,7 @@ static bool open_engine(struct loaded *l, const struct loaded_options *o, bool w
     l->tokenizer = tokenizer_create(l->weights, err);
     if (!l->tokenizer)
         return error_prefix(err, "%s", l->path);
-    if (!open_chat_template(l, wants_chat, err))
+    if (!open_chat_template(l, o, wants_chat, err))
         return false;
     buf_init(&folder, MAX_PATH_BYTES);
     if (o->keeps_on_disk && store_kv_dir(&folder, err)) {

@@ -26,6 +26,7 @@ struct loaded_options {
     bool keeps_on_disk;              /* prefixes outlive the process */
     uint64_t kv_disk;                /* bytes at most; 0: the engine's default */
     bool never_guesses;              /* no tokens are guessed from what was said before */
+    const char *template_vars;       /* of the chat template, a JSON object; or NULL */
     struct engine_sampling sampling; /* of it, what `from` says */
     struct {
         enum setting_source cpu, kv_disk;
@@ -60,7 +61,7 @@ void loaded_close(struct loaded *l);
 
 /* The settings of a struct loaded_options, in tables of which each command takes what it needs. */
 extern const struct setting_table loaded_compute_settings;  /* threads, cpu, pin */
-extern const struct setting_table loaded_sampling_settings; /* ctx, temperature to seed */
+extern const struct setting_table loaded_sampling_settings; /* ctx to seed, template-vars */
 extern const struct setting_table loaded_kv_type_settings;
 extern const struct setting_table loaded_kv_settings; /* kv-memory, no-lookup */
 extern const struct setting_table loaded_kv_disk_settings;

@@ -78,6 +78,11 @@ static const struct setting sampling_rows[] = {
      LOADED_SAMPLING(UINT64, seed),
      .metavar = "N",
      .help = "the same answer each time (default: drawn anew)"},
+    {.name = "template-vars",
+     LOADED_VALUE(TEXT, template_vars),
+     .metavar = "JSON",
+     .help = "variables of the model's chat template, like\n'{\"enable_thinking\": false}'; see "
+             "docs/templates.md"},
 };
 const struct setting_table loaded_sampling_settings = SETTING_TABLE(sampling_rows);
 

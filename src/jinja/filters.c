@@ -555,6 +555,13 @@ FILTER(filter_tojson)
     return jinja_take(j, &t, out);
 }
 
+/* json.loads: no filter of Hugging Face's, but templates of DeepSeek use it. */
+FILTER(filter_from_json)
+{
+    return jinja_no_arguments(j, "from_json", args) && jinja_want_string(j, "from_json", self) &&
+           jinja_read_json(j, self, out);
+}
+
 FILTER(filter_format)
 {
     struct jinja_value text, values;
@@ -594,6 +601,7 @@ const struct jinja_function *jinja_filter(const char *name, size_t n)
         {"default", filter_default},
         {"d", filter_default},
         {"tojson", filter_tojson},
+        {"from_json", filter_from_json},
         {"trim", filter_trim},
         {"string", filter_string},
         {"upper", filter_upper},

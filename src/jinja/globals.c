@@ -45,13 +45,13 @@ static bool add_pair(struct jinja *j, struct jinja_dict *dict, const struct jinj
     return jinja_put(j, dict, items[0], items[1]);
 }
 
-/* dict(mapping or pairs, name=value, …) */
-static bool build_dict(struct jinja *j, const struct jinja_args *args, struct jinja_dict **dict)
+bool jinja_build_dict(struct jinja *j, const char *what, const struct jinja_args *args,
+                      struct jinja_dict **dict)
 {
     const struct jinja_value *items;
     size_t n;
     if (args->n > 1)
-        return jinja_fail(j, "dict takes at most one positional argument");
+        return jinja_fail(j, "%s takes at most one positional argument", what);
     if (!jinja_new_dict(j, 0, dict))
         return false;
     if (args->n && (jinja_is(&args->items[0], JINJA_DICT))) {
@@ -75,7 +75,7 @@ static bool build_dict(struct jinja *j, const struct jinja_args *args, struct ji
 GLOBAL(call_dict)
 {
     struct jinja_dict *dict;
-    if (!build_dict(j, args, &dict))
+    if (!jinja_build_dict(j, "dict", args, &dict))
         return false;
     *out = jinja_of_dict(JINJA_DICT, dict);
     return true;
@@ -84,7 +84,7 @@ GLOBAL(call_dict)
 GLOBAL(call_namespace)
 {
     struct jinja_dict *dict;
-    if (!build_dict(j, args, &dict))
+    if (!jinja_build_dict(j, "namespace", args, &dict))
         return false;
     for (size_t i = 0; i < dict->n; i++)
         if (jinja_is(&dict->pairs[i].key, JINJA_STRING) && dict->pairs[i].key.n &&

@@ -71,6 +71,12 @@ void jinja_template_destroy(struct jinja_template *t)
     free(t);
 }
 
+bool jinja_template_mentions(const struct jinja_template *t, const char *name)
+{
+    const struct jinja_value key = jinja_literal(name);
+    return jinja_dict_find(t->names, &key);
+}
+
 /* Appends the finished text and its marks: both, or none. */
 static bool hand_over(const struct jinja_text *text, struct buf *out, struct buf *marks,
                       struct error *err)

@@ -1,5 +1,7 @@
 /* The Jinja language of chat templates, as Hugging Face evaluates it: jinja2's immutable sandbox
- * with trim_blocks, lstrip_blocks, loop controls, {% generation %}, and their `tojson`. A template
+ * with trim_blocks, lstrip_blocks, loop controls, {% generation %}, and their `tojson`; beyond it,
+ * what templates of other servers use: methods that change lists and dictionaries (append, pop, …),
+ * and the filter from_json. A template
  * is compiled once, is immutable after that and may be rendered by any thread. Knows no models and
  * no files. The only header of this part for others.
  *
@@ -35,6 +37,8 @@ struct jinja_limits jinja_limits_default(void);
  * but this engine has not (include, extends, …) is UNSUPPORTED. */
 struct jinja_template *jinja_template_create(const char *source, size_t n_bytes, struct error *err);
 void jinja_template_destroy(struct jinja_template *t);
+/* Does the name stand anywhere in the template as a variable's? */
+bool jinja_template_mentions(const struct jinja_template *t, const char *name);
 
 /* What the caller knows about single strings of a context. Each note is about the very node (a
  * json_t of type string, to which the notes keep a reference), wherever the context has it; a copy

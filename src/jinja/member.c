@@ -1,7 +1,6 @@
 /* What is inside a value: attributes, items, slices, and calls of what can be called. The order of
  * search is jinja2's: a dot asks for a method first and for a key second, a bracket the other way.
- * The sandbox's rule holds: nothing that would change a value, nothing with an underscore in front.
- */
+ * The sandbox's rule holds: nothing with an underscore in front. */
 #include "jinja/state.h"
 #include "jinja/char.h"
 
@@ -205,7 +204,7 @@ static bool slice_list(struct jinja *j, const struct jinja_value *v, const struc
 {
     struct jinja_list *list;
     size_t n = (size_t)jinja_range_length(r);
-    if (r->step == 1 || n == 0) { /* lists never change: share the items */
+    if (r->step == 1 || n == 0) { /* no item is ever written over: share them */
         if (!jinja_new_list(j, 0, &list))
             return false;
         list->items = n ? v->list->items + r->start : NULL;

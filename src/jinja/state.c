@@ -207,8 +207,8 @@ static bool is_json_number(const char *text, size_t n, bool *whole)
     return ok && end == text + n;
 }
 
-/* A number that prints as it is written. One of more than 64 bits counts as a float. */
-static bool written_number(const char *text, size_t n, struct jinja_value *out)
+/* One of more than 64 bits counts as a float. */
+bool jinja_written_number(const char *text, size_t n, struct jinja_value *out)
 {
     bool whole;
     if (!is_json_number(text, n, &whole))
@@ -228,7 +228,7 @@ static bool string_from_json(struct jinja *j, const json_t *json, struct jinja_v
     size_t n = json_string_length(json);
     if (n >= UINT32_MAX)
         return jinja_fail_memory(j);
-    if (note && note->is_number && written_number(text, n, out))
+    if (note && note->is_number && jinja_written_number(text, n, out))
         return true;
     *out = jinja_string(text, n, note && !note->is_number ? note->marks : JINJA_DATA);
     return true;

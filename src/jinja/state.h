@@ -76,6 +76,10 @@ bool jinja_new_iterator(struct jinja *j, struct jinja_list *list, const char *na
 bool jinja_take(struct jinja *j, struct jinja_text *t, struct jinja_value *out);
 void jinja_scratch(struct jinja *j, struct jinja_text *t); /* empty, under the memory ceiling */
 bool jinja_from_json(struct jinja *j, const json_t *json, struct jinja_value *out);
+/* A number that prints as it is written in text[n] (terminated). False: it is no JSON number. */
+bool jinja_written_number(const char *text, size_t n, struct jinja_value *out);
+/* json.c: json.loads of a string. Whose a byte is stays as it is; numbers print as written. */
+bool jinja_read_json(struct jinja *j, const struct jinja_value *text, struct jinja_value *out);
 
 /* Sorts arguments into parameters by place and name; what was not given is ABSENT. `names` is a
  * list of n; the first n_required must be given. */
@@ -149,6 +153,9 @@ const struct jinja_function *jinja_string_method(const char *name, size_t n);
 const struct jinja_function *jinja_container_method(enum jinja_type type, const char *name,
                                                     size_t n);
 const struct jinja_function *jinja_global(const char *name, size_t n);
+/* globals.c: what dict(mapping or pairs, name=value, …) makes of its arguments. */
+bool jinja_build_dict(struct jinja *j, const char *what, const struct jinja_args *args,
+                      struct jinja_dict **dict);
 const struct jinja_function *jinja_function_find(const struct jinja_function *table,
                                                  const char *name,
                                                  size_t n); /* ends with a NULL name */

@@ -239,6 +239,20 @@ bool jinja_dict_set(struct arena *a, struct jinja_dict *d, struct jinja_value ke
     return true;
 }
 
+bool jinja_dict_remove(struct jinja_dict *d, const struct jinja_value *key)
+{
+    struct jinja_pair *pair = find_pair(d, key, hash_value(key));
+    if (!pair)
+        return false;
+    const size_t at = (size_t)(pair - d->pairs);
+    memmove(pair, pair + 1, (--d->n - at) * sizeof *pair);
+    if (d->index)
+        memset(d->index, 0, d->n_index * sizeof *d->index);
+    for (size_t i = 0; d->index && i < d->n; i++)
+        index_put(d, i);
+    return true;
+}
+
 int64_t jinja_range_length(const struct jinja_range *r)
 {
     if (r->step > 0)

@@ -1,6 +1,6 @@
 /* The values a template computes with, and Python's rules for them: truth, equality, order, text.
  * Strings are slices of memory that lives as long as the render (its arena, the template, the JSON
- * of the context), containers live in the arena and never change once a template can see them. */
+ * of the context), containers live in the arena. */
 #ifndef PENSIEVE_JINJA_VALUE_H
 #define PENSIEVE_JINJA_VALUE_H
 
@@ -257,6 +257,8 @@ bool jinja_hashable(const struct jinja_value *v);
 struct jinja_value *jinja_dict_find(const struct jinja_dict *d, const struct jinja_value *key);
 bool jinja_dict_set(struct arena *a, struct jinja_dict *d, struct jinja_value key,
                     struct jinja_value value);
+/* False: there is no such key. */
+bool jinja_dict_remove(struct jinja_dict *d, const struct jinja_value *key);
 
 int64_t jinja_range_length(const struct jinja_range *r);
 

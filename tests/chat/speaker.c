@@ -1,5 +1,7 @@
 #include "speaker.h"
 
+#include "claude/request.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -79,4 +81,38 @@ void speaker_close(struct speaker *s)
     tokenizer_destroy(s->tokenizer);
     weights_close(s->weights);
     tiny_model_deinit(&s->file);
+}
+
+void speaker_prompt(struct speaker *s, struct prompt *p)
+{
+    struct error err = {0};
+    if (!prompt_init(p, s->tokenizer, s->chat_template, &dialects_known, &err))
+        fail_msg("%s", err.message);
+}
+
+bool speaker_try(const struct prompt *p, const char *body, struct buf *out, struct error *err)
+{
+    struct request r;
+    struct buf marks;
+    buf_init(out, 1 << 20);
+    buf_init(&marks, 1 << 20);
+    bool ok = request_parse(&r, body, strlen(body), false, err) &&
+              prompt_render(p, &r.conversation, out, &marks, err);
+    assert_int_equal(marks.len, out->len);
+    buf_deinit(&marks);
+    request_deinit(&r);
+    return ok;
+}
+
+void speaker_render(const char *source, const char *body, struct buf *out)
+{
+    struct speaker s;
+    struct prompt p;
+    struct error err = {0};
+    speaker_open(&s, source);
+    speaker_prompt(&s, &p);
+    if (!speaker_try(&p, body, out, &err))
+        fail_msg("%s", err.message);
+    prompt_deinit(&p);
+    speaker_close(&s);
 }

@@ -5,6 +5,7 @@
 
 #include "support/tiny_model.h"
 #include "chat/chat_template.h"
+#include "chat/prompt.h"
 #include "text/tokenizer.h"
 #include "weights/weights.h"
 
@@ -23,5 +24,12 @@ void speaker_open(struct speaker *s, const char *source);
 /* With what `more` puts into the model's file. */
 void speaker_open_as(struct speaker *s, const char *source, void (*more)(struct gguf_builder *g));
 void speaker_close(struct speaker *s);
+
+/* The speaker's prompts; to be deinited before the speaker is closed. */
+void speaker_prompt(struct speaker *s, struct prompt *p);
+/* Renders a body of the Messages API; `out` is to be deinited. False: refused, with *err. */
+bool speaker_try(const struct prompt *p, const char *body, struct buf *out, struct error *err);
+/* The same, all at once, where it must work. */
+void speaker_render(const char *source, const char *body, struct buf *out);
 
 #endif

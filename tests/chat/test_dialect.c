@@ -168,7 +168,7 @@ static void render(const char *body, struct buf *out)
     speaker_open(&s, speaker_plain);
     assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &with_xml, &err));
     assert_int_equal(p.own_dialects, 1);
-    assert_ptr_equal(p.format.dialect, &dialect_xml);
+    assert_ptr_equal(p.setup.format.dialect, &dialect_xml);
     assert_true(request_parse(&r, body, strlen(body), false, &err));
     struct buf marks;
     buf_init(out, 1 << 20);

@@ -17,46 +17,25 @@
     "\"tools\":[{\"name\":\"Read\",\"description\":\"reads\",\"input_schema\":{\"type\":"          \
     "\"object\"}}]"
 
-static void render(struct prompt *p, const char *body, struct buf *out)
-{
-    struct request r;
-    struct buf marks;
-    struct error err = {0};
-    buf_init(out, 1 << 20);
-    buf_init(&marks, 1 << 20);
-    if (!request_parse(&r, body, strlen(body), false, &err) ||
-        !prompt_render(p, &r.conversation, out, &marks, &err))
-        fail_msg("%s", err.message);
-    assert_int_equal(marks.len, out->len);
-    buf_deinit(&marks);
-    request_deinit(&r);
-}
-
 static void check(const char *source, const char *body, const char *expected)
 {
-    struct speaker s;
-    struct prompt p;
     struct buf out;
-    struct error err = {0};
-    speaker_open(&s, source);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
-    render(&p, body, &out);
+    speaker_render(source, body, &out);
     assert_string_equal(out.data, expected);
     buf_deinit(&out);
-    prompt_deinit(&p);
-    speaker_close(&s);
 }
 
 static void check_format(const char *source, bool tools, bool system, bool mid_system)
 {
     struct speaker s;
-    unsigned own;
+    struct prompt p;
     speaker_open(&s, source);
-    struct dialog_format f = prompt_probe(s.chat_template, "", "<|end|>", &dialects_known, &own);
-    assert_int_equal(f.tools, tools);
-    assert_int_equal(f.system, system);
-    assert_int_equal(f.mid_system, mid_system);
-    assert_int_equal(own, 1); /* <tool_call>, its own or the one it is taught */
+    speaker_prompt(&s, &p);
+    assert_int_equal(p.setup.format.tools, tools);
+    assert_int_equal(p.setup.format.system, system);
+    assert_int_equal(p.setup.format.mid_system, mid_system);
+    assert_int_equal(p.own_dialects, 1); /* <tool_call>, its own or the one it is taught */
+    prompt_deinit(&p);
     speaker_close(&s);
 }
 
@@ -100,38 +79,25 @@ static void test_without_system_role(void **state)
 
 static void test_tools_without_a_place(void **state)
 {
-    struct speaker s;
-    struct prompt p;
     struct buf out;
-    struct error err = {0};
     (void)state;
-    speaker_open(&s, speaker_plain);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
-    render(&p, HEAD TOOLS ",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", &out);
+    speaker_render(speaker_plain,
+                   HEAD TOOLS ",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", &out);
     assert_memory_equal(out.data, "<|start|>system\n# Tools\n", 24);
     assert_non_null(strstr(out.data, "\"name\": \"Read\""));
     assert_non_null(strstr(out.data, "<tool_call>"));
     buf_deinit(&out);
-    prompt_deinit(&p);
-    speaker_close(&s);
 }
 
 /* The tokens of a conversation, as text without zeros: each is shown as #. */
 static void check_with_zeros(const char *source, const char *body, const char *expected)
 {
-    struct speaker s;
-    struct prompt p;
     struct buf out;
-    struct error err = {0};
-    speaker_open(&s, source);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
-    render(&p, body, &out);
+    speaker_render(source, body, &out);
     for (size_t i = 0; i < out.len; i++)
         out.data[i] = out.data[i] ? out.data[i] : '#';
     assert_non_null(strstr(out.data, expected));
     buf_deinit(&out);
-    prompt_deinit(&p);
-    speaker_close(&s);
 }
 
 static void test_zeros_cut_nothing(void **state)
@@ -194,7 +160,7 @@ static void check_first(const char *source, void (*more)(struct gguf_builder *g)
     struct token_list tokens = {0};
     struct error err = {0};
     speaker_open_as(&s, source, more);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
+    speaker_prompt(&s, &p);
     conversation_init(&c, 1 << 16);
     assert_true(conversation_ask(&c, NULL, &hi));
     assert_true(prompt_tokens(&p, &c, NULL, &tokens, &err));
@@ -238,54 +204,44 @@ static void test_continued(void **state)
  */
 static void test_nothing_volatile(void **state)
 {
-    struct speaker s;
-    struct prompt p;
     struct buf a, b;
-    struct error err = {0};
     (void)state;
-    speaker_open(&s, speaker_full);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
-    render(&p,
-           HEAD "\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: "
-                "a\"},{\"type\":\"text\",\"text\":\"S\"}],"
-                "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"}]}"
-                "],\"metadata\":{\"user_id\":\"1\"}}",
-           &a);
-    render(&p,
-           HEAD "\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: "
-                "b\"},{\"type\":\"text\",\"text\":\"S\","
-                "\"cache_control\":{\"type\":\"ephemeral\"}}],\"messages\":[{\"role\":\"user\","
-                "\"content\":[{\"type\":\"text\","
-                "\"text\":\"q\",\"cache_control\":{\"type\":\"ephemeral\",\"ttl\":\"1h\"}}]}],"
-                "\"metadata\":{\"user_id\":\"2\"}}",
-           &b);
+    speaker_render(
+        speaker_full,
+        HEAD "\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: "
+             "a\"},{\"type\":\"text\",\"text\":\"S\"}],"
+             "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"}]}"
+             "],\"metadata\":{\"user_id\":\"1\"}}",
+        &a);
+    speaker_render(speaker_full,
+                   HEAD
+                   "\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: "
+                   "b\"},{\"type\":\"text\",\"text\":\"S\","
+                   "\"cache_control\":{\"type\":\"ephemeral\"}}],\"messages\":[{\"role\":\"user\","
+                   "\"content\":[{\"type\":\"text\","
+                   "\"text\":\"q\",\"cache_control\":{\"type\":\"ephemeral\",\"ttl\":\"1h\"}}]}],"
+                   "\"metadata\":{\"user_id\":\"2\"}}",
+                   &b);
     assert_string_equal(a.data, b.data);
     buf_deinit(&a);
     buf_deinit(&b);
-    prompt_deinit(&p);
-    speaker_close(&s);
 }
 
+/* Nothing helps: what it raised first is told. */
 static void test_refusing_template(void **state)
 {
-    static const char body[] = HEAD "\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"},{"
-                                    "\"role\":\"user\",\"content\":\"b\"}]}";
+    static const char source[] = "{{ raise_exception('not with ' ~ messages | length) }}";
     struct speaker s;
     struct prompt p;
-    struct buf out, marks;
-    struct request r;
+    struct buf out;
     struct error err = {0};
     (void)state;
-    speaker_open(&s, speaker_rigid);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
-    buf_init(&out, 1 << 20);
-    assert_true(request_parse(&r, body, sizeof body - 1, false, &err));
-    buf_init(&marks, 1 << 20);
-    assert_false(prompt_render(&p, &r.conversation, &out, &marks, &err));
-    buf_deinit(&marks);
+    speaker_open(&s, source);
+    speaker_prompt(&s, &p);
+    assert_false(
+        speaker_try(&p, HEAD "\"messages\":[{\"role\":\"user\",\"content\":\"b\"}]}", &out, &err));
     assert_int_equal(err.code, ERROR_INPUT);
-    assert_non_null(strstr(err.message, "roles must alternate"));
-    request_deinit(&r);
+    assert_string_equal(err.message, "the model's chat template: not with 1");
     buf_deinit(&out);
     prompt_deinit(&p);
     speaker_close(&s);
@@ -300,7 +256,7 @@ static void tokens_of(const char *source, const char *body, struct token_list *o
     struct request r;
     struct error err = {0};
     speaker_open(&s, source);
-    assert_true(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
+    speaker_prompt(&s, &p);
     assert_true(request_parse(&r, body, strlen(body), false, &err));
     if (!prompt_tokens(&p, &r.conversation, NULL, out, &err))
         fail_msg("%s", err.message);
