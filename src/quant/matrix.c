@@ -42,6 +42,20 @@ struct matrix matrix_of_packed(enum quant_type type, enum matrix_scale scale, ui
     };
 }
 
+bool matrix_of_list(const struct matrix *list, size_t n, struct matrix *out, struct error *err)
+{
+    *out = list[0];
+    out->n_experts = n;
+    out->list = list;
+    for (size_t i = 0; i < n; i++)
+        if (list[i].n_experts != 1 || list[i].list || list[i].type != list[0].type ||
+            list[i].scale != list[0].scale || list[i].group != list[0].group ||
+            list[i].n_rows != list[0].n_rows || list[i].n_cols != list[0].n_cols)
+            return error_set(err, ERROR_FORMAT,
+                             "expert %zu has another type or shape than expert 0", i);
+    return true;
+}
+
 static bool is_group(uint32_t n)
 {
     return n == 16 || n == 32 || n == 64 || n == 128;
@@ -59,7 +73,7 @@ static bool matrix_refuse_type(const struct matrix *m, struct error *err)
     return error_set(err, ERROR_UNSUPPORTED, "weights of the unknown type %u", (unsigned)m->type);
 }
 
-bool matrix_check(const struct matrix *m, struct error *err)
+static bool check_one(const struct matrix *m, struct error *err)
 {
     const struct quant_traits *traits = quant_traits(m->type);
     if (!traits)
@@ -81,6 +95,14 @@ bool matrix_check(const struct matrix *m, struct error *err)
         (unsigned)m->scale >= MATRIX_N_SCALES)
         return error_set(err, ERROR_FORMAT, "rows of %zu in groups of %u", m->n_cols, m->group);
     return true;
+}
+
+bool matrix_check(const struct matrix *m, struct error *err)
+{
+    for (size_t i = 0; m->list && i < m->n_experts; i++)
+        if (!check_one(&m->list[i], err))
+            return error_prefix(err, "expert %zu", i);
+    return m->list || check_one(m, err);
 }
 
 static float scale_from_e4m3(uint8_t x)
@@ -136,6 +158,8 @@ struct matrix matrix_rows(const struct matrix *m, size_t first, size_t n)
 struct matrix matrix_expert(const struct matrix *m, size_t i)
 {
     struct matrix expert = *m;
+    if (m->list)
+        return m->list[i];
     expert.n_experts = 1;
     for (int part = 0; part < MATRIX_N_PARTS; part++)
         if (m->parts[part].data)

@@ -44,6 +44,9 @@ struct matrix {
     uint32_t group;          /* the same: elements of a row that share a scale */
     size_t n_cols, n_rows, n_experts; /* of one expert: [n_rows][n_cols] */
     struct matrix_part parts[MATRIX_N_PARTS];
+    /* [n_experts] matrices of this type and shape, for experts that lie anywhere (the parts are
+     * those of the first); NULL: they lie expert_bytes apart */
+    const struct matrix *list;
 };
 
 /* [n_experts][n_rows][n_cols] weights of a block or float type that lie behind each other. */
@@ -56,11 +59,15 @@ struct matrix matrix_of_packed(enum quant_type type, enum matrix_scale scale, ui
                                size_t n_cols, size_t n_rows, size_t n_experts, const void *packed,
                                const void *scales, const void *biases);
 
+/* n matrices of one expert each as one matrix; the list must live as long. FORMAT when they are not
+ * of one type and shape. */
+bool matrix_of_list(const struct matrix *list, size_t n, struct matrix *out, struct error *err);
+
 /* Whether type, parts and sizes belong together, so that every row can be decoded: else FORMAT, or
  * UNSUPPORTED for a type that this build does not know. The data itself is not looked at. */
 bool matrix_check(const struct matrix *m, struct error *err);
 
-/* Rows first .. first + n (of every expert). */
+/* Rows first .. first + n (of every expert; of one that is a list, of a single expert alone). */
 struct matrix matrix_rows(const struct matrix *m, size_t first, size_t n);
 /* Expert i alone. */
 struct matrix matrix_expert(const struct matrix *m, size_t i);

@@ -171,6 +171,31 @@ static void shapes_that_do_not_fit_are_refused(void **state)
     }
 }
 
+static void experts_may_lie_anywhere(void **state)
+{
+    (void)state;
+    struct matrix list[EXPERTS], all;
+    struct error err;
+    fill();
+    for (int e = 0; e < EXPERTS; e++) /* in another order than in memory */
+        list[e] = matrix_of_blocks(QUANT_Q8_0, COLS, ROWS, 1, blocks[(e + 1) % EXPERTS]);
+    assert_true(matrix_of_list(list, EXPERTS, &all, &err));
+    assert_true(matrix_check(&all, &err));
+    assert_int_equal(all.n_experts, EXPERTS);
+    for (int e = 0; e < EXPERTS; e++) {
+        const struct matrix one = matrix_expert(&all, (size_t)e);
+        assert_int_equal(one.n_experts, 1);
+        for (size_t r = 0; r < ROWS; r++)
+            assert_row(&one, r, (float)((e + 1) % EXPERTS * 10 + (int)r));
+    }
+    list[2].parts[MATRIX_BLOCKS].data = NULL;
+    assert_false(matrix_check(&all, &err));
+    assert_non_null(strstr(err.message, "expert 2"));
+    list[1].n_rows--;
+    assert_false(matrix_of_list(list, EXPERTS, &all, &err));
+    assert_non_null(strstr(err.message, "expert 1"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +205,7 @@ int main(void)
         cmocka_unit_test(scales_are_what_their_types_say),
         cmocka_unit_test(scales_that_are_no_number_stay_so),
         cmocka_unit_test(shapes_that_do_not_fit_are_refused),
+        cmocka_unit_test(experts_may_lie_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
