@@ -542,7 +542,7 @@ void engine_memory(struct engine *e, struct engine_memory *out)
     memory_of_process(&process);
     e->be->ops->memory(e->be, &be);
     *out = (struct engine_memory){
-        .weights = weights_resident_bytes(model_weights(e->model)),
+        .weights = weights_resident_bytes(model_weights(e->model)) + model_made_bytes(e->model),
         .kv = be.kv,
         .activations = be.activations,
         .buffers = be.buffers + memory_resident(e->logits, logits_bytes(e)),

@@ -10,6 +10,18 @@
 
 /* ---- the residual stream ---- */
 
+/* NULL: it is the embedding. Without a word on that a file means what it has. */
+static const struct backend_matrix *stream_output(struct network_loader *loader)
+{
+    const struct model_info *info = &loader->model->info;
+    bool is_tied = false;
+    const bool says_so = hyper_bool(&loader->hyper, HYPER_TIED, &is_tied);
+    if (is_tied)
+        return NULL;
+    return network_matrix(loader, info->n_embd, info->n_vocab, says_so ? 0 : NETWORK_OPTIONAL,
+                          "output.weight");
+}
+
 void block_stream_init(struct block_stream *s, struct network_loader *loader)
 {
     const struct model_info *info = &loader->model->info;
@@ -18,7 +30,7 @@ void block_stream_init(struct block_stream *s, struct network_loader *loader)
     s->embedding_scale = s->residual_scale = s->logit_scale = 1;
     s->embedding = network_matrix(loader, n, n_vocab, 0, "token_embd.weight");
     s->norm = network_matrix(loader, n, 1, 0, "output_norm.weight");
-    s->output = network_matrix(loader, n, n_vocab, NETWORK_OPTIONAL, "output.weight");
+    s->output = stream_output(loader);
     if (!s->output)
         s->output = s->embedding;
     s->x = network_activation(loader, n);

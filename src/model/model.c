@@ -9,6 +9,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+enum { MODEL_MAX_MADE = 1 << 30 }; /* bytes of numbers that are in no file */
+
 static const struct network *const networks[] = {&network_llama, &network_phi3, &network_qwen2,
                                                  &network_qwen3, &network_qwen3moe};
 
@@ -21,6 +23,28 @@ static const struct network *network_named(struct weights_string name)
     return NULL;
 }
 
+static const struct network *network_of_type(struct weights_string type)
+{
+    for (size_t i = 0; i < sizeof networks / sizeof *networks; i++)
+        for (const char *const *name = networks[i]->model_types; name && *name; name++)
+            if (strlen(*name) == type.len && !memcmp(*name, type.data, type.len))
+                return networks[i];
+    return NULL;
+}
+
+/* By the table of embeddings. */
+static bool read_vocabulary(const struct network *network, const struct weights *w,
+                            struct model_info *out, struct error *err)
+{
+    const struct names names = names_of(w, network->names);
+    const struct names_text table = names_in_file(&names, "token_embd.weight");
+    struct matrix m;
+    if (!weights_matrix(w, table.text, &m) || m.n_experts != 1 || m.n_rows > (1 << 24))
+        return error_set(err, ERROR_FORMAT, "the file lacks a matrix %s", table.text);
+    out->n_vocab = (uint32_t)m.n_rows;
+    return true;
+}
+
 static bool read_info(const struct network *network, const struct weights *w,
                       struct model_info *out, struct error *err)
 {
@@ -30,27 +54,24 @@ static bool read_info(const struct network *network, const struct weights *w,
         const struct weights_tensor *t = weights_tensor_at(w, i);
         out->n_params += t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
     }
-    return network->read(&hyper, out, err);
+    return network->read(&hyper, out, err) && read_vocabulary(network, w, out, err);
 }
 
 static const struct network *network_of(const struct weights *w, struct error *err)
 {
-    struct weights_string arch = {"unknown", 7};
-    if (weights_format(w) != WEIGHTS_GGUF) {
-        weights_config_string(w, "model_type", &arch);
-        error_set(err, ERROR_UNSUPPORTED,
-                  "a folder of safetensors (model type '%.*s') is not computed yet, only GGUF is",
-                  (int)(arch.len < 64 ? arch.len : 64), arch.data);
+    const bool is_gguf = weights_format(w) == WEIGHTS_GGUF;
+    struct weights_string name;
+    if (!(is_gguf ? weights_string(w, "general.architecture", &name)
+                  : hyper_model_type(w, &name))) {
+        error_set(err, ERROR_FORMAT, "%s",
+                  is_gguf ? "the file lacks general.architecture" : "config.json lacks model_type");
         return NULL;
     }
-    if (!weights_string(w, "general.architecture", &arch)) {
-        error_set(err, ERROR_FORMAT, "the file lacks general.architecture");
-        return NULL;
-    }
-    const struct network *network = network_named(arch);
+    const struct network *network = is_gguf ? network_named(name) : network_of_type(name);
     if (!network)
-        error_set(err, ERROR_UNSUPPORTED, "architecture '%.*s' is not supported",
-                  (int)(arch.len < 64 ? arch.len : 64), arch.data);
+        error_set(err, ERROR_UNSUPPORTED, "%s '%.*s' is not supported",
+                  is_gguf ? "architecture" : "model type",
+                  (int)(name.len < 64 ? name.len : 64), name.data);
     return network;
 }
 
@@ -96,8 +117,10 @@ static void identify_layers(struct network_loader *loader)
 
 static bool model_load(struct model *m, const struct model_options *options, struct error *err)
 {
-    struct network_loader loader = {
-        .model = m, .hyper = {m->weights, m->network->name}, .err = err};
+    struct network_loader loader = {.model = m,
+                                    .hyper = {m->weights, m->network->name},
+                                    .names = names_of(m->weights, m->network->names),
+                                    .err = err};
     loader.n_ctx = options && options->n_ctx ? options->n_ctx : m->info.n_ctx_train;
     m->layers = calloc(m->info.n_layers, m->network->n_layer_bytes);
     m->kv = calloc(m->info.n_layers, sizeof *m->kv);
@@ -125,6 +148,7 @@ struct model *network_create(const struct network *network, const struct weights
     m->info = info;
     m->weights = w;
     m->be = be;
+    arena_init(&m->made, MODEL_MAX_MADE);
     if (model_load(m, options, err))
         return m;
     model_destroy(m);
@@ -142,6 +166,7 @@ void model_destroy(struct model *m)
 {
     if (!m)
         return;
+    arena_deinit(&m->made);
     free(m->layers);
     free(m->kv);
     free(m);
@@ -155,6 +180,11 @@ const struct model_info *model_info(const struct model *m)
 const struct weights *model_weights(const struct model *m)
 {
     return m->weights;
+}
+
+uint64_t model_made_bytes(const struct model *m)
+{
+    return m->made.used_bytes;
 }
 
 struct backend_kv_shape model_kv_shape(const struct model *m)

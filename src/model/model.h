@@ -38,6 +38,8 @@ const char *model_architecture(size_t i);
 bool model_read_info(const struct weights *w, struct model_info *out, struct error *err);
 const struct model_info *model_info(const struct model *m);
 const struct weights *model_weights(const struct model *m); /* what it was made from */
+/* Numbers that it made of the file's and keeps beside them. */
+uint64_t model_made_bytes(const struct model *m);
 
 /* What its layers keep for each sequence, while it lives; the numbers of pages and states and the
  * type are the caller's to fill in. */

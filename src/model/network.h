@@ -4,8 +4,10 @@
 #ifndef PENSIEVE_MODEL_NETWORK_H
 #define PENSIEVE_MODEL_NETWORK_H
 
+#include "base/arena.h"
 #include "model/hyper.h"
 #include "model/model.h"
+#include "model/names.h"
 
 enum { NETWORK_IDENTITY_BYTES = 512 };
 
@@ -17,6 +19,7 @@ struct model {
     struct backend *be;
     void *layers;                /* [n_layers] the network's own structs */
     struct backend_kv_layer *kv; /* [n_layers] what each keeps */
+    struct arena made; /* numbers that are in no file */
     char kv_identity[NETWORK_IDENTITY_BYTES];
 };
 
@@ -25,6 +28,7 @@ struct model {
 struct network_loader {
     struct model *model;
     struct hyper hyper;
+    struct names names;
     uint32_t n_ctx; /* the longest sequence it will be used for */
     struct error *err;
     bool failed;
@@ -32,9 +36,11 @@ struct network_loader {
 
 /* One architecture: a row for model.c's table. */
 struct network {
-    const char *name;              /* general.architecture */
+    const char *name;               /* general.architecture */
+    const char *const *model_types; /* of config.json, which folders go by; NULL after the last */
+    const struct names_row *names;  /* in what a folder's names differ from others'; or NULL */
     size_t n_bytes, n_layer_bytes; /* of its struct, and of its layers', both zeroed at first */
-    /* Fills info; n_params is model.c's. */
+    /* Fills info; n_params and n_vocab are model.c's. */
     bool (*read)(const struct hyper *h, struct model_info *info, struct error *err);
     /* Fills its struct, its layers, and what these keep (model.kv). */
     void (*load)(struct model *m, struct network_loader *loader);
@@ -67,6 +73,16 @@ enum {
     NETWORK_OPTIONAL = 1, /* NULL when the file has none */
 };
 
+/* The layer's window: the file's one, where it does not say that this layer has none; 0: none, and
+ * one that is never full is none. */
+uint32_t network_window(struct network_loader *loader, uint32_t layer);
+
+/* How Llama's kind rotates: GGUF's converter has put q and k in order of pairs, folders have them
+ * as they were trained, in halves. */
+enum backend_rope network_llama_rope(const struct network_loader *loader);
+
+/* Tensors go by GGUF's names, whatever the file calls them. */
+
 /* A tensor [n_out][n_in] for the backend; n_out is 1 for norms and biases. */
 const struct backend_matrix *network_matrix(struct network_loader *loader, uint64_t n_in,
                                             uint64_t n_out, unsigned flags, const char *format, ...)
@@ -85,6 +101,19 @@ const struct backend_matrix *network_rows(struct network_loader *loader, const s
 /* A vector of n F32 in the file, for numbers that the network itself reads. */
 const float *network_floats(struct network_loader *loader, uint64_t n, unsigned flags,
                             const char *name);
+
+/* Zeroed numbers that the network makes of others; they live as long as the model and are in its
+ * memory bill. */
+float *network_make_floats(struct network_loader *loader, size_t n);
+/* Numbers so made as a matrix [n_out][n_in]. */
+const struct backend_matrix *network_made(struct network_loader *loader, const float *values,
+                                          uint64_t n_in, uint64_t n_out);
+/* A vector of the file with `shift` added to each number: norms that a file keeps as what they
+ * differ from 1. */
+const struct backend_matrix *network_shifted(struct network_loader *loader, uint64_t n, float shift,
+                                             const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
 struct backend_activation *network_activation(struct network_loader *loader, uint32_t width);
 /* One that is never needed together with `other`: in its memory from column *first on, which moves
  * past it, if there is room. NULL for `other`: a new one. */

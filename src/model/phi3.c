@@ -36,27 +36,23 @@ static void phi3_load_feed_forward(struct decoder *d, struct network_loader *loa
     };
 }
 
-/* One that is never full is none. */
-static uint32_t read_window(const struct network_loader *loader)
-{
-    uint64_t n = 0;
-    hyper_uint(&loader->hyper, HYPER_WINDOW, &n);
-    return n < loader->n_ctx ? (uint32_t)n : 0;
-}
-
 static void phi3_load(struct model *m, struct network_loader *loader)
 {
     struct decoder *d = (struct decoder *)m;
     decoder_init(d, loader, BACKEND_ROPE_HALVES);
-    const uint32_t window = read_window(loader);
     for (uint32_t i = 0; i < m->info.n_layers; i++) {
-        phi3_load_attention(d, loader, i, window);
+        phi3_load_attention(d, loader, i, network_window(loader, i));
         phi3_load_feed_forward(d, loader, i);
     }
 }
 
+static const char *const phi3_types[] = {"phi3", NULL};
+static const struct names_row phi3_names[] = {{"ffn_up", "mlp.gate_up_proj"}, {NULL, NULL}};
+
 const struct network network_phi3 = {
     .name = "phi3",
+    .model_types = phi3_types,
+    .names = phi3_names,
     .n_bytes = sizeof(struct decoder),
     .n_layer_bytes = sizeof(struct decoder_layer),
     .read = network_read_decoder,

@@ -10,14 +10,17 @@ static void qwen3moe_load(struct model *m, struct network_loader *loader)
     block_experts_init(&d->experts, loader, true);
     block_attention_init(&d->attn, loader, BACKEND_ROPE_HALVES, NULL);
     for (uint32_t i = 0; i < m->info.n_layers; i++) {
-        decoder_load_attention(d, loader, i, 0, NETWORK_OPTIONAL);
+        decoder_load_attention(d, loader, i, network_window(loader, i), NETWORK_OPTIONAL);
         decoder_load_head_norms(d, loader, i);
         decoder_load_experts(d, loader, i);
     }
 }
 
+static const char *const qwen3moe_types[] = {"qwen3_moe", NULL};
+
 const struct network network_qwen3moe = {
     .name = "qwen3moe",
+    .model_types = qwen3moe_types,
     .n_bytes = sizeof(struct decoder),
     .n_layer_bytes = sizeof(struct decoder_layer),
     .read = network_read_decoder,

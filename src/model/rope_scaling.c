@@ -1,6 +1,8 @@
-/* See rope_scaling.h. Files name the ways "none", "linear" (Chen et al. 2023, arXiv:2306.15595),
- * "yarn" (Peng et al. 2023, arXiv:2309.00071) and "longrope" (Ding et al. 2024, arXiv:2402.13753);
- * Llama 3's and LongRoPE's divisors of the frequencies come as tensors, often without a name. */
+/* See rope_scaling.h. Files name the ways "none" or "default", "linear" (Chen et al. 2023,
+ * arXiv:2306.15595), "yarn" (Peng et al. 2023, arXiv:2309.00071), "longrope" (Ding et al. 2024,
+ * arXiv:2402.13753; once called "su") and "llama3" (the divisors of the frequencies as Llama 3.1's
+ * published code computes them). In GGUF the divisors of the last two are tensors, often without a
+ * name of the way; in config.json LongRoPE's are lists and Llama 3's are made here. */
 #include "model/rope_scaling.h"
 
 #include <inttypes.h>
@@ -8,20 +10,40 @@
 #include <string.h>
 #include <xxhash.h>
 
+enum rope_way {
+    ROPE_PLAIN,
+    ROPE_LINEAR,
+    ROPE_YARN,
+    ROPE_LONG,
+    ROPE_LLAMA3,
+    ROPE_UNKNOWN,
+};
+
+static const struct {
+    const char *name;
+    enum rope_way way;
+} way_names[] = {
+    {"none", ROPE_PLAIN},    {"default", ROPE_PLAIN}, {"linear", ROPE_LINEAR}, {"yarn", ROPE_YARN},
+    {"longrope", ROPE_LONG}, {"su", ROPE_LONG},       {"llama3", ROPE_LLAMA3},
+};
+
 struct reader {
     struct network_loader *loader;
     const struct hyper *hyper;
     const struct model_info *info;
     struct backend_rope_params *out;
+    bool is_folder;
 };
 
 static bool read_base(const struct reader *r)
 {
     uint64_t n_dims = r->info->head_dim;
-    float base = 10000.0f;
+    float base = 10000.0f, share = 1.0f;
+    if (hyper_float(r->hyper, HYPER_ROPE_SHARE, &share) && share > 0 && share < 1)
+        n_dims = (uint64_t)((double)r->info->head_dim * (double)share);
     hyper_uint(r->hyper, HYPER_ROPE_DIMS, &n_dims);
     hyper_float(r->hyper, HYPER_ROPE_BASE, &base);
-    if (n_dims < 2 || n_dims > r->info->head_dim || n_dims % 2)
+    if (n_dims < 2 || n_dims > r->info->head_dim || n_dims % 2 || !(share > 0 && share <= 1))
         return network_fail(r->loader, ERROR_FORMAT, "RoPE over %llu of %u dimensions",
                          (unsigned long long)n_dims, r->info->head_dim);
     if (!(base > 1) || !isfinite(base))
@@ -61,10 +83,34 @@ static bool read_factor(const struct reader *r)
            network_fail(r->loader, ERROR_FORMAT, "RoPE scaled by %g", (double)factor);
 }
 
+/* What YaRN multiplies by, section 3.4 of the paper. GGUF's attention factor is one more; a
+ * folder's is instead of it, and two strengths may be, as DeepSeek has them, of which the quotient
+ * counts. */
+static bool read_yarn_magnitude(const struct reader *r)
+{
+    float given, strength, strength_all;
+    const float more = r->out->freq_scale < 1 ? -0.1f * logf(r->out->freq_scale) : 0;
+    if (!read_magnitude(r))
+        return false;
+    if (r->is_folder && hyper_float(r->hyper, HYPER_ROPE_MAGNITUDE, &given))
+        return true;
+    if (!hyper_float(r->hyper, HYPER_YARN_MSCALE, &strength) || strength == 0 ||
+        !hyper_float(r->hyper, HYPER_YARN_MSCALE_ALL, &strength_all) || strength_all == 0) {
+        r->out->magnitude *= 1.0f + more;
+        return true;
+    }
+    r->out->magnitude = (1.0f + strength * more) / (1.0f + strength_all * more);
+    return (r->out->magnitude > 0 && isfinite(r->out->magnitude)) ||
+           network_fail(r->loader, ERROR_FORMAT, "YaRN with strengths %g and %g",
+                        (double)strength, (double)strength_all);
+}
+
 static bool read_yarn(const struct reader *r)
 {
     struct backend_rope_yarn *yarn = &r->out->yarn;
-    if (!read_factor(r) || !read_original_context(r, &yarn->n_ctx_original) || !read_magnitude(r))
+    bool truncates = true;
+    if (!read_factor(r) || !read_original_context(r, &yarn->n_ctx_original) ||
+        !read_yarn_magnitude(r))
         return false;
     *yarn = (struct backend_rope_yarn){yarn->n_ctx_original, 32.0f, 1.0f};
     hyper_float(r->hyper, HYPER_YARN_BETA_FAST, &yarn->beta_fast);
@@ -73,18 +119,82 @@ static bool read_yarn(const struct reader *r)
         !isfinite(yarn->beta_fast))
         return network_fail(r->loader, ERROR_FORMAT, "YaRN between %g and %g turns",
                          (double)yarn->beta_slow, (double)yarn->beta_fast);
-    if (r->out->freq_scale < 1) /* the paper's section 3.4 */
-        r->out->magnitude *= 1.0f - 0.1f * logf(r->out->freq_scale);
+    if (hyper_bool(r->hyper, HYPER_YARN_TRUNCATES, &truncates) && !truncates)
+        return network_fail(r->loader, ERROR_UNSUPPORTED,
+                            "YaRN between broken numbers of pairs is not supported");
+    if (hyper_n_items(r->hyper, HYPER_ROPE_LONG))
+        return network_fail(r->loader, ERROR_UNSUPPORTED,
+                            "YaRN with lists of factors is not supported");
     return true;
 }
 
-static const float *read_factors(const struct reader *r, const char *name, unsigned flags)
+/* ---- divisors of the frequencies ---- */
+
+static bool check_divisors(const struct reader *r, const char *name, const float *factors)
+{
+    for (uint32_t i = 0; i < r->out->n_dims / 2; i++)
+        if (!(factors[i] > 0) || !isfinite(factors[i]))
+            return network_fail(r->loader, ERROR_FORMAT, "%s: item %u is %g", name, i,
+                                (double)factors[i]);
+    return true;
+}
+
+/* Those of a list in config.json. */
+static const float *list_factors(const struct reader *r, enum hyper_key key)
+{
+    const struct hyper_name name = hyper_name(r->hyper, key);
+    const uint32_t n = r->out->n_dims / 2;
+    const size_t n_items = hyper_n_items(r->hyper, key);
+    if (n_items != n) {
+        network_fail(r->loader, ERROR_FORMAT, "%s has %zu numbers, not %u", name.text, n_items, n);
+        return NULL;
+    }
+    float *factors = network_make_floats(r->loader, n);
+    for (uint32_t i = 0; factors && i < n; i++)
+        hyper_item_float(r->hyper, key, i, &factors[i]); /* else it stays 0, and is refused */
+    return factors && check_divisors(r, name.text, factors) ? factors : NULL;
+}
+
+/* Those of a GGUF tensor. */
+static const float *tensor_factors(const struct reader *r, const char *name, unsigned flags)
 {
     const float *factors = network_floats(r->loader, r->out->n_dims / 2, flags, name);
-    for (uint32_t i = 0; factors && i < r->out->n_dims / 2 && !r->loader->failed; i++)
-        if (!(factors[i] > 0) || !isfinite(factors[i]))
-            network_fail(r->loader, ERROR_FORMAT, "%s: item %u is %g",
-                                            name, i, (double)factors[i]);
+    return factors && !r->loader->failed && check_divisors(r, name, factors) ? factors : NULL;
+}
+
+static float llama3_divisor(double frequency, double factor, double low, double high,
+                            double n_original)
+{
+    const double turns = n_original * frequency / 6.283185307179586;
+    if (turns > high)
+        return 1.0f;
+    if (turns < low)
+        return (float)factor;
+    const double smooth = (turns - low) / (high - low);
+    return (float)(1 / ((1 - smooth) / factor + smooth));
+}
+
+/* Pairs that turn more than `high` times within the original context keep their frequency, those
+ * that turn less than `low` times get a factor of it, and between them it is blended. */
+static bool read_llama3(const struct reader *r)
+{
+    const uint32_t n = r->out->n_dims / 2;
+    float factor = 8, low = 1, high = 4;
+    uint32_t n_original = 0;
+    if (!read_original_context(r, &n_original))
+        return false;
+    hyper_float(r->hyper, HYPER_ROPE_FACTOR, &factor);
+    hyper_float(r->hyper, HYPER_ROPE_LOW, &low);
+    hyper_float(r->hyper, HYPER_ROPE_HIGH, &high);
+    if (!(factor > 0) || !isfinite(factor) || !(low > 0) || !(high > low) || !isfinite(high))
+        return network_fail(r->loader, ERROR_FORMAT,
+                            "RoPE of llama3 with factor %g between %g and %g turns",
+                            (double)factor, (double)low, (double)high);
+    float *factors = network_make_floats(r->loader, n);
+    for (uint32_t i = 0; factors && i < n; i++)
+        factors[i] = llama3_divisor(pow((double)r->out->freq_base, -2.0 * i / (2.0 * n)),
+                                    (double)factor, (double)low, (double)high, n_original);
+    r->out->factors = factors;
     return factors;
 }
 
@@ -99,42 +209,49 @@ static bool read_longrope(const struct reader *r)
         double s = (double)r->info->n_ctx_train / n_original;
         r->out->magnitude = (float)sqrt(1 + log(s) / log(n_original));
     }
-    const float *brief = read_factors(r, "rope_factors_short.weight", 0);
-    const float *extended = read_factors(r, "rope_factors_long.weight", 0);
+    const float *brief = r->is_folder ? list_factors(r, HYPER_ROPE_SHORT)
+                                      : tensor_factors(r, "rope_factors_short.weight", 0);
+    const float *extended = r->is_folder ? list_factors(r, HYPER_ROPE_LONG)
+                                         : tensor_factors(r, "rope_factors_long.weight", 0);
     r->out->factors = r->loader->n_ctx > n_original ? extended : brief;
     return !r->loader->failed && read_magnitude(r);
 }
 
-/* Its number among those that are known, 4: none of them. */
-static size_t rope_way(const struct reader *r, struct weights_string *way)
+/* ---- which ---- */
+
+static enum rope_way read_way(const struct reader *r, struct weights_string *name)
 {
-    static const char *const ways[] = {"none", "linear", "yarn", "longrope"};
-    size_t i = 0;
-    *way = (struct weights_string){"none", 4};
-    hyper_string(r->hyper, HYPER_ROPE_SCALING, way);
-    while (i < 4 && (strlen(ways[i]) != way->len || memcmp(ways[i], way->data, way->len) != 0))
-        i++;
+    enum rope_way way = ROPE_UNKNOWN;
     struct matrix factors;
-    if (i == 0 && weights_matrix(r->hyper->w, "rope_factors_long.weight", &factors))
-        i = 3;
-    return i;
+    *name = (struct weights_string){"none", 4};
+    hyper_string(r->hyper, HYPER_ROPE_SCALING, name);
+    for (size_t i = 0; i < sizeof way_names / sizeof *way_names; i++)
+        if (strlen(way_names[i].name) == name->len &&
+            !memcmp(way_names[i].name, name->data, name->len))
+            way = way_names[i].way;
+    if (way == ROPE_PLAIN && weights_matrix(r->hyper->w, "rope_factors_long.weight", &factors))
+        way = ROPE_LONG;
+    return way;
 }
 
 static bool rope_read(const struct reader *r)
 {
-    struct weights_string way;
+    struct weights_string name;
     if (!read_base(r))
         return false;
-    const size_t i = rope_way(r, &way);
-    if (i == 3)
+    const enum rope_way way = read_way(r, &name);
+    if (way == ROPE_LONG)
         return read_longrope(r);
-    r->out->factors = read_factors(r, "rope_freqs.weight", NETWORK_OPTIONAL);
+    if (way == ROPE_LLAMA3 && r->is_folder)
+        return read_llama3(r);
+    if (!r->is_folder)
+        r->out->factors = tensor_factors(r, "rope_freqs.weight", NETWORK_OPTIONAL);
     if (r->loader->failed)
         return false;
-    if (i == 4)
+    if (way == ROPE_UNKNOWN)
         return network_fail(r->loader, ERROR_UNSUPPORTED, "RoPE scaling '%.*s' is not supported",
-                            (int)(way.len < 32 ? way.len : 32), way.data);
-    return i == 0 || (i == 1 ? read_factor(r) : read_yarn(r));
+                            (int)(name.len < 32 ? name.len : 32), name.data);
+    return way == ROPE_YARN ? read_yarn(r) : way != ROPE_LINEAR || read_factor(r);
 }
 
 /* Keys in the pages are rotated by it. */
@@ -153,7 +270,8 @@ static void rope_identify(const struct reader *r)
 
 void rope_scaling_read(struct network_loader *loader, struct backend_rope_params *out)
 {
-    const struct reader r = {loader, &loader->hyper, &loader->model->info, out};
+    const struct reader r = {loader, &loader->hyper, &loader->model->info, out,
+                             weights_format(loader->hyper.w) != WEIGHTS_GGUF};
     *out = (struct backend_rope_params){.kind = out->kind, .freq_scale = 1, .magnitude = 1};
     if (!loader->failed && rope_read(&r))
         rope_identify(&r);

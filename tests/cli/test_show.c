@@ -301,7 +301,7 @@ static void a_folder_is_shown_whole(void **state)
         "bytes), safetensors of MLX\n",
         "0.0 kB lie at odd places and are copied into memory\n",
         "  architecture   phi3\n",
-        "does not run here: a folder of safetensors (model type 'phi3')",
+        "does not run here: config.json lacks num_hidden_layers\n",
         "  context        4096 tokens\n",
         "AFFINE_4    1 tensor,  0.1 kB, groups of 64: up_proj\n",
         "F16      1 tensor,  0.0 kB: norm\n",

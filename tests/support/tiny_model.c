@@ -32,18 +32,39 @@ void tiny_model_vocabulary(struct gguf_builder *g)
     gguf_builder_u32(g, "tokenizer.ggml.eos_token_id", TINY_END);
 }
 
-void tiny_model_noise(const char *name, float mean, float deviation, float *values, size_t n)
+static uint32_t noise_state(const char *name)
 {
     uint32_t state = 12345;
     for (const char *c = name; *c; c++)
         state = state * 31 + (unsigned char)*c;
+    return state;
+}
+
+static uint32_t noise_after(uint32_t state)
+{
+    return state * 1664525 + 1013904223;
+}
+
+void tiny_model_noise(const char *name, float mean, float deviation, float *values, size_t n)
+{
+    uint32_t state = noise_state(name);
     for (size_t i = 0; i < n; i++) {
         float sum = 0;
         for (int k = 0; k < 4; k++) {
-            state = state * 1664525 + 1013904223;
+            state = noise_after(state);
             sum += (float)(state >> 8) / (float)(1 << 24) - 0.5f;
         }
         values[i] = mean + deviation * sum * 1.7320508f;
+    }
+}
+
+void tiny_model_words(const char *name, uint32_t *words, size_t n)
+{
+    uint32_t state = noise_state(name);
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t high = noise_after(state); /* the low bits of a state are poor */
+        state = noise_after(high);
+        words[i] = (high & 0xffff0000) | state >> 16;
     }
 }
 

@@ -42,6 +42,8 @@ void tiny_model_deinit(struct tiny_model *m);
 /* What it is made of, for models of other shapes. Deterministic noise with the given deviation,
  * another for each name: the sum of a few uniform numbers. */
 void tiny_model_noise(const char *name, float mean, float deviation, float *values, size_t n);
+/* Uniform 32-bit words. */
+void tiny_model_words(const char *name, uint32_t *words, size_t n);
 void tiny_model_vocabulary(struct gguf_builder *g);
 
 #endif
