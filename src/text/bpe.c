@@ -1,4 +1,4 @@
-/* Byte-level BPE over token ids: a merge is found by its two ids in one step, short pieces are
+/* BPE over token ids: a merge is found by its two ids in one step, short pieces are
  * merged in place, long ones with a heap. */
 #include "text/bpe.h"
 
@@ -8,13 +8,14 @@
 #include <string.h>
 
 enum {
-    MAX_MERGES = 1 << 24,
     SHORT_PIECE = 48, /* up to here scanning all pairs for each merge is faster than the heap */
     BATCH = 64,       /* merges that are read together */
     MAX_SHOWN = 2048, /* bytes of a token as the file writes it; real ones are shorter by far */
 };
 static const uint32_t NO_RANK = UINT32_MAX;
 static const uint32_t NO_ID = UINT32_MAX;
+static const char MARK[] = "\xe2\x96\x81"; /* U+2581, a space */
+enum { MARK_BYTES = 3 };
 
 static size_t pair_slot(const struct bpe *b, uint32_t left, uint32_t right)
 {
@@ -74,21 +75,17 @@ struct reading {
     int32_t left_id, right_id;
 };
 
-static bool bpe_take_apart(const struct bpe *b, const struct weights_string *merge,
+static void bpe_take_apart(const struct bpe *b, const struct tokenizer_merge *merge,
                            struct reading *r)
 {
-    const char *gap = merge->len > 2 ? memchr(merge->data + 1, ' ', merge->len - 1) : NULL;
-    if (!gap || gap + 1 == merge->data + merge->len)
-        return false;
-    r->left = merge->data;
-    r->n_left = (size_t)(gap - merge->data);
-    r->right = gap + 1;
-    r->n_right = merge->len - r->n_left - 1;
+    r->left = merge->left.data;
+    r->n_left = merge->left.len;
+    r->right = merge->right.data;
+    r->n_right = merge->right.len;
     r->left_hash = tokenizer_vocab_hash(b->vocab, r->left, r->n_left);
     r->right_hash = tokenizer_vocab_hash(b->vocab, r->right, r->n_right);
     tokenizer_vocab_prefetch(b->vocab, r->left_hash);
     tokenizer_vocab_prefetch(b->vocab, r->right_hash);
-    return true;
 }
 
 static bool bpe_look_up(const struct bpe *b, struct reading *r)
@@ -104,19 +101,24 @@ static bool bpe_look_up(const struct bpe *b, struct reading *r)
     return true;
 }
 
+/* Is there a mark after another character? */
+static bool has_inner_mark(const struct weights_string *token)
+{
+    const char *at = token->data, *end = at + token->len;
+    while (end - at >= MARK_BYTES && !memcmp(at, MARK, MARK_BYTES))
+        at += MARK_BYTES;
+    return memmem(at, (size_t)(end - at), MARK, MARK_BYTES) != NULL;
+}
+
 /* Reads merges[n] of ranks from `rank` on, each step for all of them before the next: most of the
- * time here is waiting for memory, and this way the waits overlap. False: merge *bad is no pair. */
-static bool read_batch(struct bpe *b, const struct weights_string *merges, size_t n, size_t rank,
-                       size_t *guess, size_t *bad)
+ * time here is waiting for memory, and this way the waits overlap. */
+static void read_batch(struct bpe *b, const struct tokenizer_merge *merges, size_t n, size_t rank,
+                       size_t *guess)
 {
     struct reading batch[BATCH];
     bool known[BATCH];
-    for (size_t i = 0; i < n; i++) {
-        if (!bpe_take_apart(b, &merges[i], &batch[i])) {
-            *bad = rank + i;
-            return false;
-        }
-    }
+    for (size_t i = 0; i < n; i++)
+        bpe_take_apart(b, &merges[i], &batch[i]);
     for (size_t i = 0; i < n; i++)
         known[i] = bpe_look_up(b, &batch[i]);
     for (size_t i = 0; i < n; i++) {
@@ -127,52 +129,55 @@ static bool read_batch(struct bpe *b, const struct weights_string *merges, size_
             continue;
         *guess = (size_t)whole + 1;
         b->merged[rank + i] = (uint32_t)whole;
+        b->cuts_at_marks &= !has_inner_mark(&b->vocab->tokens[whole]);
         bpe_add_merge(b, (uint32_t)r->left_id, (uint32_t)r->right_id, (uint32_t)(rank + i));
     }
-    return true;
 }
 
-static bool read_merges(struct bpe *b, const struct weights *w, size_t n, struct error *err)
+/* May text be cut at marks? Where a character is left out, its neighbours merge across it. */
+static bool leaves_nothing_out(const struct bpe *b)
 {
-    const char *key = "tokenizer.ggml.merges";
-    struct weights_string *merges = malloc(n * sizeof *merges);
-    if (!merges)
-        return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu merges", n);
-    size_t guess = 0, bad = 0;
-    bool ok = weights_array_strings(w, key, merges, n);
-    if (!ok)
-        error_set(err, ERROR_FORMAT, "%s is not an array of strings", key);
-    for (size_t i = 0; ok && i < n; i += BATCH) {
-        ok = read_batch(b, merges + i, n - i < BATCH ? n - i : BATCH, i, &guess, &bad);
-        if (!ok)
-            error_set(err, ERROR_FORMAT, "%s: item %zu is no pair", key, bad);
-    }
-    free(merges);
-    return ok;
+    bool has_all = true;
+    for (unsigned byte = 0; byte < 256; byte++)
+        has_all &= b->byte_ids[byte] >= 0;
+    return (has_all || b->unknown >= 0) &&
+           tokenizer_vocab_find_text(b->vocab, MARK, MARK_BYTES) >= 0;
 }
 
-bool bpe_init(struct bpe *b, const struct weights *w, const struct tokenizer_vocab *v,
-              struct error *err)
+static void find_bytes(struct bpe *b, bool has_fallback)
 {
-    *b = (struct bpe){.vocab = v};
-    size_t n = weights_array_len(w, "tokenizer.ggml.merges");
-    if (!n)
-        return error_set(err, ERROR_FORMAT, "tokenizer.ggml.merges is missing");
-    if (n > MAX_MERGES)
-        return error_set(err, ERROR_FORMAT, "tokenizer.ggml.merges has %zu items", n);
     for (unsigned byte = 0; byte < 256; byte++) {
         char shown[2];
         size_t n_shown = unicode_from_byte((uint8_t)byte, shown);
-        b->byte_ids[byte] = tokenizer_vocab_find_text(v, shown, n_shown);
+        if (b->is_bytes)
+            b->byte_ids[byte] = tokenizer_vocab_find_text(b->vocab, shown, n_shown);
+        else
+            b->byte_ids[byte] =
+                has_fallback ? tokenizer_vocab_find_byte(b->vocab, (uint8_t)byte) : -1;
     }
+}
+
+bool bpe_init(struct bpe *b, const struct tokenizer_file *f, const struct tokenizer_vocab *v,
+              struct error *err)
+{
+    size_t n = f->n_merges, guess = 0;
+    *b = (struct bpe){.vocab = v,
+                      .is_bytes = f->kind == TOKENIZER_BYTE_BPE,
+                      .unknown = f->unknown,
+                      .fuses_unknown = f->fuses_unknown,
+                      .closes_gaps = f->closes_gaps};
+    find_bytes(b, f->has_fallback);
     for (b->n_slots = 16; b->n_slots < n + n / 2;)
         b->n_slots *= 2;
     b->merges = malloc(b->n_slots * sizeof *b->merges);
-    b->merged = calloc(n, sizeof *b->merged);
+    b->merged = calloc(n + 1, sizeof *b->merged);
     if (!b->merges || !b->merged)
         return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu merges", n);
     memset(b->merges, 0xff, b->n_slots * sizeof *b->merges); /* NO_RANK, NO_ID */
-    return read_merges(b, w, n, err);
+    b->cuts_at_marks = !b->is_bytes && leaves_nothing_out(b);
+    for (size_t i = 0; i < n; i += BATCH)
+        read_batch(b, f->merges + i, n - i < BATCH ? n - i : BATCH, i, &guess);
+    return true;
 }
 
 void bpe_deinit(struct bpe *b)
@@ -195,17 +200,69 @@ void bpe_scratch_deinit(struct bpe_scratch *s)
     *s = (struct bpe_scratch){0};
 }
 
-/* The bytes, each with the rank of the pair that it begins. One that the vocabulary lacks (NO_ID)
- * merges with nothing. */
-static void bpe_lay_out(const struct bpe *b, const char *piece, size_t n,
-                        struct bpe_symbol *symbols)
+/* Symbols on their way, each with the rank of the pair that it begins. */
+struct layout {
+    const struct bpe *b;
+    struct bpe_symbol *symbols;
+    size_t n;
+    bool after_unknown;
+};
+
+static void lay_symbol(struct layout *l, uint32_t id)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t id = (uint32_t)b->byte_ids[(unsigned char)piece[i]];
-        symbols[i] = (struct bpe_symbol){.id = id, .rank = NO_RANK};
-        if (i)
-            symbols[i - 1].rank = find_rank(b, symbols[i - 1].id, id);
+    l->symbols[l->n] = (struct bpe_symbol){.id = id, .rank = NO_RANK};
+    if (l->n)
+        l->symbols[l->n - 1].rank = find_rank(l->b, l->symbols[l->n - 1].id, id);
+    l->n++;
+    l->after_unknown = false;
+}
+
+/* What the vocabulary lacks. Without a token for it, it merges with nothing (NO_ID) or is as if it
+ * were not there. */
+static void lay_unknown(struct layout *l)
+{
+    const struct bpe *b = l->b;
+    if (b->unknown < 0 ? b->closes_gaps : b->fuses_unknown && l->after_unknown)
+        return;
+    lay_symbol(l, b->unknown < 0 ? NO_ID : (uint32_t)b->unknown);
+    l->after_unknown = true;
+}
+
+/* A character as a token, or all of its bytes, or the unknown one. */
+static void lay_character(struct layout *l, const char *text, size_t n)
+{
+    const struct bpe *b = l->b;
+    int32_t id = tokenizer_vocab_find_text(b->vocab, text, n);
+    bool has_bytes = true;
+    for (size_t i = 0; i < n; i++)
+        has_bytes &= b->byte_ids[(unsigned char)text[i]] >= 0;
+    if (id >= 0)
+        lay_symbol(l, (uint32_t)id);
+    else if (!has_bytes)
+        lay_unknown(l);
+    else
+        for (size_t i = 0; i < n; i++)
+            lay_symbol(l, (uint32_t)b->byte_ids[(unsigned char)text[i]]);
+}
+
+/* Returns the number of symbols, at most one for each byte. */
+static size_t bpe_lay_out(const struct bpe *b, const char *piece, size_t n_bytes,
+                          struct bpe_symbol *symbols)
+{
+    struct layout l = {.b = b, .symbols = symbols};
+    for (size_t i = 0, n; i < n_bytes; i += n) {
+        n = 1;
+        if (!b->is_bytes) {
+            n = unicode_char_bytes(piece + i, n_bytes - i);
+            n += !n;
+            lay_character(&l, piece + i, n);
+        } else if (b->byte_ids[(unsigned char)piece[i]] >= 0) {
+            lay_symbol(&l, (uint32_t)b->byte_ids[(unsigned char)piece[i]]);
+        } else {
+            lay_unknown(&l);
+        }
     }
+    return l.n;
 }
 
 static bool bpe_push(struct token_list *out, uint32_t id)
@@ -213,10 +270,11 @@ static bool bpe_push(struct token_list *out, uint32_t id)
     return id == NO_ID || token_list_push(out, (int32_t)id);
 }
 
-static bool encode_short(const struct bpe *b, const char *piece, size_t n, struct token_list *out)
+static bool encode_short(const struct bpe *b, const char *piece, size_t n_bytes,
+                         struct token_list *out)
 {
     struct bpe_symbol symbols[SHORT_PIECE];
-    bpe_lay_out(b, piece, n, symbols);
+    size_t n = bpe_lay_out(b, piece, n_bytes, symbols);
     while (n > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++)
@@ -322,18 +380,38 @@ static bool bpe_reserve(struct bpe_scratch *s, size_t n_bytes)
     return true;
 }
 
+static bool encode_long(const struct bpe *b, const char *piece, size_t n_bytes,
+                        struct bpe_scratch *scratch, struct token_list *out)
+{
+    if (!bpe_reserve(scratch, n_bytes))
+        return false;
+    size_t n = bpe_lay_out(b, piece, n_bytes, scratch->symbols);
+    merge_long(b, scratch, n);
+    for (uint32_t i = n ? 0 : NO_ID; i != NO_ID; i = scratch->symbols[i].next)
+        if (!bpe_push(out, scratch->symbols[i].id))
+            return false;
+    return true;
+}
+
+/* The bytes up to the next mark that follows another character. */
+static size_t bytes_to_mark(const char *piece, size_t n_bytes)
+{
+    size_t n = 0;
+    while (n_bytes - n >= MARK_BYTES && !memcmp(piece + n, MARK, MARK_BYTES))
+        n += MARK_BYTES;
+    const char *mark = n < n_bytes ? memmem(piece + n, n_bytes - n, MARK, MARK_BYTES) : NULL;
+    return mark ? (size_t)(mark - piece) : n_bytes;
+}
+
 bool bpe_encode(const struct bpe *b, const char *piece, size_t n_bytes, struct bpe_scratch *scratch,
                 struct token_list *out)
 {
-    if (n_bytes <= SHORT_PIECE)
-        return encode_short(b, piece, n_bytes, out);
-    if (!bpe_reserve(scratch, n_bytes))
-        return false;
-    bpe_lay_out(b, piece, n_bytes, scratch->symbols);
-    merge_long(b, scratch, n_bytes);
-    for (uint32_t i = 0; i != NO_ID; i = scratch->symbols[i].next)
-        if (!bpe_push(out, scratch->symbols[i].id))
+    for (size_t i = 0, n; i < n_bytes; i += n) {
+        n = b->cuts_at_marks ? bytes_to_mark(piece + i, n_bytes - i) : n_bytes;
+        if (n <= SHORT_PIECE ? !encode_short(b, piece + i, n, out)
+                             : !encode_long(b, piece + i, n, scratch, out))
             return false;
+    }
     return true;
 }
 
@@ -341,6 +419,8 @@ int32_t bpe_find(const struct bpe *b, const char *piece, size_t n_bytes)
 {
     char shown[MAX_SHOWN];
     size_t n = 0;
+    if (!b->is_bytes)
+        return tokenizer_vocab_find_text(b->vocab, piece, n_bytes);
     if (n_bytes > sizeof shown / 2)
         return -1;
     for (size_t i = 0; i < n_bytes; i++)

@@ -1,242 +1,245 @@
-/* The pre-tokenizers, as llama.cpp (src/llama-vocab.cpp) applies them: one or more expressions in
- * stages, each cutting every piece of the stage before into its matches and what lies between.
- * Knows no tokens. */
+/* The stages of a pre-tokenizer, as Hugging Face's tokenizers apply them (pre_tokenizers/ and
+ * tokenizer/normalizer.rs there), and llama.cpp those of GGUF files. See pre_tokenizer.h. */
 #include "text/pre_tokenizer.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-#include <stdint.h>
+#include "base/buf.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-/* Unicode's White_Space, written out: PCRE2's own \s counts U+180E, which is none since 2013. */
-#define WS                                                                                         \
-    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}"             \
-    "\\x{202f}\\x{205f}\\x{3000}"
-#define SPACES                                                                                     \
-    "[" WS "]+(?![^" WS "])|[" WS "]+" /* all but the one before a word; at the end, all */
-#define LINES "[" WS "]*[\\r\\n]+|" SPACES
-#define NO_LETTER "[^\\r\\n\\p{L}\\p{N}]?"
-#define CONTRACTION "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])"
-#define ASCII_MARKS "!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~"
+enum { MAX_STAGES = 16, MAX_MARK = 4 };
 
-#define GPT2 "'(?:[stmd]|re|ve|ll)| ?\\p{L}+| ?\\p{N}+| ?[^" WS "\\p{L}\\p{N}]+|" SPACES
-/* Words with one leading mark, numbers of so many digits, marks with the line ends after them. */
-#define CL100K(digits)                                                                             \
-    CONTRACTION "|" NO_LETTER "\\p{L}+|" digits "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n]*|" LINES
-/* Words begin anew at a capital after a small letter; letters beyond ASCII are both. */
-#define UPPER "[^\\P{L}a-z]"
-#define LOWER "[^\\P{L}A-Z]"
-#define CASED(tail, digits)                                                                        \
-    NO_LETTER UPPER "*" LOWER "+" tail "|" NO_LETTER UPPER "+" LOWER "*" tail "|" digits           \
-                    "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n/]*|" LINES
+enum stage_kind { STAGE_REGEX, STAGE_SPACE, STAGE_SPACES };
 
-enum { MAX_STAGES = 5 };
-
-struct family {
-    bool ignores_merges, adds_bos;
-    const char *stages[MAX_STAGES + 1]; /* ends with NULL */
-};
-
-static const struct family gpt2 = {.stages = {GPT2}};
-static const struct family starcoder = {.stages = {"\\p{N}", GPT2}};
-static const struct family llama3 = {true, true, {CL100K("\\p{N}{1,3}")}};
-static const struct family cl100k = {.stages = {CL100K("\\p{N}{1,3}")}};
-static const struct family qwen2 = {.stages = {CL100K("\\p{N}")}};
-static const struct family qwen35 = {.stages = {CONTRACTION
-                                                "|" NO_LETTER "[\\p{L}\\p{M}]+|\\p{N}| ?[^" WS
-                                                "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" LINES}};
-static const struct family tekken = {true, true, {CASED("", "\\p{N}")}};
-static const struct family gpt4o = {.stages = {CASED("(?:" CONTRACTION ")?", "\\p{N}{1,3}")}};
-static const struct family deepseek_coder = {
-    .stages = {"[\\r\\n]", "[" WS "]?\\p{L}+", "[" WS "]?\\p{P}+",
-               "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+", "\\p{N}"}};
-static const struct family deepseek3 = {
-    .stages = {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",
-               "[" ASCII_MARKS "][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
-               "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" LINES}};
-static const struct family falcon = {.stages = {"[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"}};
-static const struct family unnamed = {
-    .stages = {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}};
-
-static const struct {
-    const char *name;
-    const struct family *family;
-} names[] = {
-    {"default", &unnamed},
-    {"gpt-2", &gpt2},
-    {"phi-2", &gpt2},
-    {"mpt", &gpt2},
-    {"olmo", &gpt2},
-    {"jais", &gpt2},
-    {"trillion", &gpt2},
-    {"gigachat", &gpt2},
-    {"a.x-4.0", &gpt2},
-    {"mellum", &gpt2},
-    {"exaone4", &gpt2},
-    {"granite-docling", &gpt2},
-    {"smollm", &starcoder},
-    {"starcoder", &starcoder},
-    {"refact", &starcoder},
-    {"command-r", &starcoder},
-    {"codeshell", &starcoder},
-    {"exaone", &starcoder},
-    {"minerva-7b", &starcoder},
-    {"mellum2", &starcoder},
-    {"llama-bpe", &llama3},
-    {"llama3", &llama3},
-    {"llama-v3", &llama3},
-    {"falcon3", &llama3},
-    {"falcon-h1", &llama3},
-    {"pixtral", &llama3},
-    {"midm-2.0", &llama3},
-    {"lfm2", &llama3},
-    {"dbrx", &cl100k},
-    {"smaug-bpe", &cl100k},
-    {"glm4", &cl100k},
-    {"chatglm-bpe", &cl100k},
-    {"qwen2", &qwen2},
-    {"deepseek-r1-qwen", &qwen2},
-    {"megrez", &qwen2},
-    {"kormo", &qwen2},
-    {"stablelm2", &qwen2},
-    {"hunyuan", &qwen2},
-    {"solar-open", &qwen2},
-    {"grok-2", &qwen2},
-    {"qwen35", &qwen35},
-    {"tekken", &tekken},
-    {"gpt-4o", &gpt4o},
-    {"llama4", &gpt4o},
-    {"kanana2", &gpt4o},
-    {"deepseek-coder", &deepseek_coder},
-    {"deepseek-v3", &deepseek3},
-    {"hunyuan-dense", &deepseek3},
-    {"falcon", &falcon},
+struct stage {
+    enum stage_kind kind;
+    struct regex *regex;
+    enum pre_tokenizer_behavior behavior;
+    bool invert;
+    enum pre_tokenizer_scheme scheme;
+    bool split;
+    char mark[MAX_MARK]; /* [n_mark] */
+    size_t n_mark;
 };
 
 struct pre_tokenizer {
-    const struct family *family;
-    size_t n_stages;
-    pcre2_code *stages[MAX_STAGES];
+    struct stage stages[MAX_STAGES];
+    size_t n;
 };
 
-static const struct family *find_family(const char *name, size_t n_name)
+struct pre_tokenizer *pre_tokenizer_create(struct error *err)
 {
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strlen(names[i].name) == n_name && !memcmp(names[i].name, name, n_name))
-            return names[i].family;
-    return NULL;
-}
-
-static bool compile_stages(struct pre_tokenizer *p, struct error *err)
-{
-    for (; p->n_stages < MAX_STAGES && p->family->stages[p->n_stages]; p->n_stages++) {
-        int code;
-        size_t at;
-        PCRE2_SPTR expression = (PCRE2_SPTR)p->family->stages[p->n_stages];
-        pcre2_code *stage = pcre2_compile(expression, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
-                                          &code, &at, NULL);
-        if (!stage && code == PCRE2_ERROR_HEAP_FAILED)
-            return error_set(err, ERROR_NO_MEMORY, "out of memory");
-        if (!stage) {
-            unsigned char text[128] = "";
-            pcre2_get_error_message(code, text, sizeof text);
-            return error_set(err, ERROR_INTERNAL, "pre-tokenizer, stage %zu, byte %zu: %s",
-                             p->n_stages, at, (char *)text);
-        }
-        p->stages[p->n_stages] = stage;
-        pcre2_jit_compile(stage, PCRE2_JIT_COMPLETE); /* where there is no JIT it is interpreted */
-    }
-    return true;
-}
-
-struct pre_tokenizer *pre_tokenizer_create(const char *name, size_t n_name, struct error *err)
-{
-    const struct family *family = find_family(name, n_name);
-    if (!family) {
-        error_set(err, ERROR_UNSUPPORTED, "unknown pre-tokenizer \"%.*s\" (tokenizer.ggml.pre)",
-                  (int)(n_name < 64 ? n_name : 64), name);
-        return NULL;
-    }
     struct pre_tokenizer *p = calloc(1, sizeof *p);
-    if (!p) {
+    if (!p)
         error_set(err, ERROR_NO_MEMORY, "out of memory");
-        return NULL;
-    }
-    p->family = family;
-    if (compile_stages(p, err))
-        return p;
-    pre_tokenizer_destroy(p);
-    return NULL;
+    return p;
 }
 
 void pre_tokenizer_destroy(struct pre_tokenizer *p)
 {
     if (!p)
         return;
-    for (size_t i = 0; i < p->n_stages; i++)
-        pcre2_code_free(p->stages[i]);
+    for (size_t i = 0; i < p->n; i++)
+        regex_destroy(p->stages[i].regex);
     free(p);
 }
 
-bool pre_tokenizer_ignores_merges(const struct pre_tokenizer *p)
+static bool add_stage(struct pre_tokenizer *p, struct stage stage, struct error *err)
 {
-    return p->family->ignores_merges;
+    if (p->n == MAX_STAGES) {
+        regex_destroy(stage.regex);
+        return error_set(err, ERROR_UNSUPPORTED, "more than %d pre-tokenizers in a row",
+                         MAX_STAGES);
+    }
+    p->stages[p->n++] = stage;
+    return true;
 }
 
-bool pre_tokenizer_adds_bos(const struct pre_tokenizer *p)
+bool pre_tokenizer_add_regex(struct pre_tokenizer *p, struct regex *r,
+                             enum pre_tokenizer_behavior behavior, bool invert, struct error *err)
 {
-    return p->family->adds_bos;
+    struct stage stage = {.kind = STAGE_REGEX, .regex = r, .behavior = behavior, .invert = invert};
+    return add_stage(p, stage, err);
+}
+
+bool pre_tokenizer_add_space(struct pre_tokenizer *p, struct error *err)
+{
+    return add_stage(p, (struct stage){.kind = STAGE_SPACE}, err);
+}
+
+bool pre_tokenizer_add_spaces(struct pre_tokenizer *p, const char *mark, size_t n_mark,
+                              enum pre_tokenizer_scheme scheme, bool split, struct error *err)
+{
+    struct stage stage = {.kind = STAGE_SPACES, .scheme = scheme, .split = split, .n_mark = n_mark};
+    if (!n_mark || n_mark > MAX_MARK)
+        return error_set(err, ERROR_FORMAT, "a mark for spaces of %zu bytes", n_mark);
+    memcpy(stage.mark, mark, n_mark);
+    return add_stage(p, stage, err);
 }
 
 struct split {
     const struct pre_tokenizer *p;
-    pcre2_match_data *match; /* one for all stages: its offsets are read before the next match */
+    struct regex_scratch *match; /* one for all stages: it is read before the next match */
+    struct buf rewritten[MAX_STAGES];
     pre_tokenizer_sink *sink;
     void *context;
 };
 
-/* Finds the next match at or after *from; false if there is none, or the matcher gave up (its
- * limits on work and stack), which leaves the rest one piece. */
-static bool next_match(struct split *s, size_t stage, const char *text, size_t n_bytes, size_t from,
-                       size_t *begin, size_t *end)
+static bool split_from(struct split *s, size_t stage, const char *text, size_t n_bytes, bool first);
+
+/* The parts of a piece, matches and what lies between, on their way to the next stage. One waits
+ * for what comes after it. */
+struct parts {
+    struct split *s;
+    size_t stage; /* the one that cuts */
+    const char *text;
+    bool first;
+    size_t begin, end; /* of the one that waits; none if they are equal */
+    bool waits_match;
+};
+
+static bool parts_flush(struct parts *w)
 {
-    int found = pcre2_match(s->p->stages[stage], (PCRE2_SPTR)text, n_bytes, from,
-                            PCRE2_NO_UTF_CHECK, s->match, NULL);
-    if (found == PCRE2_ERROR_JIT_STACKLIMIT)
-        found = pcre2_match(s->p->stages[stage], (PCRE2_SPTR)text, n_bytes, from,
-                            PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, s->match, NULL);
-    if (found < 0)
-        return false;
-    const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(s->match);
-    *begin = ends[0];
-    *end = ends[1];
-    return *end > *begin;
+    size_t begin = w->begin, end = w->end;
+    w->begin = w->end;
+    return begin == end ||
+           split_from(w->s, w->stage + 1, w->text + begin, end - begin, w->first && !begin);
 }
 
-/* Cuts text by the expressions from `stage` on. Each stage sees a piece of the one before alone:
- * what lies behind its end is the end of the text to it. It recurses once per stage. */
-static bool split_from(struct split *s, size_t stage, const char *text, size_t n_bytes)
+/* Does a part join the one that waits? */
+static bool parts_join(const struct parts *w, enum pre_tokenizer_behavior behavior, bool is_match)
 {
-    if (!n_bytes)
+    switch (behavior) {
+    case PRE_TOKENIZER_MERGED_WITH_PREVIOUS:
+        return is_match && !w->waits_match;
+    case PRE_TOKENIZER_MERGED_WITH_NEXT:
+        return !is_match && w->waits_match;
+    case PRE_TOKENIZER_CONTIGUOUS:
+        return is_match == w->waits_match;
+    default:
+        return false;
+    }
+}
+
+static bool parts_take(struct parts *w, size_t begin, size_t end, bool is_match)
+{
+    const struct stage *stage = &w->s->p->stages[w->stage];
+    if (begin == end)
         return true;
-    if (stage == s->p->n_stages)
-        return s->sink(s->context, text, n_bytes);
+    is_match ^= stage->invert;
+    if (stage->behavior == PRE_TOKENIZER_REMOVED && is_match)
+        return parts_flush(w);
+    if (w->begin == w->end || !parts_join(w, stage->behavior, is_match)) {
+        if (!parts_flush(w))
+            return false;
+        w->begin = begin;
+    }
+    w->end = end;
+    w->waits_match = is_match;
+    return true;
+}
+
+/* Each stage sees a piece of the one before alone: what lies behind its end is the end of the text
+ * to it. Where the matcher gives up, the rest is one part. */
+static bool split_by_regex(struct split *s, size_t stage, const char *text, size_t n_bytes,
+                           bool first)
+{
+    struct parts w = {.s = s, .stage = stage, .text = text, .first = first};
     size_t done = 0, begin, end;
-    while (done < n_bytes && next_match(s, stage, text, n_bytes, done, &begin, &end)) {
-        if (!split_from(s, stage + 1, text + done, begin - done) ||
-            !split_from(s, stage + 1, text + begin, end - begin))
+    while (done < n_bytes &&
+           regex_next(s->p->stages[stage].regex, s->match, text, n_bytes, done, &begin, &end)) {
+        if (!parts_take(&w, done, begin, false) || !parts_take(&w, begin, end, true))
             return false;
         done = end;
     }
-    return split_from(s, stage + 1, text + done, n_bytes - done);
+    return parts_take(&w, done, n_bytes, false) && parts_flush(&w);
+}
+
+static bool put_space_first(struct split *s, size_t stage, const char *text, size_t n_bytes,
+                            bool first)
+{
+    struct buf *b = &s->rewritten[stage];
+    if (*text == ' ')
+        return split_from(s, stage + 1, text, n_bytes, first);
+    buf_clear(b);
+    buf_putc(b, ' ');
+    buf_append(b, text, n_bytes);
+    return !buf_failed(b) && split_from(s, stage + 1, b->data, b->len, first);
+}
+
+static bool begins_with_mark(const struct stage *stage, const char *text, size_t n_bytes)
+{
+    return n_bytes >= stage->n_mark && !memcmp(text, stage->mark, stage->n_mark);
+}
+
+static bool write_marks(const struct stage *stage, const char *text, size_t n_bytes, bool first,
+                        struct buf *b)
+{
+    bool wants =
+        stage->scheme == PRE_TOKENIZER_ALWAYS || (stage->scheme == PRE_TOKENIZER_FIRST && first);
+    buf_clear(b);
+    if (wants && *text != ' ' && !begins_with_mark(stage, text, n_bytes))
+        buf_append(b, stage->mark, stage->n_mark);
+    while (n_bytes) {
+        const char *space = memchr(text, ' ', n_bytes);
+        size_t n = space ? (size_t)(space - text) : n_bytes;
+        buf_append(b, text, n);
+        if (space)
+            buf_append(b, stage->mark, stage->n_mark);
+        n += space != NULL;
+        text += n;
+        n_bytes -= n;
+    }
+    return !buf_failed(b);
+}
+
+static bool mark_spaces(struct split *s, size_t stage, const char *text, size_t n_bytes, bool first)
+{
+    const struct stage *how = &s->p->stages[stage];
+    struct buf *b = &s->rewritten[stage];
+    if (!write_marks(how, text, n_bytes, first, b))
+        return false;
+    if (!how->split)
+        return split_from(s, stage + 1, b->data, b->len, first);
+    for (size_t begin = 0; begin < b->len;) {
+        size_t from =
+            begin + (begins_with_mark(how, b->data + begin, b->len - begin) ? how->n_mark : 0);
+        const char *next =
+            from < b->len ? memmem(b->data + from, b->len - from, how->mark, how->n_mark) : NULL;
+        size_t end = next ? (size_t)(next - b->data) : b->len;
+        if (!split_from(s, stage + 1, b->data + begin, end - begin, first && !begin))
+            return false;
+        begin = end;
+    }
+    return true;
+}
+
+/* Cuts text by the stages from `stage` on. It recurses once per stage. */
+static bool split_from(struct split *s, size_t stage, const char *text, size_t n_bytes, bool first)
+{
+    if (!n_bytes)
+        return true;
+    if (stage == s->p->n)
+        return s->sink(s->context, text, n_bytes);
+    switch (s->p->stages[stage].kind) {
+    case STAGE_REGEX:
+        return split_by_regex(s, stage, text, n_bytes, first);
+    case STAGE_SPACE:
+        return put_space_first(s, stage, text, n_bytes, first);
+    default:
+        return mark_spaces(s, stage, text, n_bytes, first);
+    }
 }
 
 bool pre_tokenizer_split(const struct pre_tokenizer *p, const char *text, size_t n_bytes,
-                         pre_tokenizer_sink *sink, void *context)
+                         bool first, pre_tokenizer_sink *sink, void *context)
 {
-    struct split s = {p, pcre2_match_data_create(1, NULL), sink, context};
-    bool ok = s.match && split_from(&s, 0, text, n_bytes);
-    pcre2_match_data_free(s.match);
+    struct split s = {.p = p, .match = regex_scratch_create(), .sink = sink, .context = context};
+    for (size_t i = 0; i < p->n; i++)
+        buf_init(&s.rewritten[i], SIZE_MAX / 4);
+    bool ok = s.match && split_from(&s, 0, text, n_bytes, first);
+    for (size_t i = 0; i < p->n; i++)
+        buf_deinit(&s.rewritten[i]);
+    regex_scratch_destroy(s.match);
     return ok;
 }

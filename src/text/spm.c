@@ -11,40 +11,11 @@ static const char SPACE[] = "\xe2\x96\x81"; /* U+2581 */
 enum { SPACE_BYTES = 3 };
 static const uint32_t NONE = UINT32_MAX;
 
-static bool read_scores(struct spm *m, const struct weights *w, struct error *err)
+void spm_init(struct spm *m, const struct tokenizer_file *f, const struct tokenizer_vocab *v)
 {
-    const char *key = "tokenizer.ggml.scores";
-    size_t n = weights_array_len(w, key);
-    if (n && n != m->vocab->n)
-        return error_set(err, ERROR_FORMAT, "%s has %zu items for %zu tokens", key, n, m->vocab->n);
-    for (size_t i = 0; i < n; i++) {
-        if (!weights_array_float(w, key, i, &m->scores[i]))
-            return error_set(err, ERROR_FORMAT, "%s is not an array of numbers", key);
-        if (m->scores[i] != m->scores[i])
-            return error_set(err, ERROR_FORMAT, "%s: item %zu is no number", key, i);
-    }
-    return true;
-}
-
-bool spm_init(struct spm *m, const struct weights *w, const struct tokenizer_vocab *v,
-              struct error *err)
-{
-    *m = (struct spm){.vocab = v, .unknown = -1};
-    m->scores = calloc(v->n, sizeof *m->scores);
-    if (!m->scores)
-        return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu scores", v->n);
+    *m = (struct spm){.vocab = v, .scores = f->scores, .unknown = f->unknown};
     for (unsigned byte = 0; byte < 256; byte++)
         m->byte_ids[byte] = tokenizer_vocab_find_byte(v, (uint8_t)byte);
-    uint64_t unknown = 0;
-    weights_uint(w, "tokenizer.ggml.unknown_token_id", &unknown);
-    m->unknown = unknown < v->n ? (int32_t)unknown : -1;
-    return read_scores(m, w, err);
-}
-
-void spm_deinit(struct spm *m)
-{
-    free(m->scores);
-    *m = (struct spm){0};
 }
 
 struct symbol {
@@ -54,7 +25,7 @@ struct symbol {
 };
 
 struct candidate {
-    float score;
+    double score;
     int32_t id; /* of the merged token */
     uint32_t left, right;
     uint32_t n_bytes; /* of both together when it was queued */
@@ -114,8 +85,10 @@ static void spm_consider(struct merging *g, uint32_t left, uint32_t right)
     size_t n_bytes = (size_t)g->symbols[left].n_bytes + g->symbols[right].n_bytes;
     const char *text = g->text + g->symbols[left].at;
     int32_t id = tokenizer_vocab_find_text(g->m->vocab, text, n_bytes);
-    if (id >= 0)
-        spm_heap_push(g, (struct candidate){g->m->scores[id], id, left, right, (uint32_t)n_bytes});
+    if (id < 0)
+        return;
+    double score = g->m->scores ? g->m->scores[id] : 0;
+    spm_heap_push(g, (struct candidate){score, id, left, right, (uint32_t)n_bytes});
 }
 
 static void spm_merge(struct merging *g)

@@ -9,15 +9,13 @@
 
 struct spm {
     const struct tokenizer_vocab *vocab;
-    float *scores;         /* [n of the vocabulary]; all 0 if the file has none */
+    const double *scores;  /* [n of the vocabulary], the file's; NULL: all are 0 */
     int32_t byte_ids[256]; /* -1: the vocabulary has no such byte */
     int32_t unknown;       /* for what is neither token nor byte; -1: it is left out */
 };
 
-/* Reads tokenizer.ggml.scores. What it leaves half-built on failure deinit frees. */
-bool spm_init(struct spm *m, const struct weights *w, const struct tokenizer_vocab *v,
-              struct error *err);
-void spm_deinit(struct spm *m);
+/* Over a file and its vocabulary, which must outlive it. */
+void spm_init(struct spm *m, const struct tokenizer_file *f, const struct tokenizer_vocab *v);
 
 /* Appends the tokens of text[n_bytes], any bytes, in time n log n; with `prefix` as if a space
  * stood before it. False: out of memory. */

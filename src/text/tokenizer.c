@@ -4,9 +4,9 @@
 #include "text/tokenizer.h"
 
 #include "text/bpe.h"
-#include "text/pre_tokenizer.h"
 #include "text/spm.h"
 #include "text/tokenizer_eog.h"
+#include "text/tokenizer_file.h"
 #include "text/tokenizer_special.h"
 #include "text/tokenizer_vocab.h"
 #include "text/unicode.h"
@@ -14,69 +14,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum tokenizer_kind { TOKENIZER_BPE, TOKENIZER_SPM };
 enum {
     MAX_SHOWN = 2048
 }; /* bytes of a token that tokenizer_find looks up, as the file writes it */
 
 struct tokenizer {
-    enum tokenizer_kind kind;
+    struct tokenizer_file file;
     struct tokenizer_vocab vocab;
-    struct tokenizer_special special;
+    struct tokenizer_special special;    /* looked for in the text as it is */
+    struct tokenizer_special normalized; /* in the normalized text between those */
     struct tokenizer_eog eog;
-    struct pre_tokenizer *pre; /* BPE */
     struct bpe bpe;
     struct spm spm;
-    int32_t bos, eos; /* or -1 */
-    bool add_bos, add_space_prefix;
     char *pieces;       /* the bytes of all tokens, one after the other */
     uint32_t *piece_at; /* [n + 1] where each begins */
 };
 
-static bool string_is(const struct weights_string *s, const char *text)
+static bool is_spm(const struct tokenizer *t)
 {
-    return s->len == strlen(text) && !memcmp(s->data, text, s->len);
+    return t->file.kind == TOKENIZER_SPM;
 }
 
-static bool read_kind(struct tokenizer *t, const struct weights *w, struct error *err)
+static bool is_byte_level(const struct tokenizer *t)
 {
-    const char *key = "tokenizer.ggml.model";
-    struct weights_string model;
-    if (!weights_string(w, key, &model))
-        return error_set(err, ERROR_FORMAT, "the model has no tokenizer: %s is missing", key);
-    if (string_is(&model, "gpt2")) {
-        t->kind = TOKENIZER_BPE;
-        return true;
-    }
-    if (string_is(&model, "llama")) {
-        t->kind = TOKENIZER_SPM;
-        return true;
-    }
-    return error_set(err, ERROR_UNSUPPORTED, "unknown kind of tokenizer \"%.*s\" (%s)",
-                     (int)(model.len < 64 ? model.len : 64), model.data, key);
-}
-
-static bool init_merging(struct tokenizer *t, const struct weights *w, struct error *err)
-{
-    if (t->kind == TOKENIZER_SPM)
-        return spm_init(&t->spm, w, &t->vocab, err);
-    struct weights_string pre;
-    if (!weights_string(w, "tokenizer.ggml.pre", &pre))
-        pre = (struct weights_string){"default", 7};
-    t->pre = pre_tokenizer_create(pre.data, pre.len, err);
-    return t->pre && bpe_init(&t->bpe, w, &t->vocab, err);
-}
-
-/* The defaults are those of the first files of each kind, which left the keys out. */
-static void read_settings(struct tokenizer *t, const struct weights *w)
-{
-    bool spm = t->kind == TOKENIZER_SPM;
-    t->bos = tokenizer_eog_meta_id(w, &t->vocab, "tokenizer.ggml.bos_token_id", spm ? 1 : -1);
-    t->eos = tokenizer_eog_meta_id(w, &t->vocab, "tokenizer.ggml.eos_token_id", spm ? 2 : -1);
-    t->add_bos = spm || pre_tokenizer_adds_bos(t->pre);
-    weights_bool(w, "tokenizer.ggml.add_bos_token", &t->add_bos);
-    t->add_space_prefix = spm;
-    weights_bool(w, "tokenizer.ggml.add_space_prefix", &t->add_space_prefix);
+    return t->file.kind == TOKENIZER_BYTE_BPE;
 }
 
 static int hex_digit(char c)
@@ -130,6 +91,18 @@ static size_t write_spm_piece(const struct weights_string *token, char *out)
     return n;
 }
 
+/* A token of ordinary text as the bytes that it stands for. */
+static size_t write_text_piece(const struct tokenizer *t, const struct weights_string *token,
+                               char *out)
+{
+    if (is_byte_level(t))
+        return write_bpe_piece(token, out);
+    if (t->file.spaces_are_marks)
+        return write_spm_piece(token, out);
+    memcpy(out, token->data, token->len);
+    return token->len;
+}
+
 /* Writes the bytes of token `id`, never more than its written form has. */
 static size_t write_piece(const struct tokenizer *t, size_t id, char *out)
 {
@@ -141,9 +114,9 @@ static size_t write_piece(const struct tokenizer *t, size_t id, char *out)
         return 1;
     }
     bool as_written = type == TOKENIZER_TYPE_CONTROL || type == TOKENIZER_TYPE_UNKNOWN ||
-                      (type == TOKENIZER_TYPE_USER_DEFINED && t->kind == TOKENIZER_BPE);
+                      (type == TOKENIZER_TYPE_USER_DEFINED && is_byte_level(t));
     if (!as_written)
-        return t->kind == TOKENIZER_BPE ? write_bpe_piece(token, out) : write_spm_piece(token, out);
+        return write_text_piece(t, token, out);
     memcpy(out, token->data, token->len);
     return token->len;
 }
@@ -169,6 +142,31 @@ static bool build_pieces(struct tokenizer *t, struct error *err)
     return true;
 }
 
+/* The reader for what stands beside the weights. */
+static bool read_file(struct tokenizer_file *f, const struct weights *w, struct error *err)
+{
+    struct weights_string text;
+    if (weights_format(w) == WEIGHTS_GGUF)
+        return tokenizer_file_read_gguf(f, w, err);
+    if (weights_text(w, "tokenizer.json", &text))
+        return tokenizer_file_read_json(f, w, err);
+    return error_set(err, ERROR_NOT_FOUND, "the folder has no tokenizer.json");
+}
+
+static bool build_tokenizer(struct tokenizer *t, struct error *err)
+{
+    const struct tokenizer_file *f = &t->file;
+    if (!tokenizer_vocab_init(&t->vocab, f, err))
+        return false;
+    if (is_spm(t))
+        spm_init(&t->spm, f, &t->vocab);
+    else if (!bpe_init(&t->bpe, f, &t->vocab, err))
+        return false;
+    tokenizer_eog_init(&t->eog, f, &t->vocab);
+    return tokenizer_special_init(&t->special, f, &t->vocab, false, err) &&
+           tokenizer_special_init(&t->normalized, f, &t->vocab, true, err) && build_pieces(t, err);
+}
+
 struct tokenizer *tokenizer_create(const struct weights *w, struct error *err)
 {
     struct tokenizer *t = calloc(1, sizeof *t);
@@ -176,17 +174,12 @@ struct tokenizer *tokenizer_create(const struct weights *w, struct error *err)
         error_set(err, ERROR_NO_MEMORY, "out of memory");
         return NULL;
     }
-    if (!read_kind(t, w, err) || !tokenizer_vocab_init(&t->vocab, w, err) ||
-        !init_merging(t, w, err))
-        goto failed;
-    read_settings(t, w);
-    tokenizer_eog_init(&t->eog, w, &t->vocab, t->eos);
-    if (!tokenizer_special_init(&t->special, &t->vocab, err) || !build_pieces(t, err))
-        goto failed;
+    if (!read_file(&t->file, w, err) || !build_tokenizer(t, err)) {
+        tokenizer_destroy(t);
+        return NULL;
+    }
+    tokenizer_file_built(&t->file);
     return t;
-failed:
-    tokenizer_destroy(t);
-    return NULL;
 }
 
 void tokenizer_destroy(struct tokenizer *t)
@@ -196,29 +189,31 @@ void tokenizer_destroy(struct tokenizer *t)
     free(t->pieces);
     free(t->piece_at);
     tokenizer_special_deinit(&t->special);
-    spm_deinit(&t->spm);
+    tokenizer_special_deinit(&t->normalized);
     bpe_deinit(&t->bpe);
-    pre_tokenizer_destroy(t->pre);
     tokenizer_vocab_deinit(&t->vocab);
+    tokenizer_file_deinit(&t->file);
     free(t);
 }
 
 /* One call of tokenizer_encode. */
 struct encoding {
     const struct tokenizer *t;
+    bool control; /* control tokens count */
     struct token_list *out;
-    struct bpe_scratch scratch;
+    struct bpe_scratch bpe;
+    struct normalizer_scratch normal;
 };
 
 static bool encode_piece(void *context, const char *piece, size_t n_bytes)
 {
     struct encoding *e = context;
-    if (pre_tokenizer_ignores_merges(e->t->pre)) {
+    if (e->t->file.ignores_merges) {
         int32_t id = bpe_find(&e->t->bpe, piece, n_bytes);
         if (id >= 0)
             return token_list_push(e->out, id);
     }
-    return bpe_encode(&e->t->bpe, piece, n_bytes, &e->scratch, e->out);
+    return bpe_encode(&e->t->bpe, piece, n_bytes, &e->bpe, e->out);
 }
 
 /* Bytes that are no text. Those that the vocabulary has are kept; for each other one U+FFFD is put,
@@ -229,22 +224,46 @@ static bool encode_invalid(struct encoding *e, const char *bytes, size_t n_bytes
     for (size_t i = 0, n; i < n_bytes; i += n) {
         for (n = 0; i + n < n_bytes && bpe->byte_ids[(unsigned char)bytes[i + n]] >= 0;)
             n++;
-        if (n && !bpe_encode(bpe, bytes + i, n, &e->scratch, e->out))
+        if (n && !bpe_encode(bpe, bytes + i, n, &e->bpe, e->out))
             return false;
         if (i + n == n_bytes)
             break;
-        if (!bpe_encode(bpe, "\xef\xbf\xbd", 3, &e->scratch, e->out))
+        if (!bpe_encode(bpe, "\xef\xbf\xbd", 3, &e->bpe, e->out))
             return false;
         n++;
     }
     return true;
 }
 
-static bool encode_bpe(struct encoding *e, const char *text, size_t n_bytes)
+static bool encode_normalized(struct encoding *e, const struct normalizer_text *text, bool first)
+{
+    struct tokenizer_special_match m;
+    size_t at = 0;
+    while (tokenizer_special_next(&e->t->normalized, text->text, text->marks, text->n, at,
+                                  e->control, &m)) {
+        if (!pre_tokenizer_split(e->t->file.pre, text->text + at, m.begin - at, first && !at,
+                                 encode_piece, e) ||
+            !token_list_push(e->out, m.id))
+            return false;
+        at = m.end;
+    }
+    return pre_tokenizer_split(e->t->file.pre, text->text + at, text->n - at, first && !at,
+                               encode_piece, e);
+}
+
+static bool encode_valid(struct encoding *e, struct normalizer_text text, bool first)
+{
+    const struct normalizer *n = e->t->file.normalizer;
+    return (!n || normalizer_run(n, &e->normal, &text)) && encode_normalized(e, &text, first);
+}
+
+static bool encode_bpe(struct encoding *e, const char *text, const uint8_t *is_data, size_t n_bytes,
+                       bool first)
 {
     for (size_t i = 0; i < n_bytes;) {
         size_t n = unicode_valid_bytes(text + i, n_bytes - i);
-        if (n && !pre_tokenizer_split(e->t->pre, text + i, n, encode_piece, e))
+        struct normalizer_text valid = {text + i, is_data ? is_data + i : NULL, n};
+        if (n && !encode_valid(e, valid, first && !i))
             return false;
         i += n;
         n = unicode_invalid_bytes(text + i, n_bytes - i);
@@ -255,37 +274,30 @@ static bool encode_bpe(struct encoding *e, const char *text, size_t n_bytes)
     return true;
 }
 
-/* Text between special tokens. `first`: nothing or a special token stands before it. */
-static bool encode_text(struct encoding *e, const char *text, size_t n_bytes, bool first)
+/* Text between special tokens. `first`: nothing stands before it. */
+static bool encode_text(struct encoding *e, const char *text, const uint8_t *is_data,
+                        size_t n_bytes, bool first)
 {
-    if (e->t->kind == TOKENIZER_BPE)
-        return encode_bpe(e, text, n_bytes);
-    return spm_encode(&e->t->spm, text, n_bytes, first && e->t->add_space_prefix, e->out);
+    if (!is_spm(e->t))
+        return encode_bpe(e, text, is_data, n_bytes, first);
+    return spm_encode(&e->t->spm, text, n_bytes, e->t->file.add_space_prefix, e->out);
 }
 
 static bool encode_parts(struct encoding *e, const char *text, const uint8_t *is_data,
-                         size_t n_bytes, unsigned flags)
+                         size_t n_bytes)
 {
-    bool control = flags & TOKENIZER_SPECIAL, first = true;
-    if ((flags & TOKENIZER_BOS) && e->t->add_bos && e->t->bos >= 0 &&
-        !token_list_push(e->out, e->t->bos))
-        return false;
-    while (n_bytes) {
-        int32_t id = -1;
-        size_t n = tokenizer_special_next(&e->t->special, text, is_data, n_bytes, control, &id);
-        if (n && !encode_text(e, text, n, first))
+    struct tokenizer_special_match m;
+    size_t at = 0;
+    while (tokenizer_special_next(&e->t->special, text, is_data, n_bytes, at, e->control, &m)) {
+        if (m.begin > at &&
+            !encode_text(e, text + at, is_data ? is_data + at : NULL, m.begin - at, !at))
             return false;
-        if (n == n_bytes)
-            break;
-        if (!token_list_push(e->out, id))
+        if (!token_list_push(e->out, m.id))
             return false;
-        n += e->t->vocab.tokens[id].len;
-        text += n;
-        is_data = is_data ? is_data + n : NULL;
-        n_bytes -= n;
-        first = true;
+        at = m.end;
     }
-    return true;
+    return at == n_bytes ||
+           encode_text(e, text + at, is_data ? is_data + at : NULL, n_bytes - at, !at);
 }
 
 bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n_bytes, unsigned flags,
@@ -298,9 +310,13 @@ bool tokenizer_encode_marked(const struct tokenizer *t, const char *text, const 
                              size_t n_bytes, unsigned flags, struct token_list *out,
                              struct error *err)
 {
-    struct encoding e = {.t = t, .out = out};
-    bool ok = encode_parts(&e, text, is_data, n_bytes, flags);
-    bpe_scratch_deinit(&e.scratch);
+    struct encoding e = {.t = t, .control = flags & TOKENIZER_SPECIAL, .out = out};
+    normalizer_scratch_init(&e.normal);
+    bool bos = (flags & TOKENIZER_BOS) && t->file.add_bos && t->file.bos >= 0;
+    bool ok =
+        (!bos || token_list_push(out, t->file.bos)) && encode_parts(&e, text, is_data, n_bytes);
+    bpe_scratch_deinit(&e.bpe);
+    normalizer_scratch_deinit(&e.normal);
     return ok ||
            error_set(err, ERROR_NO_MEMORY, "out of memory for the tokens of %zu bytes", n_bytes);
 }
@@ -336,12 +352,12 @@ bool tokenizer_is_eog(const struct tokenizer *t, int32_t id)
 
 int32_t tokenizer_bos(const struct tokenizer *t)
 {
-    return t->bos;
+    return t->file.bos;
 }
 
 int32_t tokenizer_eos(const struct tokenizer *t)
 {
-    return t->eos;
+    return t->file.eos;
 }
 
 static bool piece_is(const struct tokenizer *t, int32_t id, const char *piece, size_t n_bytes)
@@ -374,7 +390,10 @@ int32_t tokenizer_find(const struct tokenizer *t, const char *piece)
     int32_t id = tokenizer_vocab_find(&t->vocab, piece, n_bytes); /* control tokens, plain ASCII */
     if (piece_is(t, id, piece, n_bytes))
         return id;
-    id = t->kind == TOKENIZER_BPE ? bpe_find(&t->bpe, piece, n_bytes) : find_spm(t, piece, n_bytes);
+    if (t->file.spaces_are_marks)
+        id = find_spm(t, piece, n_bytes);
+    else
+        id = bpe_find(&t->bpe, piece, n_bytes);
     if (piece_is(t, id, piece, n_bytes))
         return id;
     if (n_bytes == 1) /* a byte token */

@@ -1,5 +1,6 @@
-/* Text to tokens and back, as the model file defines it: byte-level BPE and SentencePiece-style
- * vocabularies. Immutable after creation; any thread may use it. Knows no tensors. */
+/* Text to tokens and back, as the model's files define it: BPE over bytes or characters, and
+ * SentencePiece-style vocabularies. Immutable after creation; any thread may use it. Knows no
+ * tensors. */
 #ifndef PENSIEVE_TEXT_TOKENIZER_H
 #define PENSIEVE_TEXT_TOKENIZER_H
 
@@ -13,8 +14,9 @@
 
 struct tokenizer;
 
-/* Reads tokenizer.ggml.* of `w`, which must outlive the tokenizer. An unknown model or
- * pre-tokenizer is UNSUPPORTED, and the message names it. */
+/* Reads tokenizer.ggml.* of a GGUF file, or a folder's tokenizer.json and what stands beside it;
+ * `w` must outlive the tokenizer. What is not known (a model, a pre-tokenizer, a normalizer, …) is
+ * UNSUPPORTED, and the message names it. */
 struct tokenizer *tokenizer_create(const struct weights *w, struct error *err);
 void tokenizer_destroy(struct tokenizer *t);
 

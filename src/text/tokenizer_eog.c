@@ -4,12 +4,6 @@
 
 #include <string.h>
 
-static const char *const meta_keys[] = {
-    "tokenizer.ggml.eot_token_id",     "tokenizer.ggml.eom_token_id",
-    "tokenizer.ggml.fim_pad_token_id", "tokenizer.ggml.fim_rep_token_id",
-    "tokenizer.ggml.fim_sep_token_id",
-};
-
 static const char *const known[] = {
     "<|im_end|>",      /* ChatML: Qwen, SmolLM */
     "<|endoftext|>",   /* GPT-2, Qwen, StarCoder */
@@ -37,15 +31,6 @@ static const char *const known[] = {
     "<reponame>",
     "<|file_sep|>",
 };
-
-int32_t tokenizer_eog_meta_id(const struct weights *w, const struct tokenizer_vocab *v,
-                              const char *key, int32_t otherwise)
-{
-    uint64_t id;
-    if (!weights_uint(w, key, &id))
-        return otherwise >= 0 && (size_t)otherwise < v->n ? otherwise : -1;
-    return id < v->n ? (int32_t)id : -1;
-}
 
 bool tokenizer_eog_has(const struct tokenizer_eog *e, int32_t id)
 {
@@ -79,13 +64,13 @@ static bool is_harmony(const struct tokenizer_vocab *v)
     return find_known(v, "<|return|>") >= 0 && find_known(v, "<|call|>") >= 0;
 }
 
-void tokenizer_eog_init(struct tokenizer_eog *e, const struct weights *w, struct tokenizer_vocab *v,
-                        int32_t eos)
+void tokenizer_eog_init(struct tokenizer_eog *e, const struct tokenizer_file *f,
+                        struct tokenizer_vocab *v)
 {
     *e = (struct tokenizer_eog){0};
-    eog_add(e, eos);
-    for (size_t i = 0; i < sizeof meta_keys / sizeof *meta_keys; i++)
-        eog_add(e, tokenizer_eog_meta_id(w, v, meta_keys[i], -1));
+    eog_add(e, f->eos);
+    for (size_t i = 0; i < f->n_ends; i++)
+        eog_add(e, f->ends[i]);
     bool harmony = is_harmony(v);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         int32_t id = find_known(v, known[i]);

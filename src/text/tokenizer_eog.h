@@ -5,21 +5,16 @@
 
 #include "text/tokenizer_vocab.h"
 
-enum { TOKENIZER_MAX_EOG = 48 };
+enum { TOKENIZER_MAX_EOG = 128 };
 
 struct tokenizer_eog {
     int32_t ids[TOKENIZER_MAX_EOG];
     size_t n;
 };
 
-/* `eos` may be -1. A known token that the file calls user-defined becomes a control token in `v`.
- */
-void tokenizer_eog_init(struct tokenizer_eog *e, const struct weights *w, struct tokenizer_vocab *v,
-                        int32_t eos);
+/* A known token that the file calls user-defined becomes a control token in `v`. */
+void tokenizer_eog_init(struct tokenizer_eog *e, const struct tokenizer_file *f,
+                        struct tokenizer_vocab *v);
 bool tokenizer_eog_has(const struct tokenizer_eog *e, int32_t id);
-
-/* The token id under a metadata key, `otherwise` if it is missing, -1 if there is no such token. */
-int32_t tokenizer_eog_meta_id(const struct weights *w, const struct tokenizer_vocab *v,
-                              const char *key, int32_t otherwise);
 
 #endif

@@ -1,8 +1,7 @@
-/* A vocabulary's tokens by id and by text. The strings stay where the model file has them; all
- * memory here is one array per purpose, whatever the number of tokens. */
+/* A vocabulary's tokens by id and by text. The strings are the file's; all memory here is one
+ * table, whatever the number of tokens. */
 #include "text/tokenizer_vocab.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +9,6 @@
 #ifdef __APPLE__
 #include <sys/random.h>
 #endif
-
-enum { MAX_TOKENS = 1 << 24 }; /* far above any real vocabulary; ids fit in 32 bits with room */
 
 static uint64_t load64(const char *p)
 {
@@ -148,60 +145,29 @@ static void vocab_add(struct tokenizer_vocab *v, uint32_t id)
     }
 }
 
-static bool read_types(struct tokenizer_vocab *v, const struct weights *w, struct error *err)
+bool tokenizer_vocab_init(struct tokenizer_vocab *v, const struct tokenizer_file *f,
+                          struct error *err)
 {
-    const char *key = "tokenizer.ggml.token_type";
-    size_t n = weights_array_len(w, key);
-    memset(v->types, TOKENIZER_TYPE_NORMAL, v->n);
-    if (!n)
-        return true;
-    if (n != v->n)
-        return error_set(err, ERROR_FORMAT, "%s has %zu items for %zu tokens", key, n, v->n);
-    int64_t *types = malloc(n * sizeof *types);
-    if (!types)
-        return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu tokens", n);
-    v->has_types = weights_array_ints(w, key, types, n);
-    for (size_t i = 0; v->has_types && i < n; i++) {
-        bool known = types[i] >= TOKENIZER_TYPE_NORMAL && types[i] <= TOKENIZER_TYPE_BYTE;
-        v->types[i] = known ? (uint8_t)types[i] : TOKENIZER_TYPE_UNUSED;
-    }
-    free(types);
-    return v->has_types || error_set(err, ERROR_FORMAT, "%s is not an array of integers", key);
-}
-
-bool tokenizer_vocab_init(struct tokenizer_vocab *v, const struct weights *w, struct error *err)
-{
-    const char *key = "tokenizer.ggml.tokens";
-    *v = (struct tokenizer_vocab){.n = weights_array_len(w, key)};
-    if (!v->n)
-        return error_set(err, ERROR_FORMAT, "the model has no vocabulary: %s is missing", key);
-    if (v->n > MAX_TOKENS)
-        return error_set(err, ERROR_FORMAT, "%s has %zu items, at most %d are possible", key, v->n,
-                         MAX_TOKENS);
+    *v = (struct tokenizer_vocab){
+        .tokens = f->tokens, .types = f->types, .n = f->n, .has_types = f->has_types};
     if (getentropy(v->secret, sizeof v->secret))
         return error_set(err, ERROR_IO, "the system gives no random numbers");
     v->secret[1] |= 1;
     for (v->n_slots = 16; v->n_slots < v->n + v->n / 2;)
         v->n_slots *= 2;
-    v->tokens = calloc(v->n, sizeof *v->tokens);
-    v->types = calloc(v->n, sizeof *v->types);
     v->slots = calloc(v->n_slots, sizeof *v->slots);
-    if (!v->tokens || !v->types || !v->slots)
+    if (!v->slots)
         return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu tokens", v->n);
-    if (!weights_array_strings(w, key, v->tokens, v->n))
-        return error_set(err, ERROR_FORMAT, "%s is not an array of strings", key);
     for (size_t i = 0; i < v->n; i++) {
         if (v->tokens[i].len > v->max_bytes)
             v->max_bytes = v->tokens[i].len;
         vocab_add(v, (uint32_t)i);
     }
-    return read_types(v, w, err);
+    return true;
 }
 
 void tokenizer_vocab_deinit(struct tokenizer_vocab *v)
 {
-    free(v->tokens);
-    free(v->types);
     free(v->slots);
     *v = (struct tokenizer_vocab){0};
 }

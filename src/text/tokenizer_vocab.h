@@ -1,24 +1,13 @@
 /* The tokens of a vocabulary as the file writes them: by id, and by text through a hash table over
- * the mapped strings. Immutable after it was read. Private to src/text; knows no merging. */
+ * their strings. Immutable after it was read. Private to src/text; knows no merging. */
 #ifndef PENSIEVE_TEXT_TOKENIZER_VOCAB_H
 #define PENSIEVE_TEXT_TOKENIZER_VOCAB_H
 
-#include "base/error.h"
-#include "weights/weights.h"
+#include "text/tokenizer_file.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* tokenizer.ggml.token_type */
-enum tokenizer_type {
-    TOKENIZER_TYPE_NORMAL = 1,
-    TOKENIZER_TYPE_UNKNOWN,
-    TOKENIZER_TYPE_CONTROL,
-    TOKENIZER_TYPE_USER_DEFINED, /* always matched as a whole in text */
-    TOKENIZER_TYPE_UNUSED,       /* fills the embedding matrix up */
-    TOKENIZER_TYPE_BYTE,         /* <0x0A> */
-};
 
 struct tokenizer_slot {
     uint32_t tag;    /* more bits of the hash */
@@ -26,8 +15,8 @@ struct tokenizer_slot {
 };
 
 struct tokenizer_vocab {
-    struct weights_string *tokens; /* [n], in the map */
-    uint8_t *types;                /* [n] enum tokenizer_type */
+    const struct weights_string *tokens; /* [n], the file's */
+    uint8_t *types;                      /* [n] enum tokenizer_type, the file's */
     size_t n;
     size_t max_bytes;             /* of the longest token */
     bool has_types;               /* the file says what type each is */
@@ -36,8 +25,10 @@ struct tokenizer_vocab {
     uint64_t secret[2]; /* of the hash: no file can choose its collisions */
 };
 
-/* Reads tokenizer.ggml.tokens and token_type. What it leaves half-built on failure deinit frees. */
-bool tokenizer_vocab_init(struct tokenizer_vocab *v, const struct weights *w, struct error *err);
+/* Over the tokens of a file, which must outlive it. What it leaves half-built on failure deinit
+ * frees. */
+bool tokenizer_vocab_init(struct tokenizer_vocab *v, const struct tokenizer_file *f,
+                          struct error *err);
 void tokenizer_vocab_deinit(struct tokenizer_vocab *v);
 
 /* The first id with exactly this text, or -1. */

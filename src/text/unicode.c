@@ -1,7 +1,6 @@
 /* UTF-8 validity and GPT-2's byte alphabet, by arithmetic alone: no tables, no state. */
 #include "text/unicode.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 static bool is_continuation(unsigned char c)
@@ -56,6 +55,37 @@ size_t unicode_invalid_bytes(const char *text, size_t n_bytes)
     while (i < n_bytes && !unicode_char_bytes(text + i, n_bytes - i))
         i++;
     return i;
+}
+
+size_t unicode_decode(const char *text, uint32_t *c)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    if (s[0] < 0x80) {
+        *c = s[0];
+        return 1;
+    }
+    size_t n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+    *c = s[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++)
+        *c = *c << 6 | (s[i] & 0x3fu);
+    return n;
+}
+
+size_t unicode_encode(uint32_t c, char out[4])
+{
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    for (size_t i = n; i-- > 1; c >>= 6)
+        out[i] = (char)(0x80 | (c & 0x3f));
+    out[0] = (char)(first[n] | c);
+    return n;
+}
+
+bool unicode_is_space(uint32_t c)
+{
+    return c == ' ' || (c >= 9 && c <= 13) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+           c == 0x205f || c == 0x3000;
 }
 
 /* The bytes without a printable form of their own, in order: 0…32, 127…160, 173. */

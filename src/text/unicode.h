@@ -3,6 +3,7 @@
 #ifndef PENSIEVE_TEXT_UNICODE_H
 #define PENSIEVE_TEXT_UNICODE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,13 @@ size_t unicode_char_bytes(const char *text, size_t n_bytes);
 /* How many bytes from the start are valid UTF-8, and how many belong to no valid character. */
 size_t unicode_valid_bytes(const char *text, size_t n_bytes);
 size_t unicode_invalid_bytes(const char *text, size_t n_bytes);
+
+/* The character at text[0], whose bytes it returns; the text must be valid there. And back. */
+size_t unicode_decode(const char *text, uint32_t *c);
+size_t unicode_encode(uint32_t c, char out[4]);
+
+/* Unicode's White_Space. */
+bool unicode_is_space(uint32_t c);
 
 /* GPT-2's printable alphabet (github.com/openai/gpt-2, bytes_to_unicode): 188 bytes stand for
  * themselves as U+0021…U+00FF, the other 68 are U+0100 onwards. Writes 1 or 2 bytes of UTF-8. */
