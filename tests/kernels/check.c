@@ -179,7 +179,9 @@ static void *packed_scales(size_t n, enum matrix_scale type, int pattern)
         /* F32 has more digits than a half */
         const float f = half_to_float(half) * (type == MATRIX_SCALE_F32 ? 1.1f : 1.0f);
         const uint16_t bf16 = half_bf16_from_float(f);
-        const uint8_t byte = type == MATRIX_SCALE_E8M0 ? (uint8_t)(116 + half % 20)
+        /* the lowest exponents are subnormal, and one lower by half still */
+        const uint8_t exponent = (uint8_t)(pattern == CHECK_EXTREME ? half % 3 : 116 + half % 20);
+        const uint8_t byte = type == MATRIX_SCALE_E8M0 ? exponent
                                                        : (uint8_t)((half & 0x80) | half % 127);
         const void *from = n_bytes == 1                ? (const void *)&byte
                            : type == MATRIX_SCALE_F16  ? (const void *)&half

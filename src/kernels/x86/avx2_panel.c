@@ -123,10 +123,10 @@ INLINE void pack_rows(group_fn *group, const enum kernels_form form, const size_
     }
 AVX2_TYPES(DEFINE_PACK)
 
-INLINE void affine_pack_rows(const struct matrix *m, const uint32_t bits, size_t first,
+INLINE void packed_pack_rows(const struct matrix *m, const enum packed_kind kind, size_t first,
                              size_t n_rows, const struct kernels_panel *panel)
 {
-    const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
+    const enum kernels_form form = packed_form(kind);
     const struct affine affine = affine_of(m);
     const __m256i blocks = affine_blocks(affine);
     const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
@@ -136,29 +136,28 @@ INLINE void affine_pack_rows(const struct matrix *m, const uint32_t bits, size_t
     for (size_t b = 0; b < n_blocks; b += 8) {
         const size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
         for (size_t r = 0; r < n_rows; r++) {
-            const struct affine_row row = affine_row_of(m, first + r);
+            const struct packed_row row = packed_row_of(m, first + r);
             struct group g;
             if (n == 8)
-                group_affine(&g, &row, affine, blocks, bits, b, 8);
+                group_packed(&g, &row, affine, blocks, kind, b, 8);
             else
-                group_affine(&g, &row, affine, blocks, bits, b, n);
+                group_packed(&g, &row, affine, blocks, kind, b, n);
             keep_group(&rows, r, form, &g);
         }
         place_group(&rows, form, b / 8, n, kernels_strand_room(n_blocks), panel);
     }
 }
 
-#define DEFINE_AFFINE(bits)                                                                        \
-    static void pack_AFFINE_##bits(const struct matrix *m, size_t first, size_t n,                 \
-                                   const struct kernels_panel *panel)                              \
+#define DEFINE_PACKED(NAME, kind)                                                                  \
+    static void pack_##NAME(const struct matrix *m, size_t first, size_t n,                        \
+                            const struct kernels_panel *panel)                                     \
     {                                                                                              \
-        if (affine_is_plain(m))                                                                    \
-            affine_pack_rows(m, bits, first, n, panel);                                            \
+        if (packed_is_plain(m, kind))                                                              \
+            packed_pack_rows(m, kind, first, n, panel);                                            \
         else                                                                                       \
             kernels_pack_blocks(m, first, n, panel);                                               \
     }
-DEFINE_AFFINE(4)
-DEFINE_AFFINE(8)
+PACKED_KINDS(DEFINE_PACKED)
 
 /* ---- the product ---- */
 
@@ -358,8 +357,9 @@ void avx2_init_panel(struct kernels *k)
 {
 #define X(NAME) k->types[QUANT_##NAME].pack = pack_##NAME;
     AVX2_TYPES(X)
-    X(AFFINE_4)
-    X(AFFINE_8)
+#undef X
+#define X(NAME, kind) k->types[QUANT_##NAME].pack = pack_##NAME;
+    PACKED_KINDS(X)
 #undef X
 #define X(form) k->panel[KERNELS_##form] = panel_##form;
     KERNELS_INTEGER_FORMS(X)

@@ -51,24 +51,14 @@ INLINE void dot_group(const __m256i *u, const int8_t *x, const enum kernels_form
     *high = _mm256_permute2x128_si256(a, b, 0x31);
 }
 
-/* Adds eight blocks from block b on. */
-INLINE __m256 add_group(__m256 acc, const enum kernels_form form, const struct group *g,
-                        const struct kernels_row_x *x, size_t b)
+/* Adds eight blocks from block b on, of which the sums of products are known; not HALVES. */
+INLINE __m256 add_sums(__m256 acc, const enum kernels_form form, const struct group *g,
+                       __m256i sums, const struct kernels_row_x *x, size_t b)
 {
-    __m256i low, high;
-    dot_group(g->u, x->q + b * 32, form, &low, &high);
-    __m256 da = _mm256_loadu_ps(x->d + b);
-    if (form == KERNELS_HALVES) {
-        low = _mm256_add_epi32(low, load32(x->c[0] + b));
-        high = _mm256_add_epi32(high, load32(x->c[1] + b));
-        __m256 both = _mm256_mul_ps(_mm256_cvtepi32_ps(low), g->d);
-        both = _mm256_fmadd_ps(_mm256_cvtepi32_ps(high), g->d_high, both);
-        return _mm256_fmadd_ps(both, da, acc);
-    }
-    __m256i sum = _mm256_add_epi32(low, high);
     if (form == KERNELS_OFFSET)
-        sum = _mm256_add_epi32(sum, load32(x->c[0] + b));
-    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(g->d, da), acc);
+        sums = _mm256_add_epi32(sums, load32(x->c[0] + b));
+    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums),
+                          _mm256_mul_ps(g->d, _mm256_loadu_ps(x->d + b)), acc);
     if (form == KERNELS_MIN || form == KERNELS_WIDE_MIN)
         acc = _mm256_fmadd_ps(g->m, _mm256_loadu_ps(x->s + b), acc);
     if (form == KERNELS_MINS) {
@@ -76,6 +66,22 @@ INLINE __m256 add_group(__m256 acc, const enum kernels_form form, const struct g
         acc = _mm256_fmadd_ps(g->m_high, _mm256_loadu_ps(x->sh[1] + b), acc);
     }
     return acc;
+}
+
+/* Adds eight blocks from block b on. */
+INLINE __m256 add_group(__m256 acc, const enum kernels_form form, const struct group *g,
+                        const struct kernels_row_x *x, size_t b)
+{
+    __m256i low, high;
+    dot_group(g->u, x->q + b * 32, form, &low, &high);
+    if (form == KERNELS_HALVES) {
+        low = _mm256_add_epi32(low, load32(x->c[0] + b));
+        high = _mm256_add_epi32(high, load32(x->c[1] + b));
+        __m256 both = _mm256_mul_ps(_mm256_cvtepi32_ps(low), g->d);
+        both = _mm256_fmadd_ps(_mm256_cvtepi32_ps(high), g->d_high, both);
+        return _mm256_fmadd_ps(both, _mm256_loadu_ps(x->d + b), acc);
+    }
+    return add_sums(acc, form, g, _mm256_add_epi32(low, high), x, b);
 }
 
 /* ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)) */
@@ -191,69 +197,119 @@ INLINE void rows_any(const enum kernels_form form, const struct matrix *m, size_
     }
 KERNELS_INTEGER_FORMS(DEFINE_ANY)
 
-/* ---- MLX's affine weights ---- */
+/* ---- MLX's packed weights ---- */
 
-INLINE void affine_tokens(const struct matrix *m, const uint32_t bits, size_t first, size_t n_rows,
-                          const struct kernels_row_x *x, const size_t n_tokens, float *y,
-                          size_t y_stride)
+/* 16 bytes at p, and those a block later. */
+INLINE __m256i halves_of_two(const int8_t *p)
 {
-    const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
+    return _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p)),
+        _mm_loadu_si128((const __m128i *)(p + KERNELS_BLOCK)), 1);
+}
+
+/* Sums of products of eight blocks, from packed_twos(). Sixteen products with u < 16 fit in 16
+ * bits, with MXFP4's u < 32 eight. */
+INLINE __m256i dot_twos(const __m256i (*u)[2], const int8_t *x, const enum packed_kind kind)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    const __m256i natural = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i v[4];
+    UNROLL
+    for (int j = 0; j < 4; j++)
+        v[j] = _mm256_add_epi16(_mm256_maddubs_epi16(u[j][0], halves_of_two(x + j * 64)),
+                                _mm256_maddubs_epi16(u[j][1], halves_of_two(x + j * 64 + 16)));
+    __m256i a = _mm256_hadd_epi16(v[0], v[1]), b = _mm256_hadd_epi16(v[2], v[3]);
+    /* blocks 0, 2, 4, 6, then the odd ones */
+    __m256i sums = kind == PACKED_KIND_MXFP4 ? _mm256_hadd_epi32(_mm256_madd_epi16(a, one),
+                                                                 _mm256_madd_epi16(b, one))
+                                             : _mm256_madd_epi16(_mm256_hadd_epi16(a, b), one);
+    return _mm256_permutevar8x32_epi32(sums, natural);
+}
+
+/* Adds n <= 8 blocks from block b on. */
+INLINE void add_packed(__m256 *acc, const enum packed_kind kind, const struct packed_row *row,
+                       struct affine affine, __m256i blocks, const struct kernels_row_x *x,
+                       const size_t n_tokens, size_t b, size_t n)
+{
+    const enum kernels_form form = packed_form(kind);
+    struct group g;
+    __m256i u[4][2];
+    if (kind == PACKED_KIND_AFFINE_8) {
+        group_packed(&g, row, affine, blocks, kind, b, n);
+    } else {
+        const uint8_t *q = row->q + b * 16;
+        uint8_t whole[8 * 16];
+        if (n < 8) {
+            memset(whole, 0, sizeof whole);
+            q = memcpy(whole, q, n * 16);
+        }
+        packed_scales(&g, row, affine, blocks, kind, b, n);
+        UNROLL
+        for (int j = 0; j < 4; j++)
+            packed_twos(u[j], q + 32 * j, kind);
+    }
+    UNROLL
+    for (size_t t = 0; t < n_tokens; t++) {
+        __m256 sum = kind == PACKED_KIND_AFFINE_8
+                         ? add_group(acc[t], form, &g, &x[t], b)
+                         : add_sums(acc[t], form, &g, dot_twos(u, x[t].q + b * 32, kind), &x[t], b);
+        acc[t] = n < 8 ? _mm256_blendv_ps(acc[t], sum, lanes(n)) : sum;
+    }
+}
+
+INLINE void packed_tokens(const struct matrix *m, const enum packed_kind kind, size_t first,
+                          size_t n_rows, const struct kernels_row_x *x, const size_t n_tokens,
+                          float *y, size_t y_stride)
+{
+    const size_t group_bytes = 8 * 4 * packed_bits(kind);
     const struct affine affine = affine_of(m);
     const __m256i blocks = affine_blocks(affine);
     const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
     const size_t scale_bytes = m->parts[MATRIX_SCALES].row_bytes;
     const size_t scales_ahead = NEAR_BYTES * scale_bytes / m->parts[MATRIX_PACKED].row_bytes;
     for (size_t r = 0; r < n_rows; r++) {
-        const struct affine_row row = affine_row_of(m, first + r);
+        const struct packed_row row = packed_row_of(m, first + r);
         for (size_t i = 0; i < scale_bytes; i += 64) {
             _mm_prefetch((const char *)row.scales + scales_ahead + i, _MM_HINT_NTA);
-            _mm_prefetch((const char *)row.biases + scales_ahead + i, _MM_HINT_NTA);
+            if (kind != PACKED_KIND_MXFP4)
+                _mm_prefetch((const char *)row.biases + scales_ahead + i, _MM_HINT_NTA);
         }
         __m256 acc[KERNELS_FEW_TOKENS];
-        struct group g;
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
             acc[t] = _mm256_setzero_ps();
         size_t b = 0;
         for (; b + 8 <= n_blocks; b += 8) {
             UNROLL
-            for (size_t i = 0; i < 32 * bits; i += 64)
-                _mm_prefetch((const char *)row.q + b * 4 * bits + NEAR_BYTES + i, _MM_HINT_NTA);
-            group_affine(&g, &row, affine, blocks, bits, b, 8);
-            UNROLL
-            for (size_t t = 0; t < n_tokens; t++)
-                acc[t] = add_group(acc[t], form, &g, &x[t], b);
+            for (size_t i = 0; i < group_bytes; i += 64)
+                _mm_prefetch((const char *)row.q + b / 8 * group_bytes + NEAR_BYTES + i,
+                             _MM_HINT_NTA);
+            add_packed(acc, kind, &row, affine, blocks, x, n_tokens, b, 8);
         }
-        if (b < n_blocks) {
-            group_affine(&g, &row, affine, blocks, bits, b, n_blocks - b);
-            UNROLL
-            for (size_t t = 0; t < n_tokens; t++)
-                acc[t] = _mm256_blendv_ps(acc[t], add_group(acc[t], form, &g, &x[t], b),
-                                          lanes(n_blocks - b));
-        }
+        if (b < n_blocks)
+            add_packed(acc, kind, &row, affine, blocks, x, n_tokens, b, n_blocks - b);
         UNROLL
         for (size_t t = 0; t < n_tokens; t++)
             y[t * y_stride + r] = tree(acc[t]);
     }
 }
 
-#define DEFINE_AFFINE(bits, form)                                                                  \
-    static void rows_AFFINE_##bits(const struct matrix *m, size_t first, size_t n,                 \
-                                   const struct kernels_row_x *x, size_t n_tokens, float *y,       \
-                                   size_t y_stride)                                                \
+#define DEFINE_PACKED(NAME, kind)                                                                  \
+    static void rows_##NAME(const struct matrix *m, size_t first, size_t n,                        \
+                            const struct kernels_row_x *x, size_t n_tokens, float *y,              \
+                            size_t y_stride)                                                       \
     {                                                                                              \
         size_t t = 0;                                                                              \
-        if (!affine_is_plain(m)) {                                                                 \
-            rows_##form(m, first, n, x, n_tokens, y, y_stride);                                    \
+        if (!packed_is_plain(m, kind)) {                                                           \
+            rows_any(packed_form(kind), m, first, n, x, n_tokens, y, y_stride);                    \
             return;                                                                                \
         }                                                                                          \
         for (; t + 2 <= n_tokens; t += 2)                                                          \
-            affine_tokens(m, bits, first, n, x + t, 2, y + t * y_stride, y_stride);                \
+            packed_tokens(m, kind, first, n, x + t, 2, y + t * y_stride, y_stride);                \
         if (t < n_tokens)                                                                          \
-            affine_tokens(m, bits, first, n, x + t, 1, y + t * y_stride, y_stride);                \
+            packed_tokens(m, kind, first, n, x + t, 1, y + t * y_stride, y_stride);                \
     }
-DEFINE_AFFINE(4, MIN)
-DEFINE_AFFINE(8, WIDE_MIN)
+PACKED_KINDS(DEFINE_PACKED)
 
 /* ---- floats: sixteen strands are two registers ---- */
 
@@ -335,7 +391,8 @@ void avx2_init_rows(struct kernels *k)
 #define X(NAME) k->types[QUANT_##NAME].rows = rows_##NAME;
     AVX2_TYPES(X)
     AVX2_FLOAT_TYPES(X)
-    X(AFFINE_4)
-    X(AFFINE_8)
+#undef X
+#define X(NAME, kind) k->types[QUANT_##NAME].rows = rows_##NAME;
+    PACKED_KINDS(X)
 #undef X
 }

@@ -1,11 +1,11 @@
 /* The types of avx2_unpack.h that are rarer: those whose scales of 16 elements go into the unsigned
- * bytes (see kernels.h), tables of values, and MLX's affine weights. */
+ * bytes (see kernels.h), tables of values, and MLX's packed weights. */
 #ifndef PENSIEVE_KERNELS_X86_AVX2_UNPACK_MORE_H
 #define PENSIEVE_KERNELS_X86_AVX2_UNPACK_MORE_H
 
 #include "kernels/unpack.h"
-#include "kernels/x86/affine.h"
 #include "kernels/x86/avx2_unpack.h"
+#include "kernels/x86/packed.h"
 #include "quant/half.h"
 
 /* ---- scales in the bytes ---- */
@@ -132,21 +132,25 @@ INLINE void group_IQ4_XS(struct group *g, const uint8_t *p)
     g->d = _mm256_mul_ps(_mm256_set1_ps(_cvtsh_ss(b->d)), _mm256_cvtepi32_ps(sc));
 }
 
+INLINE __m256i mxfp4_values(__m256i nibbles)
+{
+    const __m128i values = _mm_add_epi8(_mm_setr_epi8(QUANT_MXFP4_VALUES), _mm_set1_epi8(12));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles);
+}
+
 INLINE void group_MXFP4(struct group *g, const uint8_t *p)
 {
     enum { S = sizeof(struct quant_mxfp4) };
-    const __m128i values = _mm_add_epi8(_mm_setr_epi8(QUANT_MXFP4_VALUES), _mm_set1_epi8(12));
     float d[8];
     UNROLL
     for (int b = 0; b < 8; b++) {
-        g->u[b] =
-            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles(p + b * S + 1));
+        g->u[b] = mxfp4_values(nibbles(p + b * S + 1));
         d[b] = half_e8m0_to_float(p[b * S]);
     }
     g->d = _mm256_loadu_ps(d);
 }
 
-/* ---- MLX's affine weights ---- */
+/* ---- MLX's packed weights ---- */
 
 /* Floats of n <= 8 16-bit ones, each to the blocks of its group. */
 INLINE __m256 affine_floats(const uint16_t *p, size_t n, bool bf16, __m256i blocks)
@@ -173,27 +177,72 @@ INLINE __m256i affine_blocks(struct affine affine)
                              _mm256_set1_epi32(affine.shift));
 }
 
-/* n <= 8 blocks from block `at` of a row on; the others become zeros. */
-INLINE void group_affine(struct group *g, const struct affine_row *row, struct affine affine,
-                         __m256i blocks, const uint32_t bits, size_t at, size_t n)
+/* Halves of the powers of two that n <= 8 exponents say, the values' unit; 255 is NaN. */
+INLINE __m256 mxfp4_exponents(const uint8_t *p, size_t n)
+{
+    uint8_t bytes[8] = {0};
+    memcpy(bytes, p, n);
+    const __m256i one = _mm256_set1_epi32(1), nan = _mm256_set1_epi32(0x7fc00000);
+    __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bytes));
+    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
+    __m256i d = _mm256_blendv_epi8(_mm256_sllv_epi32(_mm256_set1_epi32(0x200000), e), normal,
+                                   _mm256_cmpgt_epi32(e, one));
+    return _mm256_castsi256_ps(
+        _mm256_blendv_epi8(d, nan, _mm256_cmpeq_epi32(e, _mm256_set1_epi32(255))));
+}
+
+/* A byte's nibbles become two bytes, the lower one first. */
+INLINE __m256i packed_nibbles(const uint8_t *q)
+{
+    __m256i v = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)q));
+    return _mm256_and_si256(_mm256_or_si256(v, _mm256_slli_epi16(v, 4)), _mm256_set1_epi8(15));
+}
+
+/* Two blocks of nibbles: the lower 16 weights of both, then the upper ones. */
+INLINE void packed_twos(__m256i u[2], const uint8_t *q, const enum packed_kind kind)
+{
+    const __m256i four = _mm256_set1_epi8(15);
+    __m256i v = load32(q), even = _mm256_and_si256(v, four);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
+    if (kind == PACKED_KIND_MXFP4) {
+        even = mxfp4_values(even);
+        odd = mxfp4_values(odd);
+    }
+    u[0] = _mm256_unpacklo_epi8(even, odd);
+    u[1] = _mm256_unpackhi_epi8(even, odd);
+}
+
+/* Scales and biases of n <= 8 blocks from block `at` of a row on; the others become zeros. */
+INLINE void packed_scales(struct group *g, const struct packed_row *row, struct affine affine,
+                          __m256i blocks, const enum packed_kind kind, size_t at, size_t n)
 {
     const int shift = affine.shift;
+    if (kind == PACKED_KIND_MXFP4) {
+        g->d = mxfp4_exponents(row->exponents + at, n);
+        return;
+    }
     g->d = affine_floats(row->scales + (at >> shift), n >> shift, affine.bf16, blocks);
     g->m = affine_floats(row->biases + (at >> shift), n >> shift, affine.bf16, blocks);
-    if (bits == 8)
+    if (kind == PACKED_KIND_AFFINE_8)
         g->m = _mm256_fmadd_ps(_mm256_set1_ps(128), g->d, g->m);
+}
+
+/* The same, and their numbers. */
+INLINE void group_packed(struct group *g, const struct packed_row *row, struct affine affine,
+                         __m256i blocks, const enum packed_kind kind, size_t at, size_t n)
+{
+    packed_scales(g, row, affine, blocks, kind, at, n);
     UNROLL
     for (size_t j = 0; j < 8; j++) {
-        const uint8_t *q = row->q + (at + j) * 4 * bits;
-        if (j >= n) {
+        const uint8_t *q = row->q + (at + j) * 4 * packed_bits(kind);
+        if (j >= n)
             g->u[j] = _mm256_setzero_si256();
-        } else if (bits == 8) {
+        else if (kind == PACKED_KIND_AFFINE_8)
             g->u[j] = load32(q);
-        } else { /* a byte's nibbles become two bytes, the lower one first */
-            __m256i v = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)q));
-            g->u[j] = _mm256_and_si256(_mm256_or_si256(v, _mm256_slli_epi16(v, 4)),
-                                       _mm256_set1_epi8(15));
-        }
+        else
+            g->u[j] = packed_nibbles(q);
+        if (kind == PACKED_KIND_MXFP4)
+            g->u[j] = mxfp4_values(g->u[j]);
     }
 }
 

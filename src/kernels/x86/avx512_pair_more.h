@@ -1,12 +1,12 @@
 /* The types of avx512_pair.h that are rarer: those whose scales of 16 elements go into the unsigned
- * bytes (see kernels.h), tables of values, and MLX's affine weights. */
+ * bytes (see kernels.h), tables of values, and MLX's packed weights. */
 #ifndef PENSIEVE_KERNELS_X86_AVX512_PAIR_MORE_H
 #define PENSIEVE_KERNELS_X86_AVX512_PAIR_MORE_H
 
 #include "kernels/unpack.h"
-#include "kernels/x86/affine.h"
 #include "kernels/x86/avx512_pair.h"
 #include "kernels/x86/avx512_tables.h"
+#include "kernels/x86/packed.h"
 
 enum { PAIR_ROW_1 = 0xcccc }; /* the lanes of row 1 */
 
@@ -236,7 +236,7 @@ INLINE void pair_MXFP4(struct pair *g, const struct pair_index *index, const uin
         normal, _mm512_cmplt_epu32_mask(e, _mm512_set1_epi32(2)), _mm512_set1_epi32(0x200000), e));
 }
 
-/* ---- MLX's affine weights ---- */
+/* ---- MLX's packed weights ---- */
 
 /* Which of eight scales of row 0, then of row 1, each lane has. */
 INLINE __m512i pair_affine_blocks(struct affine affine)
@@ -256,18 +256,20 @@ INLINE __m512 pair_affine_floats(const uint16_t *a, const uint16_t *b, size_t n,
     return _mm512_permutexvar_ps(blocks, f);
 }
 
-/* Words of 64 bytes; `words` counts them. */
-INLINE __m512i pair_load_words(const uint8_t *p, int words)
+/* Halves of the powers of two that the first n exponents at a and b say: the values' unit. */
+INLINE __m512 pair_exponents(const uint8_t *a, const uint8_t *b, size_t n)
 {
-    if (words >= 16)
-        return _mm512_loadu_si512(p);
-    return _mm512_maskz_loadu_epi32((__mmask16)(words > 0 ? (1u << words) - 1 : 0), p);
+    const __m128i order = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+    const __mmask16 bytes = (__mmask16)((1u << n) - 1);
+    __m128i both = _mm_unpacklo_epi64(_mm_maskz_loadu_epi8(bytes, a),
+                                      _mm_maskz_loadu_epi8(bytes, b));
+    return half_exponents(_mm512_cvtepu8_epi32(_mm_shuffle_epi8(both, order)));
 }
 
 /* Blocks of 4 bits: a byte has two elements, the earlier in the low nibble. */
-INLINE void pair_affine_nibbles(struct pair *g, const uint8_t *q, const int row, int words)
+INLINE void pair_packed_nibbles(struct pair *g, const uint8_t *q, const int row)
 {
-    __m512i v = pair_load_words(q, words), w = pair_load_words(q + 64, words - 16);
+    __m512i v = _mm512_loadu_si512(q), w = _mm512_loadu_si512(q + 64);
     __m512i packed[2] = {_mm512_shuffle_i32x4(v, w, 0x88), _mm512_shuffle_i32x4(v, w, 0xdd)};
     UNROLL
     for (int f = 0; f < 2; f++) {
@@ -278,44 +280,56 @@ INLINE void pair_affine_nibbles(struct pair *g, const uint8_t *q, const int row,
     }
 }
 
-/* Blocks of 8 bits: a register has both parts of an even and of an odd one. */
-INLINE void pair_affine_bytes(struct pair *g, const uint8_t *q, const int row, int words)
+/* Blocks f and f + 2 of a row of bytes. */
+INLINE __m512i pair_packed_blocks(const uint8_t *q, const int f)
 {
-    __m512i v[4];
-    UNROLL
-    for (int i = 0; i < 4; i++)
-        v[i] = pair_load_words(q + 64 * i, words - 16 * i);
+    __m512i v = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(q + f * 32)));
+    return _mm512_mask_loadu_epi64(v, 0xf0, q + (f + 1) * 32);
+}
+
+INLINE void pair_packed_bytes(struct pair *g, const uint8_t *q, const int row)
+{
     UNROLL
     for (int f = 0; f < 2; f++) {
-        __m512i a = f ? _mm512_shuffle_i32x4(v[0], v[1], 0xee)
-                      : _mm512_shuffle_i32x4(v[0], v[1], 0x44);
-        __m512i b = f ? _mm512_shuffle_i32x4(v[2], v[3], 0xee)
-                      : _mm512_shuffle_i32x4(v[2], v[3], 0x44);
+        __m512i a = pair_packed_blocks(q, f), b = pair_packed_blocks(q, f + 4);
         g->u[2 * row + f][0] = _mm512_shuffle_i32x4(a, b, 0x88);
         g->u[2 * row + f][1] = _mm512_shuffle_i32x4(a, b, 0xdd);
     }
 }
 
-/* n <= 8 blocks of two rows from block b on; the others become zeros. */
-INLINE void pair_affine(struct pair *g, const struct affine_row *rows, struct affine affine,
-                        __m512i blocks, const uint32_t bits, size_t b, size_t n)
+/* n <= 8 blocks of two rows from block b on; the others are zeros. */
+INLINE void pair_mlx(struct pair *g, const struct packed_row *rows, struct affine affine,
+                        __m512i blocks, const enum packed_kind kind, size_t b, size_t n)
 {
-    const int words = (int)(n * bits);
+    const uint32_t block_bytes = 4 * packed_bits(kind);
     const size_t at = b >> affine.shift, n_scales = n >> affine.shift;
-    g->d = pair_affine_floats(rows[0].scales + at, rows[1].scales + at, n_scales, affine.bf16,
-                              blocks);
-    g->m = pair_affine_floats(rows[0].biases + at, rows[1].biases + at, n_scales, affine.bf16,
-                              blocks);
     g->subtracts_m = false;
-    if (bits == 8)
+    if (kind == PACKED_KIND_MXFP4) {
+        g->d = pair_exponents(rows[0].exponents + b, rows[1].exponents + b, n);
+    } else {
+        g->d = pair_affine_floats(rows[0].scales + at, rows[1].scales + at, n_scales, affine.bf16,
+                                  blocks);
+        g->m = pair_affine_floats(rows[0].biases + at, rows[1].biases + at, n_scales, affine.bf16,
+                                  blocks);
+    }
+    if (kind == PACKED_KIND_AFFINE_8)
         g->m = _mm512_fmadd_ps(_mm512_set1_ps(128), g->d, g->m);
     UNROLL
     for (int row = 0; row < 2; row++) {
-        if (bits == 8)
-            pair_affine_bytes(g, rows[row].q + b * 4 * bits, row, words);
+        const uint8_t *q = rows[row].q + b * block_bytes;
+        uint8_t whole[8 * 32];
+        if (n < 8) {
+            memset(whole, 0, sizeof whole);
+            q = memcpy(whole, q, n * block_bytes);
+        }
+        if (kind == PACKED_KIND_AFFINE_8)
+            pair_packed_bytes(g, q, row);
         else
-            pair_affine_nibbles(g, rows[row].q + b * 4 * bits, row, words);
+            pair_packed_nibbles(g, q, row);
     }
+    UNROLL
+    for (int j = 0; j < 4 && kind == PACKED_KIND_MXFP4; j++)
+        pair_look_up(g, j, mxfp4_table());
 }
 
 /* ---- every other type: the blocks of unpack.h ---- */

@@ -1,8 +1,8 @@
 /* Matrix times many tokens on AVX-512 VNNI: sixteen rows lie side by side in the lanes of a panel,
  * four activation bytes are broadcast, and up to twelve tokens share each load of weights. Also
  * packing. */
-#include "kernels/x86/avx512_pack_affine.h"
 #include "kernels/x86/avx512_pack_more.h"
+#include "kernels/x86/avx512_pack_packed.h"
 #include "kernels/x86/avx512_pair_more.h"
 #include "kernels/x86/avx512_transpose.h"
 #include "quant/quant.h"
@@ -140,10 +140,10 @@ AVX512_TYPES(DEFINE_PACK)
     }
 AVX512_PANEL_TYPES(DEFINE_PACK_PANEL)
 
-INLINE void affine_pack_rows(const struct matrix *m, const uint32_t bits, size_t first,
+INLINE void packed_pack_rows(const struct matrix *m, const enum packed_kind kind, size_t first,
                              size_t n_rows, const struct kernels_panel *panel)
 {
-    const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
+    const enum kernels_form form = packed_form(kind);
     const struct affine affine = affine_of(m);
     const __m512i blocks = pair_affine_blocks(affine);
     const size_t n_blocks = m->n_cols / KERNELS_BLOCK, room = kernels_strand_room(n_blocks);
@@ -151,30 +151,29 @@ INLINE void affine_pack_rows(const struct matrix *m, const uint32_t bits, size_t
     for (size_t b = 0; b < n_blocks; b += 8) {
         const size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
         for (size_t r = 0; r < n_rows; r += 2) {
-            const struct affine_row pair[2] = {
-                affine_row_of(m, first + r),
-                affine_row_of(m, first + (r + 1 < n_rows ? r + 1 : r))};
+            const struct packed_row pair[2] = {
+                packed_row_of(m, first + r),
+                packed_row_of(m, first + (r + 1 < n_rows ? r + 1 : r))};
             struct pair g;
-            pair_affine(&g, pair, affine, blocks, bits, b, n);
+            pair_mlx(&g, pair, affine, blocks, kind, b, n);
             keep_pair(&rows, r, form, &g);
         }
         place_group(&rows, form, b / 8, n, n_rows, room, panel);
     }
 }
 
-#define DEFINE_AFFINE(bits)                                                                        \
-    static void pack_AFFINE_##bits(const struct matrix *m, size_t first, size_t n,                 \
-                                   const struct kernels_panel *panel)                              \
+#define DEFINE_PACKED(NAME, kind)                                                                  \
+    static void pack_##NAME(const struct matrix *m, size_t first, size_t n,                        \
+                            const struct kernels_panel *panel)                                     \
     {                                                                                              \
-        if (!affine_is_plain(m))                                                                   \
+        if (!packed_is_plain(m, kind))                                                             \
             kernels_pack_blocks(m, first, n, panel);                                               \
         else if (n == R)                                                                           \
-            pack_panel_affine(m, first, bits, panel);                                              \
+            pack_panel_packed(m, first, kind, panel);                                              \
         else                                                                                       \
-            affine_pack_rows(m, bits, first, n, panel);                                            \
+            packed_pack_rows(m, kind, first, n, panel);                                            \
     }
-DEFINE_AFFINE(4)
-DEFINE_AFFINE(8)
+PACKED_KINDS(DEFINE_PACKED)
 
 /* ---- the product ---- */
 
@@ -372,8 +371,9 @@ void avx512_init_panel(struct kernels *k)
 #undef X
 #define X(NAME) k->types[QUANT_##NAME].pack = pack_##NAME;
     AVX512_PANEL_TYPES(X)
-    X(AFFINE_4)
-    X(AFFINE_8)
+#undef X
+#define X(NAME, kind) k->types[QUANT_##NAME].pack = pack_##NAME;
+    PACKED_KINDS(X)
 #undef X
 #define X(form) k->panel[KERNELS_##form] = panel_##form;
     KERNELS_INTEGER_FORMS(X)

@@ -263,25 +263,28 @@ INLINE void rows_any(const enum kernels_form form, const struct matrix *m, size_
     }
 KERNELS_INTEGER_FORMS(DEFINE_ANY)
 
-/* ---- MLX's affine weights ---- */
+/* ---- MLX's packed weights ---- */
 
-INLINE void affine_tokens(const struct matrix *m, const uint32_t bits, size_t first, size_t n_rows,
-                          const struct kernels_row_x *x, const size_t n_tokens, float *y,
-                          size_t y_stride)
+INLINE void packed_tokens(const struct matrix *m, const enum packed_kind kind, size_t first,
+                          size_t n_rows, const struct kernels_row_x *x, const size_t n_tokens,
+                          float *y, size_t y_stride)
 {
-    const enum kernels_form form = bits == 8 ? KERNELS_WIDE_MIN : KERNELS_MIN;
+    const enum kernels_form form = packed_form(kind);
+    const size_t group_bytes = 8 * 4 * packed_bits(kind);
     const struct affine affine = affine_of(m);
     const __m512i blocks = pair_affine_blocks(affine);
     const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
     const struct ahead ahead =
-        ahead_of(m->parts[MATRIX_PACKED].row_bytes, n_blocks, n_tokens, bits == 8);
+        ahead_of(m->parts[MATRIX_PACKED].row_bytes, n_blocks, n_tokens,
+                 kind == PACKED_KIND_AFFINE_8);
     const size_t scale_bytes = m->parts[MATRIX_SCALES].row_bytes;
     const size_t scales_ahead = ahead.n_bytes * scale_bytes / m->parts[MATRIX_PACKED].row_bytes;
     for (size_t r = 0; r < n_rows; r += 2) {
-        const struct affine_row rows[2] = {
-            affine_row_of(m, first + r), affine_row_of(m, first + (r + 1 < n_rows ? r + 1 : r))};
+        const struct packed_row rows[2] = {
+            packed_row_of(m, first + r), packed_row_of(m, first + (r + 1 < n_rows ? r + 1 : r))};
         fetch_also((const char *)rows[0].scales + scales_ahead, 2 * scale_bytes, &ahead);
-        fetch_also((const char *)rows[0].biases + scales_ahead, 2 * scale_bytes, &ahead);
+        if (kind != PACKED_KIND_MXFP4)
+            fetch_also((const char *)rows[0].biases + scales_ahead, 2 * scale_bytes, &ahead);
         size_t b = 0;
         __m512 acc[KERNELS_FEW_TOKENS];
         struct pair g;
@@ -289,14 +292,14 @@ INLINE void affine_tokens(const struct matrix *m, const uint32_t bits, size_t fi
         for (size_t t = 0; t < n_tokens; t++)
             acc[t] = _mm512_setzero_ps();
         for (; b + 8 <= n_blocks; b += 8) {
-            fetch(rows[0].q + 2 * b * 4 * bits, 2 * 32 * bits, &ahead);
-            pair_affine(&g, rows, affine, blocks, bits, b, 8);
+            fetch(rows[0].q + b / 4 * group_bytes, 2 * group_bytes, &ahead);
+            pair_mlx(&g, rows, affine, blocks, kind, b, 8);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
                 acc[t] = add_pair(acc[t], form, &g, &x[t], b, 0xffff);
         }
         if (b < n_blocks) {
-            pair_affine(&g, rows, affine, blocks, bits, b, n_blocks - b);
+            pair_mlx(&g, rows, affine, blocks, kind, b, n_blocks - b);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
                 acc[t] = add_pair(acc[t], form, &g, &x[t], b, lanes_of(n_blocks - b));
@@ -305,26 +308,25 @@ INLINE void affine_tokens(const struct matrix *m, const uint32_t bits, size_t fi
     }
 }
 
-#define DEFINE_AFFINE_TOKENS(bits, n_tokens)                                                       \
-    static void rows_##bits##_##n_tokens(const struct matrix *m, size_t first, size_t n,           \
+#define DEFINE_PACKED_TOKENS(kind, n_tokens)                                                       \
+    static void rows_##kind##_##n_tokens(const struct matrix *m, size_t first, size_t n,           \
                                          const struct kernels_row_x *x, float *y,                  \
                                          size_t y_stride)                                          \
     {                                                                                              \
-        affine_tokens(m, bits, first, n, x, n_tokens, y, y_stride);                                \
+        packed_tokens(m, kind, first, n, x, n_tokens, y, y_stride);                                \
     }
-#define DEFINE_AFFINE(bits, form)                                                                  \
-    DEFINE_BY_TOKENS(DEFINE_AFFINE_TOKENS, bits)                                                   \
-    static void rows_AFFINE_##bits(const struct matrix *m, size_t first, size_t n,                 \
-                                   const struct kernels_row_x *x, size_t n_tokens, float *y,       \
-                                   size_t y_stride)                                                \
+#define DEFINE_PACKED(NAME, kind)                                                                  \
+    DEFINE_BY_TOKENS(DEFINE_PACKED_TOKENS, kind)                                                   \
+    static void rows_##NAME(const struct matrix *m, size_t first, size_t n,                        \
+                            const struct kernels_row_x *x, size_t n_tokens, float *y,              \
+                            size_t y_stride)                                                       \
     {                                                                                              \
-        if (affine_is_plain(m))                                                                    \
-            rows_##bits(m, first, n, x, n_tokens, y, y_stride);                                    \
+        if (packed_is_plain(m, kind))                                                              \
+            rows_##kind(m, first, n, x, n_tokens, y, y_stride);                                    \
         else                                                                                       \
-            rows_##form(m, first, n, x, n_tokens, y, y_stride);                                    \
+            rows_any(packed_form(kind), m, first, n, x, n_tokens, y, y_stride);                    \
     }
-DEFINE_AFFINE(4, MIN)
-DEFINE_AFFINE(8, WIDE_MIN)
+PACKED_KINDS(DEFINE_PACKED)
 
 /* ---- activations in the order of avx512_pair.h ---- */
 
@@ -405,7 +407,8 @@ void avx512_init_rows(struct kernels *k)
 #define X(NAME) k->types[QUANT_##NAME].rows = rows_##NAME;
     AVX512_TYPES(X)
     AVX512_FLOAT_TYPES(X)
-    X(AFFINE_4)
-    X(AFFINE_8)
+#undef X
+#define X(NAME, kind) k->types[QUANT_##NAME].rows = rows_##NAME;
+    PACKED_KINDS(X)
 #undef X
 }

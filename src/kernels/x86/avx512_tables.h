@@ -38,4 +38,15 @@ INLINE __m512i mxfp4_table(void)
         _mm_add_epi8(_mm_setr_epi8(QUANT_MXFP4_VALUES), _mm_set1_epi8(12)));
 }
 
+/* Halves of the powers of two that MLX's exponents of eight bits say; 255 is NaN. */
+INLINE __m512 half_exponents(__m512i e)
+{
+    __m512i d = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+    d = _mm512_mask_sllv_epi32(d, _mm512_cmplt_epu32_mask(e, _mm512_set1_epi32(2)),
+                               _mm512_set1_epi32(0x200000), e);
+    return _mm512_castsi512_ps(
+        _mm512_mask_mov_epi32(d, _mm512_cmpeq_epi32_mask(e, _mm512_set1_epi32(255)),
+                              _mm512_set1_epi32(0x7fc00000)));
+}
+
 #endif
