@@ -23,6 +23,7 @@
     X(N_EXPERTS, "expert_count", "num_experts|num_local_experts")                                  \
     X(N_EXPERTS_USED, "expert_used_count", "num_experts_per_tok")                                  \
     X(N_EXPERT_FF, "expert_feed_forward_length", "moe_intermediate_size")                          \
+    X(EXPERTS_NORMALIZED, "", "norm_topk_prob")                                                    \
     X(N_CTX, "context_length", "max_position_embeddings")                                          \
     X(N_HEADS, "attention.head_count", "num_attention_heads")                                      \
     X(N_KV_HEADS, "attention.head_count_kv", "num_key_value_heads")                                \

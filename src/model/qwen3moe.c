@@ -6,8 +6,10 @@
 static void qwen3moe_load(struct model *m, struct network_loader *loader)
 {
     struct decoder *d = (struct decoder *)m;
+    bool normalize = true;
+    hyper_bool(&loader->hyper, HYPER_EXPERTS_NORMALIZED, &normalize);
     block_stream_init(&d->stream, loader);
-    block_experts_init(&d->experts, loader, true);
+    block_experts_init(&d->experts, loader, normalize);
     block_attention_init(&d->attn, loader, BACKEND_ROPE_HALVES, NULL);
     for (uint32_t i = 0; i < m->info.n_layers; i++) {
         decoder_load_attention(d, loader, i, network_window(loader, i), NETWORK_OPTIONAL);

@@ -9,32 +9,44 @@
 
 #include <cmocka.h>
 
+static struct backend *plainest(void)
+{
+    struct error err;
+    return backend_cpu_create(&(struct backend_cpu_options){.n_threads = 1, .tier = "c"}, &err);
+}
+
 /* Over the weights that are open. */
 static bool open_model(struct tiny_stack *s, uint32_t n_ctx, struct error *err)
 {
     if (!s->weights)
         fail_msg("%s", err->message);
-    s->be = backend_cpu_create(&(struct backend_cpu_options){.n_threads = 1, .tier = "c"}, err);
     assert_non_null(s->be);
     s->model = model_create(s->weights, s->be, &(struct model_options){.n_ctx = n_ctx}, err);
     return s->model;
 }
 
-bool tiny_stack_open_folder(struct tiny_stack *s, const struct tiny_folder_kind *kind,
-                            uint32_t n_ctx, struct error *err)
+bool tiny_stack_open_folder_on(struct tiny_stack *s, struct backend *be,
+                               const struct tiny_folder_kind *kind, uint32_t n_ctx,
+                               struct error *err)
 {
-    *s = (struct tiny_stack){0};
-    *err = (struct error){0};
+    *s = (struct tiny_stack){.be = be};
+    *err = (struct error){.message = ""};
     tiny_folder_init(&s->folder, kind);
     s->weights = weights_open_files(s->folder.files, 2, NULL, err);
     return open_model(s, n_ctx, err);
 }
 
+bool tiny_stack_open_folder(struct tiny_stack *s, const struct tiny_folder_kind *kind,
+                            uint32_t n_ctx, struct error *err)
+{
+    return tiny_stack_open_folder_on(s, plainest(), kind, n_ctx, err);
+}
+
 bool tiny_stack_open_gguf(struct tiny_stack *s, const char *architecture,
                           void (*more)(struct gguf_builder *g), uint32_t n_ctx, struct error *err)
 {
-    *s = (struct tiny_stack){0};
-    *err = (struct error){0};
+    *s = (struct tiny_stack){.be = plainest()};
+    *err = (struct error){.message = ""};
     tiny_model_init_as(&s->file, architecture, more);
     s->weights = weights_open_bytes(s->file.data, s->file.size, err);
     return open_model(s, n_ctx, err);
@@ -68,8 +80,13 @@ float *tiny_stack_logits(struct tiny_stack *s, uint32_t n_tokens)
                                        .wants_logits = true};
     float *logits = malloc(n_tokens * TINY_VOCAB * sizeof *logits);
     assert_non_null(logits);
-    assert_true(model_compute(s->model, &(struct backend_batch){rows, n_tokens, &sequence, 1},
-                              logits, &err));
+    for (uint32_t first = 0, n; first < n_tokens; first += n) {
+        const uint32_t most = s->be->traits.max_rows;
+        n = n_tokens - first < most ? n_tokens - first : most;
+        assert_true(model_compute(s->model,
+                                  &(struct backend_batch){rows + first, n, &sequence, 1},
+                                  logits + (size_t)first * TINY_VOCAB, &err));
+    }
     for (uint32_t i = 0; i < n_tokens * TINY_VOCAB; i++)
         assert_true(isfinite(logits[i]));
     return logits;

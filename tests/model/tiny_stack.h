@@ -1,4 +1,5 @@
-/* A tiny model with everything that computes it, in one thread of the plainest tier. */
+/* A tiny model with everything that computes it: one thread of the plainest tier, or a backend of
+ * the test's choice. */
 #ifndef PENSIEVE_TESTS_MODEL_TINY_STACK_H
 #define PENSIEVE_TESTS_MODEL_TINY_STACK_H
 
@@ -21,6 +22,10 @@ bool tiny_stack_open_folder(struct tiny_stack *s, const struct tiny_folder_kind 
                             uint32_t n_ctx, struct error *err);
 bool tiny_stack_open_gguf(struct tiny_stack *s, const char *architecture,
                           void (*more)(struct gguf_builder *g), uint32_t n_ctx, struct error *err);
+/* On that backend, which closes with it. */
+bool tiny_stack_open_folder_on(struct tiny_stack *s, struct backend *be,
+                               const struct tiny_folder_kind *kind, uint32_t n_ctx,
+                               struct error *err);
 void tiny_stack_close(struct tiny_stack *s);
 
 /* Of tokens (i * 37 + 11) % 256, all finite: [n_tokens][TINY_VOCAB]; free(). */

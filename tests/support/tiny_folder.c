@@ -13,6 +13,7 @@ enum { MAX_BYTES = 16 << 20, WORD_BYTES = 48, NAME_BYTES = 128, FULL_BYTES = 256
 struct tiny_writer {
     const struct tiny_folder_kind *kind;
     struct buf header, data;
+    int n_stacked; /* experts that the next matrices are of, one below the other; 0: none */
 };
 
 /* A matrix's rows that have the noise of that name. */
@@ -29,13 +30,16 @@ static void *tiny_alloc(size_t n, size_t size)
     return p;
 }
 
+/* n_rows 0: a vector */
 static void put_tensor(struct tiny_writer *w, const char *name, const char *type, uint64_t n_rows,
                        uint64_t n_cols, const void *data, size_t n_bytes)
 {
-    char rows[32] = "";
+    char rows[64] = "";
     if (w->kind->without && !strcmp(name, w->kind->without))
         return;
-    if (n_rows)
+    if (n_rows && w->n_stacked)
+        snprintf(rows, sizeof rows, "%d,%" PRIu64 ",", w->n_stacked, n_rows / (uint64_t)w->n_stacked);
+    else if (n_rows)
         snprintf(rows, sizeof rows, "%" PRIu64 ",", n_rows);
     buf_printf(&w->header,
                "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s%" PRIu64 "],\"data_offsets\":[%zu,%zu]}",
@@ -108,7 +112,7 @@ static void put_affine(struct tiny_writer *w, const char *module, const char *gg
     free(biases);
 }
 
-/* Powers of two around deviation / 3; of nvfp4, floats of eight bits. Elements of mxfp8 have their
+/* Powers of two around 0.05; of nvfp4, floats of eight bits. Elements of mxfp8 have their
  * highest bit of the exponent cleared: 1.875 at most. */
 static void put_eights(struct tiny_writer *w, const char *module, const char *gguf, uint64_t n_rows,
                        uint64_t n_scales)
@@ -121,9 +125,9 @@ static void put_eights(struct tiny_writer *w, const char *module, const char *gg
     tiny_model_words(noise, words, n);
     for (size_t i = 0; i < n; i++) {
         const uint32_t r = words[i] >> 16;
-        scales[i] = (uint8_t)(w->kind->numbers == TINY_NVFP4   ? 0x18 + r % 8
-                              : w->kind->numbers == TINY_MXFP4 ? 123 + r % 2
-                                                               : 125 + r % 2);
+        scales[i] = (uint8_t)(w->kind->numbers == TINY_NVFP4   ? 0x10 + r % 8
+                              : w->kind->numbers == TINY_MXFP4 ? 122 + r % 2
+                                                               : 124 + r % 2);
     }
     snprintf(name, sizeof name, "%s.scales", module);
     put_tensor(w, name, "U8", n_rows, n_scales, scales, n);
@@ -176,7 +180,7 @@ static void put_layer_matrix(struct tiny_writer *w, unsigned i, const char *modu
         named[k] = (struct tiny_part){gguf[k], parts[k].n_rows};
     }
     snprintf(name, sizeof name, "%slayers.%u.%s", w->kind->prefix, i, module);
-    put_matrix(w, name, named, n_parts, n_cols, 0.3f);
+    put_matrix(w, name, named, n_parts, n_cols, w->kind->deviation);
 }
 
 static void put_layer_vector(struct tiny_writer *w, unsigned i, const char *name, const char *gguf,
@@ -190,10 +194,11 @@ static void put_layer_vector(struct tiny_writer *w, unsigned i, const char *name
 
 static void put_attention(struct tiny_writer *w, unsigned i)
 {
-    static const struct tiny_part qkv[] = {{"attn_q", TINY_EMBD},
-                                           {"attn_k", TINY_KV_HEADS * TINY_HEAD_DIM},
-                                           {"attn_v", TINY_KV_HEADS * TINY_HEAD_DIM}};
-    static const struct tiny_part out = {"attn_output", TINY_EMBD};
+    const uint64_t head_dim = w->kind->head_dim;
+    const struct tiny_part qkv[] = {{"attn_q", TINY_HEADS * head_dim},
+                                    {"attn_k", TINY_KV_HEADS * head_dim},
+                                    {"attn_v", TINY_KV_HEADS * head_dim}};
+    const struct tiny_part out = {"attn_output", TINY_EMBD};
     static const char letters[] = "qkv";
     for (size_t k = 0; k < 3; k++) {
         char module[WORD_BYTES], bias[WORD_BYTES + 8], gguf[WORD_BYTES];
@@ -208,15 +213,45 @@ static void put_attention(struct tiny_writer *w, unsigned i)
     }
     if (w->kind->is_fused)
         put_layer_matrix(w, i, "self_attn.qkv_proj", qkv, 3, TINY_EMBD);
-    put_layer_matrix(w, i, "self_attn.o_proj", &out, 1, TINY_EMBD);
+    put_layer_matrix(w, i, "self_attn.o_proj", &out, 1, TINY_HEADS * head_dim);
+    if (w->kind->has_head_norms) {
+        put_layer_vector(w, i, "self_attn.q_norm.weight", "attn_q_norm.weight", head_dim, 1, 0.3f);
+        put_layer_vector(w, i, "self_attn.k_norm.weight", "attn_k_norm.weight", head_dim, 1, 0.3f);
+    }
 }
 
-static void put_layer(struct tiny_writer *w, unsigned i)
+static void put_experts(struct tiny_writer *w, unsigned i)
+{
+    static const struct {
+        const char *module, *gguf;
+        uint64_t n_out, n_in;
+    } matrices[] = {{"gate_proj", "ffn_gate_exps", TINY_EXPERT_FF, TINY_EMBD},
+                    {"up_proj", "ffn_up_exps", TINY_EXPERT_FF, TINY_EMBD},
+                    {"down_proj", "ffn_down_exps", TINY_EMBD, TINY_EXPERT_FF}};
+    const struct tiny_part router = {"ffn_gate_inp", TINY_EXPERTS};
+    put_layer_matrix(w, i, "mlp.gate", &router, 1, TINY_EMBD);
+    for (size_t k = 0; k < 3; k++) {
+        char module[WORD_BYTES], gguf[WORD_BYTES];
+        struct tiny_part part = {matrices[k].gguf, TINY_EXPERTS * matrices[k].n_out};
+        snprintf(module, sizeof module, "mlp.switch_mlp.%s", matrices[k].module);
+        w->n_stacked = w->kind->experts == TINY_STACKED ? TINY_EXPERTS : 0;
+        if (w->kind->experts == TINY_STACKED)
+            put_layer_matrix(w, i, module, &part, 1, matrices[k].n_in);
+        w->n_stacked = 0;
+        for (unsigned e = 0; w->kind->experts == TINY_ALONE && e < TINY_EXPERTS; e++) {
+            snprintf(module, sizeof module, "mlp.experts.%u.%s", e, matrices[k].module);
+            snprintf(gguf, sizeof gguf, "%s.%u", matrices[k].gguf, e);
+            part = (struct tiny_part){gguf, matrices[k].n_out};
+            put_layer_matrix(w, i, module, &part, 1, matrices[k].n_in);
+        }
+    }
+}
+
+static void put_feed_forward(struct tiny_writer *w, unsigned i)
 {
     const uint64_t n_ff = w->kind->n_ff;
     const struct tiny_part gate_up[] = {{"ffn_gate", n_ff}, {"ffn_up", n_ff}};
     const struct tiny_part down = {"ffn_down", TINY_EMBD};
-    put_attention(w, i);
     if (w->kind->is_fused) {
         put_layer_matrix(w, i, "mlp.gate_up_proj", gate_up, 2, TINY_EMBD);
     } else {
@@ -224,9 +259,26 @@ static void put_layer(struct tiny_writer *w, unsigned i)
         put_layer_matrix(w, i, "mlp.up_proj", &gate_up[1], 1, TINY_EMBD);
     }
     put_layer_matrix(w, i, "mlp.down_proj", &down, 1, n_ff);
+}
+
+static void put_layer(struct tiny_writer *w, unsigned i)
+{
+    static const char attn_post[] = "post_attention_layernorm.weight";
     put_layer_vector(w, i, "input_layernorm.weight", "attn_norm.weight", TINY_EMBD, 1, 0.1f);
-    put_layer_vector(w, i, "post_attention_layernorm.weight", "ffn_norm.weight", TINY_EMBD, 1,
-                     0.1f);
+    put_attention(w, i);
+    if (w->kind->has_post_norms) {
+        put_layer_vector(w, i, attn_post, "post_attention_norm.weight", TINY_EMBD, 1, 0.3f);
+        put_layer_vector(w, i, "pre_feedforward_layernorm.weight", "ffn_norm.weight", TINY_EMBD, 1,
+                         0.1f);
+        put_layer_vector(w, i, "post_feedforward_layernorm.weight", "post_ffw_norm.weight",
+                         TINY_EMBD, 1, 0.3f);
+    } else {
+        put_layer_vector(w, i, attn_post, "ffn_norm.weight", TINY_EMBD, 1, 0.1f);
+    }
+    if (w->kind->experts)
+        put_experts(w, i);
+    else
+        put_feed_forward(w, i);
 }
 
 static void put_tensors(struct tiny_writer *w)
@@ -282,6 +334,8 @@ void tiny_folder_init(struct tiny_folder *f, const struct tiny_folder_kind *give
     kind.prefix = given->prefix ? given->prefix : "model.";
     kind.output_prefix = given->output_prefix ? given->output_prefix : "";
     kind.n_ff = given->n_ff ? given->n_ff : TINY_FF;
+    kind.head_dim = given->head_dim ? given->head_dim : TINY_HEAD_DIM;
+    kind.deviation = given->deviation > 0 ? given->deviation : 0.3f;
     struct tiny_writer w = {.kind = &kind};
     buf_init(&w.header, MAX_BYTES);
     buf_init(&w.data, MAX_BYTES);

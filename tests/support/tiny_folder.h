@@ -18,6 +18,11 @@ enum tiny_numbers {
     TINY_NVFP4,
 };
 
+enum { TINY_EXPERTS = 8, TINY_EXPERT_FF = 64 };
+
+/* Stacked, as MLX has them, or each by itself, as Hugging Face does. */
+enum tiny_experts { TINY_DENSE, TINY_STACKED, TINY_ALONE };
+
 enum tiny_biases { TINY_NO_BIASES, TINY_ZERO_BIASES, TINY_BIASES };
 
 struct tiny_folder_kind {
@@ -28,7 +33,12 @@ struct tiny_folder_kind {
     enum tiny_numbers floats;           /* of vectors, scales and biases: F32, F16, BF16 */
     uint32_t bits, group;               /* of packed numbers */
     uint32_t n_ff;                      /* 0: TINY_FF */
+    uint32_t head_dim;                  /* 0: TINY_HEAD_DIM */
+    float deviation;                    /* of matrices in layers; 0: 0.3 */
     bool is_fused;                      /* as Phi-3 is */
+    bool has_head_norms;                /* as Qwen3 and Gemma 3 */
+    bool has_post_norms;                /* as Gemma 3 */
+    enum tiny_experts experts;          /* TINY_EXPERTS in the feed-forward's place */
     enum tiny_biases biases;            /* of q, k and v */
     bool is_tied;                       /* without an output matrix */
     bool is_nested;                     /* all but the quantization in text_config */
