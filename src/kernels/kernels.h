@@ -15,6 +15,7 @@
  *   HALVES   w = d[half] * (u - offset)  u < 64, a scale for each 16 elements
  *   MINS     w = d * u + m[half]         u < 64, a minimum for each 16 elements
  *   WIDE_MIN w = d * (u - 128) + m       u < 256
+ *   WIDE_HALVES  w = d[half] * (u - 128) u < 256
  *
  * An integer factor of a sub-block may be in u: a product of integers is exact where d times the
  * factor would be rounded, and the float operations become fewer (Q2_K, Q3_K).
@@ -22,9 +23,9 @@
  * Integer sums of a block (of a half) are exact. Float additions have one order everywhere, so
  * that all paths and all tiers give the same bits: block b belongs to strand b mod 8; within a
  * strand, blocks ascend, each adding  acc = fma(dot - offset * sum(a), d * da, acc),  with HALVES
- * acc = fma(fma(upper, d[1], lower * d[0]), da, acc)  of both halves' sums, and for MIN and
- * WIDE_MIN then  acc = fma(m, da * sum(a), acc)  (MINS: that of the lower half, then of the upper,
- * each with the sum of its half);  the strands end in the tree
+ * and WIDE_HALVES  acc = fma(fma(upper, d[1], lower * d[0]), da, acc)  of both halves' sums, and
+ * for MIN and WIDE_MIN then  acc = fma(m, da * sum(a), acc)  (MINS: that of the lower half, then of
+ * the upper, each with the sum of its half);  the strands end in the tree
  * ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)). */
 #ifndef PENSIEVE_KERNELS_KERNELS_H
 #define PENSIEVE_KERNELS_KERNELS_H
@@ -49,7 +50,8 @@ enum {
 };
 
 /* All but that of floats. */
-#define KERNELS_INTEGER_FORMS(X) X(OFFSET) X(WIDE) X(MIN) X(HALVES) X(MINS) X(WIDE_MIN)
+#define KERNELS_INTEGER_FORMS(X)                                                                   \
+    X(OFFSET) X(WIDE) X(MIN) X(HALVES) X(MINS) X(WIDE_MIN) X(WIDE_HALVES)
 
 enum kernels_form {
     KERNELS_NONE, /* there is no such type */
@@ -72,11 +74,17 @@ static inline bool kernels_form_has_min(enum kernels_form form)
     return form == KERNELS_MIN || form == KERNELS_MINS || form == KERNELS_WIDE_MIN;
 }
 
+/* Whether each half of a block has a scale of its own. */
+static inline bool kernels_form_has_halves(enum kernels_form form)
+{
+    return form == KERNELS_HALVES || form == KERNELS_WIDE_HALVES;
+}
+
 /* Whether products add a correction -offset * sum(a). */
 static inline bool kernels_form_has_offset(enum kernels_form form)
 {
-    return form == KERNELS_OFFSET || form == KERNELS_WIDE || form == KERNELS_HALVES ||
-           form == KERNELS_WIDE_MIN;
+    return form == KERNELS_OFFSET || form == KERNELS_WIDE || form == KERNELS_WIDE_MIN ||
+           kernels_form_has_halves(form);
 }
 
 /* Blocks of one strand when a row has n_blocks; a strand's room is that of the longest. */
@@ -106,7 +114,7 @@ struct kernels_row_x {
     const int8_t *q;    /* [room][32] */
     const float *d, *s; /* [room] */
     /* [room] the correction -offset * sum(a): c[0] of the block (OFFSET, WIDE, WIDE_MIN), or of
-     * each half (HALVES) */
+     * each half (HALVES, WIDE_HALVES) */
     const int32_t *c[2];
     const float *sh[2]; /* [room] MINS: d * sum of q of each half */
 };
@@ -157,14 +165,14 @@ struct kernels_ahead {
  * anything. */
 struct kernels_panel {
     uint8_t *q; /* [8][room][8 quads][16 rows][4 elements] */
-    float *d;   /* [8][room][16 rows]; HALVES: [8][room][2][16 rows]; aligned to 64.
+    float *d;   /* [8][room][16 rows]; with halves: [8][room][2][16 rows]; aligned to 64.
                  * FLOAT: the weights, [16][ceil(n_cols / 16)][16 rows], and nothing else */
     float *m;   /* [8][room][16 rows], MIN and WIDE_MIN; MINS: [8][room][2][16 rows] */
     struct kernels_ahead *ahead; /* or NULL */
     bool has_long_scales; /* kernels_has_long_scales() of the matrix */
 };
 
-/* Whether scales may have more than 19 significant bits. No others have, but for HALVES, so that
+/* Whether scales may have more than 19 significant bits. No others have, but with halves, so that
  * their product with a scale of activations (above) is exact, but for its power of two. */
 static inline bool kernels_has_long_scales(const struct matrix *m)
 {

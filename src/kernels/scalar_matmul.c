@@ -51,6 +51,7 @@ static float add_block(float acc, enum kernels_form form, const struct kernels_b
     float both;
     switch (form) {
     case KERNELS_HALVES:
+    case KERNELS_WIDE_HALVES:
         both = (float)(dot_bytes(w->u, x->q, 16) + x->c[0]) * w->d[0];
         both = fmaf((float)(dot_bytes(w->u + 16, x->q + 16, 16) + x->c[1]), w->d[1], both);
         return fmaf(both, x->d, acc);
@@ -105,7 +106,7 @@ static void panel_block(enum kernels_form form, const struct kernels_panel *w, s
 {
     for (int quad = 0; quad < 8; quad++)
         memcpy(out->u + quad * 4, w->q + (place * 8 + quad) * 64 + row * 4, 4);
-    const size_t n_d = form == KERNELS_HALVES ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
+    const size_t n_d = kernels_form_has_halves(form) ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
     for (size_t h = 0; h < n_d; h++)
         out->d[h] = w->d[(place * n_d + h) * 16 + row];
     for (size_t h = 0; h < n_m && kernels_form_has_min(form); h++)
@@ -182,17 +183,7 @@ static void arrange(const struct kernels_blocks *row, size_t n_blocks)
 
 /* ---- weights that are floats: sixteen strands, element i in strand i mod 16 ---- */
 
-enum { S = KERNELS_FLOAT_STRANDS, CHUNK = 16 * S };
-
-/* Elements from i on, CHUNK or as many as are left; returns how many. */
-static size_t decode_chunk(const struct matrix *m, size_t row, size_t i, float *out)
-{
-    const struct quant_traits *traits = quant_traits(m->type);
-    const size_t n = m->n_cols - i < CHUNK ? m->n_cols - i : CHUNK;
-    const char *data = matrix_row(m, MATRIX_BLOCKS, row);
-    traits->decode(data + i / traits->block_elements * traits->block_bytes, out, n);
-    return n;
-}
+enum { S = KERNELS_FLOAT_STRANDS };
 
 static float sum_halves(float *acc)
 {
@@ -206,9 +197,9 @@ static void rows_FLOAT(const struct matrix *m, size_t first, size_t n,
                        const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
 {
     for (size_t r = 0; r < n; r++) {
-        float acc[KERNELS_FEW_TOKENS][S] = {{0}}, w[CHUNK];
+        float acc[KERNELS_FEW_TOKENS][S] = {{0}}, w[KERNELS_CHUNK];
         for (size_t i = 0, n_here; i < m->n_cols; i += n_here) {
-            n_here = decode_chunk(m, first + r, i, w);
+            n_here = kernels_decode_chunk(m, first + r, i, w);
             for (size_t t = 0; t < n_tokens; t++)
                 for (size_t j = 0; j < n_here; j++)
                     acc[t][j % S] = fmaf(w[j], x[t].x[i + j], acc[t][j % S]);
@@ -223,10 +214,10 @@ static void pack_floats(const struct matrix *m, size_t first, size_t n,
 {
     const size_t room = (m->n_cols + S - 1) / S;
     for (size_t r = 0; r < KERNELS_PANEL_ROWS; r++) {
-        float w[CHUNK] = {0};
-        for (size_t i = 0, n_here = CHUNK; i < m->n_cols; i += n_here) {
+        float w[KERNELS_CHUNK] = {0};
+        for (size_t i = 0, n_here = KERNELS_CHUNK; i < m->n_cols; i += n_here) {
             if (r < n)
-                n_here = decode_chunk(m, first + r, i, w);
+                n_here = kernels_decode_chunk(m, first + r, i, w);
             for (size_t j = 0; j < n_here && i + j < m->n_cols; j++)
                 panel->d[((i + j) % S * room + (i + j) / S) * KERNELS_PANEL_ROWS + r] = w[j];
         }

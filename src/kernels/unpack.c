@@ -3,6 +3,7 @@
 
 #include "quant/blocks.h"
 #include "quant/half.h"
+#include "quant/integers.h"
 
 #include <math.h>
 #include <string.h>
@@ -170,6 +171,22 @@ void kernels_unpack_MXFP4(const struct matrix *m, size_t row, size_t b, struct k
     unpack_values(mxfp4_values, 12, in->qs, out->u);
 }
 
+/* ---- integers ---- */
+
+#define X(NAME, number, elements, bytes, form, offset)                                             \
+    void kernels_unpack_##NAME(const struct matrix *m, size_t row, size_t b,                       \
+                               struct kernels_block *out)                                          \
+    {                                                                                              \
+        struct quant_integers in;                                                                  \
+        quant_integers_##NAME(matrix_row(m, MATRIX_BLOCKS, row), b, &in);                          \
+        for (int h = 0; h < 2; h++)                                                                \
+            out->d[h] = in.d[h] * matrix_factor(m);                                                \
+        for (int i = 0; i < KERNELS_BLOCK; i++)                                                    \
+            out->u[i] = (uint8_t)(in.v[i] + (offset));                                             \
+    }
+QUANT_INTEGER_TYPES(X)
+#undef X
+
 /* ---- MLX's affine types: bits from the lowest on ---- */
 
 static inline void unpack_affine(const struct matrix *m, size_t row, size_t b, unsigned bits,
@@ -210,7 +227,8 @@ static void unpack_scaled(const struct matrix *m, size_t row, size_t b, struct k
     const uint8_t *packed = (const uint8_t *)matrix_row(m, MATRIX_PACKED, row) + b * 16;
     for (size_t h = 0; h < 2; h++)
         out->d[h] =
-            0.5f * matrix_scale(m, MATRIX_SCALES, row, (b * KERNELS_BLOCK + h * 16) / m->group);
+            0.5f * (matrix_factor(m) *
+                    matrix_scale(m, MATRIX_SCALES, row, (b * KERNELS_BLOCK + h * 16) / m->group));
     for (int i = 0; i < KERNELS_BLOCK; i++)
         out->u[i] = (uint8_t)(mxfp4_values[packed[i / 2] >> (i % 2 * 4) & 15] + 12);
 }
@@ -236,11 +254,19 @@ kernels_unpack_fn *kernels_unpack_of(enum quant_type type)
     return table[type];
 }
 
+size_t kernels_decode_chunk(const struct matrix *m, size_t row, size_t i, float *out)
+{
+    const size_t n_left = m->n_cols - i, n = n_left < KERNELS_CHUNK ? n_left : KERNELS_CHUNK;
+    const struct matrix columns = matrix_columns(m, i, n);
+    matrix_decode(&columns, row, out);
+    return n;
+}
+
 /* Puts a block into the places of row r of a panel. */
 static void pack_block(const struct kernels_block *block, enum kernels_form form, size_t place,
                        size_t r, const struct kernels_panel *panel)
 {
-    const size_t n_d = form == KERNELS_HALVES ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
+    const size_t n_d = kernels_form_has_halves(form) ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
     for (int quad = 0; quad < 8; quad++)
         memcpy(panel->q + (place * 8 + (size_t)quad) * 64 + r * 4, block->u + quad * 4, 4);
     for (size_t h = 0; h < n_d; h++)

@@ -7,10 +7,10 @@
 #include "kernels/kernels.h"
 
 /* In the terms of kernels.h; what the form does not name may be anything. d has at most 19
- * significant bits, but with HALVES, and in packed types whose scales are F32. */
+ * significant bits, but with halves, and in packed types whose scales are F32. */
 struct kernels_block {
     uint8_t u[KERNELS_BLOCK];
-    float d[2]; /* HALVES: of each half; else d[0] */
+    float d[2]; /* with halves: of each half; else d[0] */
     float m[2]; /* MINS: of each half; MIN and WIDE_MIN: m[0] */
 };
 
@@ -25,6 +25,11 @@ QUANT_PACKED_TYPES(X)
 
 /* The one of a type that is no float. */
 kernels_unpack_fn *kernels_unpack_of(enum quant_type type);
+
+/* Elements from i on, a multiple of KERNELS_CHUNK, as floats: so many, or as many as are left.
+ * Returns how many. What the kernels of floats without a load of their own compute with. */
+enum { KERNELS_CHUNK = 256 };
+size_t kernels_decode_chunk(const struct matrix *m, size_t row, size_t i, float *out);
 
 /* kernels_type.pack of every type that is no float: panels are the same in all tiers. */
 void kernels_pack_blocks(const struct matrix *m, size_t first, size_t n,

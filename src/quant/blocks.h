@@ -115,4 +115,99 @@ struct quant_mxfp4 {
     uint8_t qs[16];
 };
 
+/* x = d * (bit ? 1 : -1), the first bit in the lowest one. */
+struct quant_q1_0 {
+    uint16_t d;
+    uint8_t qs[16];
+};
+
+/* x = d * (q - 1), the first two bits in the lowest ones. */
+struct quant_q2_0 {
+    uint16_t d;
+    uint8_t qs[16];
+};
+
+/* x = d * (q - 1) of digits 0, 1, 2. A byte is the fraction of five of them to the base of 3, in
+ * 256ths, rounded up: digit n of qs[l] (l < 32) is element 32 * n + l, that of qs[32 + l] (l < 16)
+ * is 160 + 16 * n + l, that of qh[l], which has four, is 240 + 4 * n + l. */
+struct quant_tq1_0 {
+    uint8_t qs[48];
+    uint8_t qh[4];
+    uint16_t d;
+};
+
+/* x = d * (q - 1). Per half of 128 elements qs has 32 bytes; element l (0..31) of quarter k is
+ * qs[l] >> 2k & 3. */
+struct quant_tq2_0 {
+    uint8_t qs[64];
+    uint16_t d;
+};
+
+/* Four sub-blocks of 16: x = d[i] * value[q] / 2, d being floats without a sign, four bits of
+ * exponent and three of fraction. Each sub-block has 8 bytes, whose low nibbles are elements 0..7.
+ */
+struct quant_nvfp4 {
+    uint8_t d[4];
+    uint8_t qs[32];
+};
+
+/* The IQ types of one to three bits: eight sub-blocks of 32, of which numbers name vectors of
+ * grids (quant/grids.h). Where signs have seven bits for eight elements, their number is even. */
+
+/* x = d * (s + 1/2) / 4 * vector. A sub-block has eight bytes: four numbers, then from the lowest
+ * bit on four times seven signs and s. */
+struct quant_iq2_xxs {
+    uint16_t d;
+    uint8_t qs[64];
+};
+
+/* The same with s for each half, low nibbles first: nine bits of number and seven signs. */
+struct quant_iq2_xs {
+    uint16_t d;
+    uint16_t qs[32];
+    uint8_t scales[8];
+};
+
+/* The same with eight signs each; bits 8 and 9 of four numbers are in a byte of qh. */
+struct quant_iq2_s {
+    uint16_t d;
+    uint8_t qs[32], signs[32];
+    uint8_t qh[8];
+    uint8_t scales[8];
+};
+
+/* x = d * (s + 1/2) / 2 * vector, eight vectors of four; signs and s as in IQ2_XXS. */
+struct quant_iq3_xxs {
+    uint16_t d;
+    uint8_t qs[64];
+    uint8_t signs[32];
+};
+
+/* x = d * (2 s + 1) * vector; bit 8 of the sub-block's eight numbers is in a byte of qh, s in a
+ * nibble of scales, low ones first. */
+struct quant_iq3_s {
+    uint16_t d;
+    uint8_t qs[64];
+    uint8_t qh[8];
+    uint8_t signs[32];
+    uint8_t scales[4];
+};
+
+/* x = d * (2 s + 1) * (vector + shift) of -1, 0, 1. From the lowest bit on qh has four times the
+ * three high bits of a number, s in three, and 1 for a shift of -1/8, else +1/8. */
+struct quant_iq1_s {
+    uint16_t d;
+    uint8_t qs[32];
+    uint16_t qh[8];
+};
+
+/* The same with s for each half of 16 and a shift for each vector: a nibble of qh has three high
+ * bits and the shift's. Word j of scales has four s, three bits each, of sub-blocks 2j and 2j + 1;
+ * its highest four are nibble j of d. */
+struct quant_iq1_m {
+    uint8_t qs[32];
+    uint8_t qh[16];
+    uint16_t scales[4];
+};
+
 #endif

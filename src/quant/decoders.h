@@ -15,6 +15,7 @@ QUANT_BLOCK_TYPES(X)
 /* Row `row` of the matrix (of its first expert). */
 #define X(NAME, ...) void quant_decode_##NAME(const struct matrix *m, size_t row, float *out);
 QUANT_PACKED_TYPES(X)
+QUANT_PACKED_FLOAT_TYPES(X)
 #undef X
 
 #endif

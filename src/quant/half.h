@@ -1,5 +1,6 @@
 /* The 16-bit floats of weight files, exactly: IEEE binary16 ("half") and bfloat16 to and from
- * float, and the bare exponents of MXFP4. Rounding is to nearest, ties to even. Knows no blocks. */
+ * float, and floats of eight bits that are weights or scales, e4m3 and e8m0. Rounding is to
+ * nearest, ties to even. Knows no blocks. */
 #ifndef PENSIEVE_QUANT_HALF_H
 #define PENSIEVE_QUANT_HALF_H
 
@@ -62,6 +63,18 @@ static inline uint16_t half_bf16_from_float(float x)
     if ((bits & 0x7fffffff) > 0x7f800000)
         return (uint16_t)(bits >> 16 | 0x40); /* a NaN stays one when its low bits go */
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* Four bits of exponent and three of fraction, without infinity; all ones but the sign is NaN. */
+static inline float half_e4m3_to_float(uint8_t x)
+{
+    const uint32_t exponent = x >> 3 & 15, fraction = x & 7;
+    float f = (float)fraction * 0x1p-9f; /* subnormal */
+    if (exponent)
+        f = half_bits_to_float((exponent + 120) << 23 | fraction << 20);
+    if (exponent == 15 && fraction == 7)
+        f = half_bits_to_float(0x7fc00000);
+    return x & 0x80 ? -f : f;
 }
 
 /* 2^(e - 128), the scale of an MXFP4 block; exact, the two lowest are subnormal. */

@@ -61,23 +61,19 @@ static bool is_group(uint32_t n)
     return n == 16 || n == 32 || n == 64 || n == 128;
 }
 
-static bool matrix_refuse_type(const struct matrix *m, struct error *err)
+static bool may_have_factors(enum quant_type type)
 {
-    const char *name = NULL;
-#define X(NAME, number) name = m->type == (number) ? #NAME : name;
-    QUANT_DESCRIBED_TYPES(X)
-#undef X
-    if (name)
-        return error_set(err, ERROR_UNSUPPORTED,
-                         "weights of the type %s, with which this build cannot compute", name);
-    return error_set(err, ERROR_UNSUPPORTED, "weights of the unknown type %u", (unsigned)m->type);
+    return type == QUANT_NVFP4 || type == QUANT_PACKED_NVFP4;
 }
 
 static bool check_one(const struct matrix *m, struct error *err)
 {
     const struct quant_traits *traits = quant_traits(m->type);
     if (!traits)
-        return matrix_refuse_type(m, err);
+        return error_set(err, ERROR_UNSUPPORTED, "weights of the unknown type %u",
+                         (unsigned)m->type);
+    if (m->parts[MATRIX_FACTORS].data && !may_have_factors(m->type))
+        return error_set(err, ERROR_UNSUPPORTED, "weights of type %s with a factor", traits->name);
     if (m->n_cols % traits->block_elements)
         return error_set(err, ERROR_FORMAT, "rows of %zu are not whole blocks of %s", m->n_cols,
                          traits->name);
@@ -105,17 +101,6 @@ bool matrix_check(const struct matrix *m, struct error *err)
     return m->list || check_one(m, err);
 }
 
-static float scale_from_e4m3(uint8_t x)
-{
-    const int exponent = x >> 3 & 15, fraction = x & 7;
-    float f = (float)fraction * 0x1p-9f; /* subnormal */
-    if (exponent)
-        f = half_bits_to_float((uint32_t)(exponent + 120) << 23 | (uint32_t)fraction << 20);
-    if (exponent == 15 && fraction == 7)
-        f = half_bits_to_float(0x7fc00000);
-    return x & 0x80 ? -f : f;
-}
-
 /* 255 is NaN, the lowest is subnormal. */
 static float scale_from_e8m0(uint8_t e)
 {
@@ -138,7 +123,7 @@ float matrix_scale(const struct matrix *m, enum matrix_part_number part, size_t 
     case MATRIX_SCALE_E8M0:
         return scale_from_e8m0(*at);
     case MATRIX_SCALE_E4M3:
-        return scale_from_e4m3(*at);
+        return half_e4m3_to_float(*at);
     default:
         memcpy(&f, at, sizeof f);
         return f;
@@ -153,6 +138,28 @@ struct matrix matrix_rows(const struct matrix *m, size_t first, size_t n)
         if (m->parts[i].data)
             rows.parts[i].data = matrix_row(m, (enum matrix_part_number)i, first);
     return rows;
+}
+
+struct matrix matrix_columns(const struct matrix *m, size_t first, size_t n)
+{
+    struct matrix columns = *m;
+    columns.n_cols = n;
+    for (int i = 0; i < MATRIX_FACTORS; i++) {
+        size_t n_bytes = quant_row_bytes(m->type, first);
+        if (i)
+            n_bytes = m->group ? first / m->group * matrix_scale_bytes(m->scale) : 0;
+        if (m->parts[i].data)
+            columns.parts[i].data = (const char *)m->parts[i].data + n_bytes;
+    }
+    return columns;
+}
+
+float matrix_factor(const struct matrix *m)
+{
+    float factor = 1;
+    if (m->parts[MATRIX_FACTORS].data)
+        memcpy(&factor, m->parts[MATRIX_FACTORS].data, sizeof factor);
+    return factor;
 }
 
 struct matrix matrix_expert(const struct matrix *m, size_t i)
@@ -171,8 +178,12 @@ struct matrix matrix_expert(const struct matrix *m, size_t i)
 void matrix_decode(const struct matrix *m, size_t row, float *out)
 {
     const struct quant_traits *traits = quant_traits(m->type);
-    if (traits->n_parts > 1)
+    if (traits->n_parts > 1) {
         traits->decode_row(m, row, out);
-    else
-        traits->decode(matrix_row(m, MATRIX_BLOCKS, row), out, m->n_cols);
+        return;
+    }
+    traits->decode(matrix_row(m, MATRIX_BLOCKS, row), out, m->n_cols);
+    const float factor = matrix_factor(m);
+    for (size_t i = 0; i < m->n_cols && m->parts[MATRIX_FACTORS].data; i++)
+        out[i] *= factor;
 }

@@ -13,14 +13,17 @@
 #include <stdint.h>
 
 /* What a matrix consists of. Blocks and floats have one part; packed numbers, whose scales lie in
- * arrays of their own, have two or three. Blocks lie as quant_traits says, all else at any address:
- * safetensors files pad nothing. */
+ * arrays of their own, have two or three; others are NULL. Blocks lie as quant_traits says, all
+ * else at any address: safetensors files pad nothing. */
 enum matrix_part_number {
     MATRIX_BLOCKS = 0, /* [n_experts][n_rows] rows of blocks (or of floats) */
     MATRIX_PACKED = 0, /* numbers of a few bits, the first in the lowest ones, row by row */
     MATRIX_SCALES = 1, /* [n_experts][n_rows][n_cols / group] */
     MATRIX_BIASES = 2, /* the same */
-    MATRIX_N_PARTS = 3,
+    /* [n_experts] F32 by which scales are multiplied, of NVFP4 (MATRIX_BLOCKS or packed) alone, and
+     * there rarely */
+    MATRIX_FACTORS = 3,
+    MATRIX_N_PARTS = 4,
 };
 
 /* What scales and biases are. */
@@ -72,6 +75,9 @@ struct matrix matrix_rows(const struct matrix *m, size_t first, size_t n);
 /* Expert i alone. */
 struct matrix matrix_expert(const struct matrix *m, size_t i);
 
+/* Columns first .. first + n of every row, `first` being where blocks and groups begin. */
+struct matrix matrix_columns(const struct matrix *m, size_t first, size_t n);
+
 /* Row `row` of the first expert as floats [n_cols], exactly as the format defines. */
 void matrix_decode(const struct matrix *m, size_t row, float *out);
 
@@ -79,6 +85,9 @@ size_t matrix_scale_bytes(enum matrix_scale scale);
 
 /* Scale (or bias) g of a row, which belongs to its elements [g * group, (g + 1) * group). */
 float matrix_scale(const struct matrix *m, enum matrix_part_number part, size_t row, size_t g);
+
+/* The first expert's, 1 where there are none. */
+float matrix_factor(const struct matrix *m);
 
 /* Where a row of the first expert begins in a part. */
 static inline const void *matrix_row(const struct matrix *m, enum matrix_part_number part,

@@ -258,7 +258,7 @@ const struct quant_traits *quant_traits(uint32_t type)
 #undef X
 #define X(NAME, number, elements, bytes, ...)                                                      \
     [number] = {#NAME, elements, bytes, 2, NULL, quant_decode_##NAME},
-        QUANT_SCALED_TYPES(X)
+        QUANT_SCALED_TYPES(X) QUANT_PACKED_FLOAT_TYPES(X)
 #undef X
     };
     if (type >= QUANT_N_TYPES || !table[type].name)

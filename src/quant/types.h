@@ -10,8 +10,8 @@
  *                           other tiers take the one above.
  *
  * A form says what the integers u mean (kernels/kernels.h), `offset` is the one of OFFSET, WIDE,
- * HALVES and WIDE_MIN. Numbers below 64 are GGUF's (github.com/ggml-org/ggml, docs/gguf.md), those
- * of packed types ours alone: no file has them. */
+ * HALVES, WIDE_HALVES and WIDE_MIN. Numbers below 64 are GGUF's (github.com/ggml-org/ggml,
+ * docs/gguf.md), those of packed types ours alone: no file has them. */
 #ifndef PENSIEVE_QUANT_TYPES_H
 #define PENSIEVE_QUANT_TYPES_H
 
@@ -45,13 +45,31 @@
     X(IQ4_NL, 20, 32, 18, WIDE, 128)                                                               \
     X(IQ4_XS, 23, 256, 136, WIDE, 128)                                                             \
     X(MXFP4, 39, 32, 17, OFFSET, 12)                                                               \
+    QUANT_INTEGER_TYPES(X)                                                                         \
     QUANT_EXTRA_TYPES(X)
+
+/* Those whose decoder and unpack follow from one function, quant_integers_<NAME>
+ * (quant/integers.h): small integers and scales. */
+#define QUANT_INTEGER_TYPES(X)                                                                     \
+    X(IQ2_XXS, 16, 256, 66, WIDE, 128)                                                             \
+    X(IQ2_XS, 17, 256, 74, WIDE_HALVES, 128)                                                       \
+    X(IQ3_XXS, 18, 256, 98, WIDE, 128)                                                             \
+    X(IQ1_S, 19, 256, 50, OFFSET, 9)                                                               \
+    X(IQ3_S, 21, 256, 110, OFFSET, 15)                                                             \
+    X(IQ2_S, 22, 256, 82, WIDE_HALVES, 128)                                                        \
+    X(IQ1_M, 29, 256, 56, HALVES, 9)                                                               \
+    X(TQ1_0, 34, 256, 54, OFFSET, 1)                                                               \
+    X(TQ2_0, 35, 256, 66, OFFSET, 1)                                                               \
+    X(NVFP4, 40, 64, 36, HALVES, 12)                                                               \
+    X(Q1_0, 41, 128, 18, OFFSET, 1)                                                                \
+    X(Q2_0, 42, 64, 18, OFFSET, 1)
 
 /* Numbers of a few bits in one array, scales and biases in two others (quant/matrix.h): so many
  * elements take so many bytes of the first. They are MLX's (github.com/ml-explore/mlx):
  * w = scale * u + bias. Six bits of u are lifted by 128, so that eight and six have one form. Their
  * decoders and unpacks follow from these rows, too (quant/affine.c, kernels/unpack.c). */
 #define QUANT_AFFINE_TYPES(X)                                                                      \
+    X(AFFINE_1, 71, 32, 4, MIN, 0)                                                                 \
     X(AFFINE_2, 64, 32, 8, MIN, 0)                                                                 \
     X(AFFINE_3, 65, 32, 12, MIN, 0)                                                                \
     X(AFFINE_4, 66, 32, 16, MIN, 0)                                                                \
@@ -66,15 +84,20 @@
     X(PACKED_NVFP4, 74, 32, 16, HALVES, 12)
 
 #define QUANT_PACKED_TYPES(X) QUANT_AFFINE_TYPES(X) QUANT_SCALED_TYPES(X)
-#define QUANT_TYPES(X) QUANT_FLOAT_TYPES(X) QUANT_BLOCK_TYPES(X) QUANT_PACKED_TYPES(X)
 
-/* Packed types that files have and that can be described, but not decoded yet: matrix_check refuses
- * them by their names. Who adds one makes it a row above, with its number. X(NAME, number) */
-#define QUANT_DESCRIBED_TYPES(X) X(PACKED_MXFP8, 73)
+/* The same with floats that no small integers stand for, e4m3 of eight bits: they are decoded, and
+ * computed with as floats. */
+#define QUANT_PACKED_FLOAT_TYPES(X) X(PACKED_MXFP8, 73, 32, 32, FLOAT, 0)
+
+#define QUANT_TYPES(X)                                                                             \
+    QUANT_FLOAT_TYPES(X)                                                                           \
+    QUANT_BLOCK_TYPES(X)                                                                           \
+    QUANT_PACKED_TYPES(X)                                                                          \
+    QUANT_PACKED_FLOAT_TYPES(X)
 
 enum quant_type {
 #define X(NAME, number, ...) QUANT_##NAME = number,
-    QUANT_TYPES(X) QUANT_DESCRIBED_TYPES(X)
+    QUANT_TYPES(X)
 #undef X
 };
 

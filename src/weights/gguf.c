@@ -229,10 +229,8 @@ static bool read_meta(struct reader *r, uint64_t n)
 static const char *foreign_type_name(uint32_t type)
 {
     static const char *const names[] = {
-        [9] = "Q8_1",     [15] = "Q8_K",  [16] = "IQ2_XXS", [17] = "IQ2_XS",
-        [18] = "IQ3_XXS", [19] = "IQ1_S", [21] = "IQ3_S",   [22] = "IQ2_S",
-        [24] = "I8",      [25] = "I16",   [26] = "I32",     [27] = "I64",
-        [28] = "F64",     [29] = "IQ1_M", [34] = "TQ1_0",   [35] = "TQ2_0",
+        [9] = "Q8_1", [15] = "Q8_K", [24] = "I8",  [25] = "I16",
+        [26] = "I32", [27] = "I64",  [28] = "F64",
     };
     const char *name = type < sizeof names / sizeof *names ? names[type] : NULL;
     return name ? name : "unknown";

@@ -31,6 +31,7 @@ static const struct {
     enum quant_type type;
     const char *name;
 } packed_types[] = {
+    {MLX_AFFINE, 1, QUANT_AFFINE_1, "AFFINE_1"},
     {MLX_AFFINE, 2, QUANT_AFFINE_2, "AFFINE_2"}, {MLX_AFFINE, 3, QUANT_AFFINE_3, "AFFINE_3"},
     {MLX_AFFINE, 4, QUANT_AFFINE_4, "AFFINE_4"}, {MLX_AFFINE, 5, QUANT_AFFINE_5, "AFFINE_5"},
     {MLX_AFFINE, 6, QUANT_AFFINE_6, "AFFINE_6"}, {MLX_AFFINE, 8, QUANT_AFFINE_8, "AFFINE_8"},
@@ -326,6 +327,33 @@ static const uint8_t *tensor_data(const struct mlx_reader *r, const struct folde
     return r->w->parts[f->file].data + f->t.begin;
 }
 
+/* X.global_scale, a float for each expert: what numbers of nvfp4 are multiplied by is that over the
+ * largest product of a scale and of a number. */
+static bool make_factors(const struct mlx_reader *r, const struct folder_tensor *weight,
+                         size_t module_len, const struct mlx_scheme *s, struct weights_tensor *out)
+{
+    const struct folder_tensor *scale = raw_find(r, weight->t.name, module_len, "global_scale");
+    const uint64_t n = out->shape[2] * out->shape[3];
+    if (!scale)
+        return true;
+    if (s->mode != MLX_NVFP4)
+        return fail_at(r, ERROR_FORMAT, scale, "stands beside numbers of mode %s, which has none",
+                       mode_names[s->mode]);
+    const uint64_t n_bytes = scale->t.end - scale->t.begin;
+    if (scale->t.type != SAFETENSORS_F32 || !n || n_bytes % sizeof(float) ||
+        n_bytes / sizeof(float) != n)
+        return fail_at(r, ERROR_FORMAT, scale, "is not F32 for %" PRIu64 " matrices", n);
+    float *factors = arena_alloc(&r->w->names, (size_t)n_bytes);
+    if (!factors)
+        return error_set(r->err, ERROR_NO_MEMORY, "out of memory");
+    memcpy(factors, tensor_data(r, scale), (size_t)n_bytes);
+    for (uint64_t i = 0; i < n; i++)
+        factors[i] /= 448.0f * 6.0f;
+    out->factors = factors;
+    r->w->made_bytes += n_bytes;
+    return true;
+}
+
 static bool make_packed(const struct mlx_reader *r, const struct folder_tensor *weight,
                         const struct folder_tensor *scales, size_t module_len,
                         struct weights_tensor *out)
@@ -354,7 +382,7 @@ static bool make_packed(const struct mlx_reader *r, const struct folder_tensor *
         out->biases = tensor_data(r, biases);
         out->n_bytes += biases->t.end - biases->t.begin;
     }
-    return true;
+    return make_factors(r, weight, module_len, &s, out);
 }
 
 /* A vector is read as an array of its type: where its place forbids that, it is copied. */

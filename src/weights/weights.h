@@ -46,6 +46,7 @@ struct weights_tensor {
     uint32_t group; /* elements that share a scale; else 0 */
     enum matrix_scale scale;
     const void *scales, *biases; /* biases: affine ones only */
+    const void *factors;         /* F32 for each matrix, or NULL: see MATRIX_FACTORS */
 };
 
 enum weights_kind {
@@ -119,8 +120,9 @@ const struct weights_tensor *weights_tensor(const struct weights *w, const char 
 /* The same as a matrix, for who computes with it: one dimension is a matrix of one row, the third
  * and fourth are experts. In a folder the name may also be the module's, without ".weight". False
  * when the file has no such tensor, or one that holds no weights. A type that this build cannot
- * compute with is described all the same: matrix_check() refuses it. An MLX folder's X.global_scale
- * is a tensor of its own, which the caller must look for and multiply by. */
+ * compute with is described all the same: matrix_check() refuses it. What else belongs to it is
+ * part of the matrix: an MLX folder's X.global_scale; in GGUF X.scale beside an X.weight of NVFP4.
+ */
 bool weights_matrix(const struct weights *w, const char *name, struct matrix *out);
 
 size_t weights_n_meta(const struct weights *w);

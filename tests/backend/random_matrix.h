@@ -40,6 +40,8 @@ static inline struct matrix fixture_packed(enum quant_type type, uint64_t n_in, 
     assert_non_null(packed);
     for (size_t i = 0; i < n_packed; i++)
         packed[i] = (uint8_t)(int)(fixture_random() * 127);
+    for (size_t i = 0; i < n_packed && type == QUANT_PACKED_MXFP8; i++)
+        packed[i] &= 0xbf; /* below 2 */
     for (int part = 0; part < 2; part++) {
         scales[part] = malloc(n_scales * sizeof(float));
         assert_non_null(scales[part]);
@@ -96,6 +98,19 @@ static inline struct matrix fixture_matrix(enum quant_type type, uint64_t n_in, 
             break;
         case QUANT_MXFP4:
             data[i] = (uint8_t)(118 + i % 4);
+            break;
+        case QUANT_TQ1_0:
+        case QUANT_TQ2_0:
+            memcpy(data + i + traits->block_bytes - 2, &d, 2);
+            break;
+        case QUANT_IQ1_M: /* a nibble of d in each of four words */
+            for (size_t k = 0; k < 4; k++)
+                data[i + 49 + 2 * k] =
+                    (uint8_t)((data[i + 49 + 2 * k] & 15) | (d >> 4 * k & 15) << 4);
+            break;
+        case QUANT_NVFP4:
+            for (size_t k = 0; k < 4; k++)
+                data[i + k] = (uint8_t)(8 + data[i + k] % 16);
             break;
         default:
             memcpy(data + i, &d, 2);

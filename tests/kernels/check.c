@@ -14,10 +14,13 @@ enum { T = KERNELS_TILE_TOKENS, R = KERNELS_PANEL_ROWS, NO = 0xffff };
 const struct check_type check_types[] = {QUANT_BLOCK_TYPES(X)};
 const struct check_type check_float_types[] = {QUANT_FLOAT_TYPES(X)};
 const struct check_type check_packed_types[] = {QUANT_PACKED_TYPES(X)};
+const struct check_type check_packed_float_types[] = {QUANT_PACKED_FLOAT_TYPES(X)};
 #undef X
 const size_t check_n_types = sizeof check_types / sizeof *check_types;
 const size_t check_n_float_types = sizeof check_float_types / sizeof *check_float_types;
 const size_t check_n_packed_types = sizeof check_packed_types / sizeof *check_packed_types;
+const size_t check_n_packed_float_types =
+    sizeof check_packed_float_types / sizeof *check_packed_float_types;
 
 /* Where the 16-bit scales of a block are; others begin with the one they have. */
 static void scales_of(enum quant_type type, uint32_t at[2])
@@ -27,7 +30,9 @@ static void scales_of(enum quant_type type, uint32_t at[2])
         uint32_t at[2];
     } scales[] = {{QUANT_Q4_1, {0, 2}},    {QUANT_Q5_1, {0, 2}},    {QUANT_Q4_K, {0, 2}},
                   {QUANT_Q5_K, {0, 2}},    {QUANT_Q6_K, {208, NO}}, {QUANT_Q2_K, {80, 82}},
-                  {QUANT_Q3_K, {108, NO}}, {QUANT_MXFP4, {NO, NO}}};
+                  {QUANT_Q3_K, {108, NO}}, {QUANT_MXFP4, {NO, NO}},
+                  {QUANT_TQ1_0, {52, NO}}, {QUANT_TQ2_0, {64, NO}}, {QUANT_IQ1_M, {NO, NO}},
+                  {QUANT_NVFP4, {NO, NO}}};
     at[0] = 0;
     at[1] = NO;
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++)
@@ -144,6 +149,8 @@ static void fill_blocks(uint8_t *data, const struct check_type *type, size_t n, 
                 uint16_t scale = random_scale(pattern);
                 memcpy(data + i * type->block_bytes + scales[j], &scale, 2);
             }
+    for (size_t i = 0; i < n && type->type == QUANT_IQ1_M; i++)
+        data[i * type->block_bytes + 55] &= 0xbf; /* its scale's exponent: no infinity */
     for (size_t i = 0; i < n && type->type == QUANT_MXFP4; i++)
         data[i * type->block_bytes] = random_exponent(pattern);
 }
@@ -201,6 +208,8 @@ void check_packed_init(struct check_weights *w, const struct check_type *type,
     uint8_t *q = exact_alloc(n_bytes);
     for (size_t i = 0; i < n_bytes; i++)
         q[i] = (uint8_t)(pattern == CHECK_EXTREME ? 0u - (check_random() & 1) : check_random());
+    for (size_t i = 0; i < n_bytes && type->type == QUANT_PACKED_MXFP8; i++)
+        q[i] &= 0xf7; /* no NaN */
     *w = (struct check_weights){.type = type,
                                 .memory = {q, packed_scales(n_groups, scale, pattern),
                                            packed_scales(n_groups, scale, pattern)},
@@ -289,7 +298,7 @@ void check_x_arrange(const struct check_x *x, const struct kernels *k, size_t n_
 void check_x_correct(struct check_x *x, size_t n, enum kernels_form form, int32_t offset)
 {
     for (size_t i = 0; i < n; i++) {
-        bool halves = form == KERNELS_HALVES;
+        bool halves = kernels_form_has_halves(form);
         x->c[0][i] = -offset * (halves ? x->half[0][i] : x->half[0][i] + x->half[1][i]);
         x->c[1][i] = -offset * x->half[1][i];
         for (int h = 0; h < 2; h++)

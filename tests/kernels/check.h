@@ -18,9 +18,11 @@ struct check_type {
     const char *name;
     uint32_t block_elements, block_bytes;
 };
-/* Block types, float types, packed types. */
-extern const struct check_type check_types[], check_float_types[], check_packed_types[];
-extern const size_t check_n_types, check_n_float_types, check_n_packed_types;
+/* Block types, float types, packed types, packed floats. */
+extern const struct check_type check_types[], check_float_types[], check_packed_types[],
+    check_packed_float_types[];
+extern const size_t check_n_types, check_n_float_types, check_n_packed_types,
+    check_n_packed_float_types;
 
 uint32_t check_random(void);
 float *check_floats(size_t n, int pattern); /* [n], not aligned to more than 4 bytes */

@@ -355,32 +355,65 @@ static void check_float_products(const struct kernels *k)
 }
 
 /* The many-token product gives the bits of the few-token one. */
+static void check_float_panel(const struct kernels *k, const struct check_weights *w,
+                              const float *x, size_t n_tokens)
+{
+    const size_t n = w->m.n_cols, n_bytes = (n + 15) / 16 * 256 * sizeof(float);
+    float a[256], b[256];
+    const struct kernels_panel panel = {.d = check_alloc(n_bytes)};
+    const struct kernels_panel packed_x = {.d = check_alloc(n_bytes)};
+    const struct kernels_tile_x tile = {.x = packed_x.d};
+    const struct matrix mx = matrix_of_blocks(QUANT_F32, n, n_tokens, 1, x);
+    float_rows(&reference, w, x, n_tokens, a);
+    memset(panel.d, 0xff, n_bytes);
+    memset(packed_x.d, 0xff, n_bytes);
+    k->types[w->m.type].pack(&w->m, 0, w->n_rows, &panel);
+    k->types[QUANT_F32].pack(&mx, 0, n_tokens, &packed_x);
+    k->panel[KERNELS_FLOAT](&panel, w->n_rows, n, &tile, n_tokens, b, w->n_rows);
+    assert_same_bits(a, b, n_tokens * w->n_rows, w->type->name, k->tier);
+    free(panel.d);
+    free(packed_x.d);
+}
+
 static void check_float_panels(const struct kernels *k)
 {
     static const size_t sizes[] = {1, 15, 16, 17, 100, 576};
     for (size_t i = 0; i < 6 * check_n_float_types; i++) {
-        const struct check_type *type = &check_float_types[i / 6];
-        const size_t n = sizes[i % 6], n_rows = i % 2 ? 16 : 5, n_tokens = 1 + i * 3 % 16;
-        const size_t n_bytes = (n + 15) / 16 * 256 * sizeof(float);
+        const size_t n = sizes[i % 6], n_tokens = 1 + i * 3 % 16;
         struct check_weights w;
-        check_weights_init(&w, type, n_rows, n, CHECK_RANDOM, 0);
-        float *x = check_floats(n_tokens * n, CHECK_RANDOM), a[256], b[256];
-        const struct kernels_panel panel = {.d = check_alloc(n_bytes)};
-        const struct kernels_panel packed_x = {.d = check_alloc(n_bytes)};
-        const struct kernels_tile_x tile = {.x = packed_x.d};
-        const struct matrix mx = matrix_of_blocks(QUANT_F32, n, n_tokens, 1, x);
-        float_rows(&reference, &w, x, n_tokens, a);
-        memset(panel.d, 0xff, n_bytes);
-        memset(packed_x.d, 0xff, n_bytes);
-        k->types[type->type].pack(&w.m, 0, n_rows, &panel);
-        k->types[QUANT_F32].pack(&mx, 0, n_tokens, &packed_x);
-        k->panel[KERNELS_FLOAT](&panel, n_rows, n, &tile, n_tokens, b, n_rows);
-        assert_same_bits(a, b, n_tokens * n_rows, type->name, k->tier);
+        check_weights_init(&w, &check_float_types[i / 6], i % 2 ? 16 : 5, n, CHECK_RANDOM, 0);
+        float *x = check_floats(n_tokens * n, CHECK_RANDOM);
+        check_float_panel(k, &w, x, n_tokens);
         check_weights_deinit(&w);
-        free(panel.d);
-        free(packed_x.d);
         free(x);
     }
+}
+
+/* Floats of few bits, with the scales that they have and with any. */
+static void check_packed_floats(const struct kernels *k)
+{
+    for (size_t i = 0; i < 26 * check_n_packed_float_types; i++) {
+        const size_t n_blocks = 4 * (1 + i % 6), n = n_blocks * 32, n_tokens = 1 + i % 16;
+        struct check_weights w;
+        check_packed_init(&w, &check_packed_float_types[i / 26],
+                          i % 3 ? MATRIX_SCALE_E8M0 : MATRIX_SCALE_F32, 32u << i % 3, 1 + i % 16,
+                          n_blocks, (int)(i % CHECK_N_PATTERNS));
+        float *x = check_floats(n_tokens * n, CHECK_RANDOM), a[256], b[256];
+        float_rows(&reference, &w, x, n_tokens, a);
+        float_rows(k, &w, x, n_tokens, b);
+        assert_same_bits(a, b, n_tokens * w.n_rows, w.type->name, k->tier);
+        check_float_sums(&w, x, n_tokens, a);
+        check_float_panel(k, &w, x, n_tokens);
+        check_weights_deinit(&w);
+        free(x);
+    }
+}
+
+static void packed_floats_are_exact_in_every_tier_and_path(void **state)
+{
+    (void)state;
+    check_packed_floats(&reference);
+    for_each_tier(check_packed_floats);
 }
 
 static void float_panels_are_exact_in_every_tier(void **state)
@@ -496,6 +529,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(products_are_exact_in_every_tier_and_path),
         cmocka_unit_test(affine_products_are_what_the_format_says),
         cmocka_unit_test(packed_products_are_exact_in_every_tier_and_path),
+        cmocka_unit_test(packed_floats_are_exact_in_every_tier_and_path),
         cmocka_unit_test(float_products_are_exact_in_every_tier),
         cmocka_unit_test(float_panels_are_exact_in_every_tier),
         cmocka_unit_test(vectors_are_those_of_the_reference),

@@ -95,6 +95,47 @@ static void packed_parts_are_viewed_together(void **state)
         assert_true(out[i] == (float)(15 * (i % 32) + 100 * (i / 32)));
 }
 
+/* Columns from where blocks and groups begin decode to what they are in the whole. */
+static void columns_are_views(void **state)
+{
+    (void)state;
+    enum { N = 256, FROM = 128 };
+    static uint8_t packed[2][N], scales[2][N / 32];
+    const float factor = 3;
+    for (int i = 0; i < 2 * N; i++) {
+        packed[i / N][i % N] = (uint8_t)(i * 37);
+        scales[i / N][i % N / 32] = (uint8_t)(0x30 + i / 32);
+    }
+    struct matrix m[] = {
+        matrix_of_blocks(QUANT_F16, N, 1, 1, packed), matrix_of_blocks(QUANT_NVFP4, N, 2, 1, packed),
+        matrix_of_packed(QUANT_PACKED_MXFP8, MATRIX_SCALE_E4M3, 32, N, 2, 1, packed, scales, NULL)};
+    m[1].parts[MATRIX_FACTORS].data = &factor;
+    for (size_t i = 0; i < 3; i++) {
+        float all[N], some[N - FROM];
+        const struct matrix columns = matrix_columns(&m[i], FROM, N - FROM);
+        matrix_decode(&m[i], m[i].n_rows - 1, all);
+        matrix_decode(&columns, m[i].n_rows - 1, some);
+        assert_memory_equal(all + FROM, some, sizeof some);
+        assert_true(memcmp(all, some, sizeof some) != 0);
+    }
+}
+
+/* A factor is one for all of an expert. */
+static void factors_are_those_of_experts(void **state)
+{
+    (void)state;
+    static const float factors[2] = {1, -2};
+    static const uint8_t block[2][36] = {{0x38, 0x38, 0x38, 0x38, 2}, {0x38, 0x38, 0x38, 0x38, 2}};
+    struct matrix m = matrix_of_blocks(QUANT_NVFP4, 64, 1, 2, block);
+    m.parts[MATRIX_FACTORS] = (struct matrix_part){factors, 0, sizeof *factors};
+    for (size_t e = 0; e < 2; e++) {
+        const struct matrix expert = matrix_expert(&m, e), row = matrix_rows(&expert, 0, 1);
+        float out[64];
+        matrix_decode(&row, 0, out);
+        assert_true(out[0] == (e ? -2.0f : 1.0f));
+    }
+}
+
 static void scales_are_what_their_types_say(void **state)
 {
     (void)state;
@@ -163,7 +204,11 @@ static void shapes_that_do_not_fit_are_refused(void **state)
     m.scale = MATRIX_N_SCALES;
     assert_false(matrix_check(&m, &err));
     m.scale = MATRIX_SCALE_F16;
-    for (int i = 0; i < MATRIX_N_PARTS; i++) {
+    m.parts[MATRIX_FACTORS].data = "";
+    assert_false(matrix_check(&m, &err)); /* affine weights have none */
+    assert_int_equal(err.code, ERROR_UNSUPPORTED);
+    m.parts[MATRIX_FACTORS].data = NULL;
+    for (int i = 0; i < MATRIX_FACTORS; i++) {
         struct matrix lacks = m;
         lacks.parts[i].data = NULL;
         assert_false(matrix_check(&lacks, &err));
@@ -202,6 +247,8 @@ int main(void)
         cmocka_unit_test(rows_and_experts_are_views),
         cmocka_unit_test(a_matrix_without_data_stays_so),
         cmocka_unit_test(packed_parts_are_viewed_together),
+        cmocka_unit_test(columns_are_views),
+        cmocka_unit_test(factors_are_those_of_experts),
         cmocka_unit_test(scales_are_what_their_types_say),
         cmocka_unit_test(scales_that_are_no_number_stay_so),
         cmocka_unit_test(shapes_that_do_not_fit_are_refused),

@@ -288,6 +288,14 @@ static const struct {
      "\"x.biases\" has other rows than its weight"},
     {AFFINE, "{" WEIGHT "," T("x.scales", "F16", "[2]", 64, 68) "," BIASES "}", 72, ERROR_FORMAT,
      "\"x.scales\" has other rows than its weight"},
+    {"{\"quantization\":{\"mode\":\"mxfp4\"}}",
+     "{" WEIGHT "," T("x.scales", "U8", "[2,2]", 64,
+                      68) "," T("x.global_scale", "F32", "[1]", 68, 72) "}",
+     72, ERROR_FORMAT, "\"x.global_scale\" stands beside numbers of mode mxfp4, which has none"},
+    {"{\"quantization\":{\"mode\":\"nvfp4\"}}",
+     "{" WEIGHT "," T("x.scales", "U8", "[2,4]", 64,
+                      72) "," T("x.global_scale", "F32", "[2]", 72, 80) "}",
+     80, ERROR_FORMAT, "\"x.global_scale\" is not F32 for 1 matrices"},
     {AFFINE, "{" T("x.weight", "F32", "[2,8]", 0, 64) "," SCALES "," BIASES "}", 72, ERROR_FORMAT,
      "\"x.weight\" has scales, but is F32 and not U32"},
     {AFFINE, "{" T("x.weight", "U32", "[16]", 0, 64) "," T("x.scales", "F16", "[2]", 64, 68) "}",
@@ -371,6 +379,35 @@ static void modes_of_bytes_are_inferred(void **state)
         weights_close(w);
         folder_free(&f);
     }
+}
+
+/* Two experts of nvfp4, each with a scale of its own. */
+static void global_scales_are_factors_of_the_matrix(void **state)
+{
+    (void)state;
+    struct folder_bytes f = {0};
+    folder_text(&f, "config.json", "{\"quantization\":{\"mode\":\"nvfp4\"}}");
+    folder_tensors(&f, "model.safetensors",
+                   "{" T("x.weight", "U32", "[2,1,8]", 0, 64) "," T(
+                       "x.scales", "U8", "[2,1,4]", 64,
+                       72) "," T("x.global_scale", "F32", "[2]", 72, 80) "}",
+                   80);
+    struct weights *w = assert_opened(&f);
+    struct matrix m;
+    struct error err;
+    assert_true(weights_matrix(w, "x.weight", &m));
+    assert_true(matrix_check(&m, &err));
+    for (size_t i = 0; i < 2; i++) {
+        const uint8_t bytes[4] = {(uint8_t)(72 + 4 * i), (uint8_t)(73 + 4 * i),
+                                  (uint8_t)(74 + 4 * i), (uint8_t)(75 + 4 * i)};
+        const struct matrix expert = matrix_expert(&m, i), row = matrix_rows(&expert, 0, 1);
+        float scale;
+        memcpy(&scale, bytes, sizeof scale);
+        assert_true(matrix_factor(&row) == scale / 2688.0f);
+    }
+    assert_true(weights_made_bytes(w) >= 8);
+    weights_close(w);
+    folder_free(&f);
 }
 
 /* ---- where they lie ---- */
@@ -501,6 +538,7 @@ int main(void)
         cmocka_unit_test(contradictions_are_refused),
         cmocka_unit_test(a_matrix_is_its_three_parts),
         cmocka_unit_test(modes_of_bytes_are_inferred),
+        cmocka_unit_test(global_scales_are_factors_of_the_matrix),
         cmocka_unit_test(only_vectors_at_odd_places_are_made_anew),
         cmocka_unit_test(the_fingerprint_is_of_all_that_computes),
         TEST_IN_TEMP_FOLDER(a_folder_on_disk_is_told_with_its_paths),

@@ -444,7 +444,7 @@ static void hostile_tensors_are_refused(void **state)
         {QUANT_Q4_0, 1, {1ull << 63}, 0, ERROR_FORMAT, "multiply"},
         {QUANT_Q4_K, 1, {255}, 0, ERROR_FORMAT, "not whole blocks of Q4_K"},
         {QUANT_Q8_0, 2, {16, 2}, 0, ERROR_FORMAT, "not whole blocks of Q8_0"},
-        {16, 1, {256}, 0, ERROR_UNSUPPORTED, "IQ2_XXS"},
+        {26, 2, {256, 2}, 0, ERROR_UNSUPPORTED, "I32"},
         {4, 1, {256}, 0, ERROR_UNSUPPORTED, "unknown"},
         {QUANT_AFFINE_4, 1, {256}, 0, ERROR_UNSUPPORTED, "number 66"}, /* ours, no file's */
         {UINT32_MAX, 1, {256}, 0, ERROR_UNSUPPORTED, "4294967295"},
@@ -675,6 +675,45 @@ static void errors_of_a_file_begin_with_its_path(void **state)
     unlink(path);
 }
 
+/* What NVFP4 is multiplied by: X.scale, if it has a float for each matrix. */
+static void scales_beside_nvfp4_are_factors_of_the_matrix(void **state)
+{
+    (void)state;
+    struct buf b;
+    struct error err;
+    struct matrix m;
+    buf_init(&b, 1 << 20);
+    gguf_header(&b, 3, 5, 0);
+    gguf_tensor(&b, "a.weight", QUANT_NVFP4, 3, (uint64_t[]){64, 1, 2}, 0);
+    gguf_tensor(&b, "a.scale", QUANT_F32, 1, (uint64_t[]){2}, 96);
+    gguf_tensor(&b, "b.weight", QUANT_NVFP4, 2, (uint64_t[]){64, 1}, 128);
+    gguf_tensor(&b, "b.scale", QUANT_F32, 1, (uint64_t[]){2}, 192);
+    gguf_tensor(&b, "a.bias", QUANT_F32, 1, (uint64_t[]){2}, 224);
+    gguf_pad(&b, 32);
+    gguf_data(&b, 0x38, 96); /* scales of 1; numbers -0 and 1.5 */
+    GGUF_PUT(&b, float, 0.5f);
+    GGUF_PUT(&b, float, -3.0f);
+    gguf_data(&b, 0, 152);
+    struct weights *w = open_buf(&b, &err);
+    if (!w)
+        fail_msg("%s", err.message);
+    assert_true(weights_matrix(w, "a.weight", &m));
+    assert_true(matrix_check(&m, &err));
+    for (size_t i = 0; i < 2; i++) {
+        const struct matrix expert = matrix_expert(&m, i), alone = matrix_expert(&expert, 0);
+        float row[64];
+        assert_true(matrix_factor(&alone) == (i ? -3.0f : 0.5f));
+        matrix_decode(&expert, 0, row);
+        assert_true(row[8] == 1.5f * (i ? -3.0f : 0.5f)); /* the high nibble 3 is 1.5 */
+    }
+    assert_true(weights_matrix(w, "b.weight", &m));
+    assert_null(m.parts[MATRIX_FACTORS].data); /* two floats are none of one matrix */
+    assert_true(weights_matrix(w, "a.bias", &m));
+    assert_null(m.parts[MATRIX_FACTORS].data);
+    weights_close(w);
+    buf_deinit(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -694,6 +733,7 @@ int main(void)
         cmocka_unit_test(the_alignment_is_the_files_own),
         cmocka_unit_test(a_large_vocabulary_opens_quickly_and_any_word_is_near),
         cmocka_unit_test(opening_costs_nothing_for_the_tensors_data),
+        cmocka_unit_test(scales_beside_nvfp4_are_factors_of_the_matrix),
         cmocka_unit_test(errors_of_a_file_begin_with_its_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -242,7 +242,7 @@ void linear_need_nothing(struct cpu_quantized *x)
 static const struct cpu_correction *need_correction(struct cpu_quantized *x,
                                                     const struct kernels_type *type)
 {
-    const bool halves = type->form == KERNELS_HALVES;
+    const bool halves = kernels_form_has_halves(type->form);
     if (!kernels_form_has_offset(type->form))
         return NULL;
     for (int i = 0; i < CPU_N_CORRECTIONS; i++) {

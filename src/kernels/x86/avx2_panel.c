@@ -57,7 +57,7 @@ INLINE void place_scales(const float (*scales)[8], size_t n, float *out, size_t 
 INLINE void place_group(const struct rows *rows, const enum kernels_form form, size_t index,
                         size_t n, size_t room, const struct kernels_panel *panel)
 {
-    const size_t n_d = form == KERNELS_HALVES ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
+    const size_t n_d = kernels_form_has_halves(form) ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
     for (size_t b = 0; b < n; b++) {
         uint8_t *out = panel->q + (b * room + index) * 512;
         for (size_t r = 0; r < R; r += 8) {
@@ -81,7 +81,7 @@ INLINE void keep_group(struct rows *rows, size_t r, const enum kernels_form form
     for (int j = 0; j < 8; j++)
         _mm256_store_si256((__m256i *)&rows->u[r][8 * j], g->u[j]);
     _mm256_store_ps(rows->d[0][r], g->d);
-    if (form == KERNELS_HALVES)
+    if (kernels_form_has_halves(form))
         _mm256_store_ps(rows->d[1][r], g->d_high);
     if (kernels_form_has_min(form))
         _mm256_store_ps(rows->m[0][r], g->m);
@@ -217,8 +217,10 @@ INLINE void widen(__m256i (*sums)[2], __m256i (*narrow)[2], const int factor, co
 INLINE void dot_quads(__m256i (*sums)[2], const enum kernels_form form, const uint8_t *w,
                       const int8_t *x, const int first, const int last)
 {
-    const bool wide = form == KERNELS_WIDE || form == KERNELS_WIDE_MIN;
-    const int n_narrow = form == KERNELS_HALVES || form == KERNELS_MINS ? 2 : wide ? 8 : 4;
+    const bool wide = is_wide(form);
+    const int n_narrow = form == KERNELS_HALVES || form == KERNELS_MINS ? 2
+                         : wide                                             ? last - first
+                                                                            : 4;
     const __m256i four = _mm256_set1_epi8(15);
     __m256i narrow[STEP][2];
     UNROLL
@@ -239,16 +241,16 @@ INLINE __m256 sum_of(__m256i dot, const int32_t *c)
     return _mm256_cvtepi32_ps(c ? _mm256_add_epi32(dot, _mm256_set1_epi32(*c)) : dot);
 }
 
-INLINE void add_halves(__m256 (*acc)[2], const struct kernels_panel *w,
-                       const struct kernels_tile_x *x, size_t place, size_t at)
+INLINE void add_halves(__m256 (*acc)[2], const enum kernels_form form,
+                       const struct kernels_panel *w, const struct kernels_tile_x *x, size_t place,
+                       size_t at)
 {
     const float *d = w->d + place * 2 * R;
     __m256 both[STEP][2];
     UNROLL
     for (int part = 0; part < 2; part++) {
         __m256i sums[STEP][2];
-        dot_quads(sums, KERNELS_HALVES, w->q + place * 512, x->q + at * 32, part * 4,
-                  part * 4 + 4);
+        dot_quads(sums, form, w->q + place * 512, x->q + at * 32, part * 4, part * 4 + 4);
         UNROLL
         for (size_t i = 0; i < STEP * 2; i++) {
             const size_t t = i / 2, h = i % 2;
@@ -273,8 +275,8 @@ INLINE void add_place(__m256 (*acc)[2], const enum kernels_form form, const stru
     const size_t at = place * T + token;
     const float *d = w->d + place * R;
     __m256i sums[STEP][2];
-    if (form == KERNELS_HALVES) {
-        add_halves(acc, w, x, place, at);
+    if (kernels_form_has_halves(form)) {
+        add_halves(acc, form, w, x, place, at);
         return;
     }
     dot_quads(sums, form, w->q + place * 512, x->q + at * 32, 0, 8);

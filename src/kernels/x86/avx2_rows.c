@@ -16,14 +16,14 @@ INLINE void add_dwords(const __m256i *v, __m256i *low, __m256i *high)
 }
 
 /* Sums of products of the lower and of the upper halves of eight blocks. Sums stay in 16 bits as
- * long as they fit: eight products with u < 32, four with u < 64, and two of WIDE's (WIDE_MIN's),
- * which goes over |w| <= 128 and a with the sign of w. */
+ * long as they fit: eight products with u < 32, four with u < 64, and two of the wide
+ * ones, which goes over |w| <= 128 and a with the sign of w. */
 INLINE void dot_group(const __m256i *u, const int8_t *x, const enum kernels_form form, __m256i *low,
                       __m256i *high)
 {
     const __m256i one = _mm256_set1_epi16(1);
     __m256i v[8];
-    if (form == KERNELS_WIDE || form == KERNELS_WIDE_MIN) {
+    if (is_wide(form)) {
         UNROLL
         for (int j = 0; j < 8; j++) {
             __m256i w = _mm256_xor_si256(u[j], _mm256_set1_epi8((char)0x80));
@@ -51,7 +51,7 @@ INLINE void dot_group(const __m256i *u, const int8_t *x, const enum kernels_form
     *high = _mm256_permute2x128_si256(a, b, 0x31);
 }
 
-/* Adds eight blocks from block b on, of which the sums of products are known; not HALVES. */
+/* Adds eight blocks from block b on, of which the sums of products are known; not with halves. */
 INLINE __m256 add_sums(__m256 acc, const enum kernels_form form, const struct group *g,
                        __m256i sums, const struct kernels_row_x *x, size_t b)
 {
@@ -74,9 +74,11 @@ INLINE __m256 add_group(__m256 acc, const enum kernels_form form, const struct g
 {
     __m256i low, high;
     dot_group(g->u, x->q + b * 32, form, &low, &high);
-    if (form == KERNELS_HALVES) {
-        low = _mm256_add_epi32(low, load32(x->c[0] + b));
-        high = _mm256_add_epi32(high, load32(x->c[1] + b));
+    if (kernels_form_has_halves(form)) {
+        if (form == KERNELS_HALVES) {
+            low = _mm256_add_epi32(low, load32(x->c[0] + b));
+            high = _mm256_add_epi32(high, load32(x->c[1] + b));
+        }
         __m256 both = _mm256_mul_ps(_mm256_cvtepi32_ps(low), g->d);
         both = _mm256_fmadd_ps(_mm256_cvtepi32_ps(high), g->d_high, both);
         return _mm256_fmadd_ps(both, _mm256_loadu_ps(x->d + b), acc);
@@ -382,11 +384,34 @@ INLINE float dot_floats(load_fn *load, const size_t size, const uint8_t *row, si
     }
 AVX2_FLOAT_TYPES(DEFINE_FLOAT)
 
+/* Of floats that are decoded elsewhere, whole chunks of 32 at the least. */
+static void rows_FLOAT(const struct matrix *m, size_t first, size_t n,
+                       const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
+{
+    for (size_t r = 0; r < n; r++) {
+        __m256 acc[KERNELS_FEW_TOKENS][2];
+        for (size_t t = 0; t < KERNELS_FEW_TOKENS; t++)
+            acc[t][0] = acc[t][1] = _mm256_setzero_ps();
+        for (size_t i = 0, n_here; i < m->n_cols; i += n_here) {
+            float w[KERNELS_CHUNK];
+            n_here = kernels_decode_chunk(m, first + r, i, w);
+            for (size_t j = 0; j < n_here; j += 8)
+                for (size_t t = 0; t < n_tokens; t++)
+                    acc[t][j / 8 % 2] =
+                        _mm256_fmadd_ps(_mm256_loadu_ps(w + j), _mm256_loadu_ps(x[t].x + i + j),
+                                        acc[t][j / 8 % 2]);
+        }
+        for (size_t t = 0; t < n_tokens; t++)
+            y[t * y_stride + r] = sum_lanes(acc[t][0], acc[t][1]);
+    }
+}
+
 void avx2_init_rows(struct kernels *k)
 {
 #define X(NAME, number, elements, bytes, form, ...) k->types[number].rows = rows_##form;
     QUANT_BLOCK_TYPES(X)
     QUANT_PACKED_TYPES(X)
+    QUANT_PACKED_FLOAT_TYPES(X)
 #undef X
 #define X(NAME) k->types[QUANT_##NAME].rows = rows_##NAME;
     AVX2_TYPES(X)

@@ -12,11 +12,17 @@
 
 struct group {
     __m256i u[8];
-    __m256 d, d_high; /* d_high: HALVES, of the upper halves */
+    __m256 d, d_high; /* d_high: of the upper halves */
     __m256 m, m_high; /* m: MIN, WIDE_MIN; both: MINS */
 };
 
 typedef void group_fn(struct group *g, const uint8_t *p);
+
+/* Bytes u that are w + 128. */
+INLINE bool is_wide(const enum kernels_form form)
+{
+    return form == KERNELS_WIDE || form == KERNELS_WIDE_MIN || form == KERNELS_WIDE_HALVES;
+}
 
 /* The 16-bit float at the same place of eight blocks. */
 INLINE __m256 pick(const uint8_t *p, const size_t block_bytes)

@@ -18,7 +18,7 @@
 struct pair {
     __m512i u[4][2];
     __m512 d, m;      /* m for MIN, MINS and WIDE_MIN */
-    __m512 d_upper;   /* HALVES: d is of the lower halves */
+    __m512 d_upper;   /* with halves: d is of the lower ones */
     __m512 m_upper;   /* MINS: m is of the lower halves */
     bool subtracts_m; /* m is that of x = d * u - m */
 };

@@ -18,7 +18,7 @@ enum {
 /* Eight blocks of sixteen rows. */
 struct rows {
     _Alignas(64) uint32_t u[R][64]; /* [row][block][8 quads] */
-    _Alignas(64) float d[2][R][8];  /* [row][block]; HALVES: of lower halves, of upper ones */
+    _Alignas(64) float d[2][R][8];  /* [row][block]; of lower halves, of upper ones */
     _Alignas(64) float m[2][R][8];  /* the same, MINS */
 };
 
@@ -47,7 +47,7 @@ INLINE void keep_pair(struct rows *rows, size_t r, const enum kernels_form form,
         _mm512_store_si512(&rows->u[r + row][48], _mm512_shuffle_i32x4(b, d, 0xdd));
     }
     keep_floats(&rows->d[0][r], g->d);
-    if (form == KERNELS_HALVES)
+    if (kernels_form_has_halves(form))
         keep_floats(&rows->d[1][r], g->d_upper);
     if (kernels_form_has_min(form))
         keep_floats(&rows->m[0][r],
@@ -70,7 +70,7 @@ INLINE void place_floats(const float (*rows)[8], size_t n, float *out, size_t st
 INLINE void place_group(struct rows *rows, const enum kernels_form form, size_t index, size_t n,
                         size_t n_rows, size_t room, const struct kernels_panel *panel)
 {
-    const size_t n_d = form == KERNELS_HALVES ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
+    const size_t n_d = kernels_form_has_halves(form) ? 2 : 1, n_m = form == KERNELS_MINS ? 2 : 1;
     for (size_t r = n_rows; r < R; r++) { /* the second of a pair may be the first again */
         memset(rows->u[r], 0, sizeof rows->u[r]);
         for (int part = 0; part < 2; part++) {
@@ -254,7 +254,7 @@ INLINE void add_halves(__m512 *acc, const struct kernels_panel *w, const struct 
 INLINE void add_place(__m512 *acc, const enum kernels_form form, const struct kernels_panel *w,
                       const struct kernels_tile_x *x, size_t place, const size_t n)
 {
-    if (form == KERNELS_HALVES) {
+    if (kernels_form_has_halves(form)) {
         add_halves(acc, w, x, place, n);
         return;
     }

@@ -37,7 +37,7 @@ INLINE __m512 floats_of_both(const float *p)
 INLINE __m512 add_pair(__m512 acc, const enum kernels_form form, const struct pair *g,
                        const struct kernels_row_x *x, size_t b, __mmask16 lanes)
 {
-    const bool halves = form == KERNELS_HALVES;
+    const bool halves = kernels_form_has_halves(form);
     const bool has_min = form == KERNELS_MIN || form == KERNELS_WIDE_MIN;
     const int8_t *q = x->q + b * KERNELS_BLOCK;
     __m512i dot[4], dot_upper[4];
@@ -397,12 +397,34 @@ INLINE void float_rows_tokens(load_fn *load, const size_t size, const struct mat
     }
 AVX512_FLOAT_TYPES(DEFINE_FLOAT)
 
+/* Of floats that are decoded elsewhere, whole chunks of 32 at the least. */
+static void rows_FLOAT(const struct matrix *m, size_t first, size_t n,
+                       const struct kernels_row_x *x, size_t n_tokens, float *y, size_t y_stride)
+{
+    for (size_t r = 0; r < n; r++) {
+        __m512 acc[KERNELS_FEW_TOKENS];
+        for (size_t t = 0; t < KERNELS_FEW_TOKENS; t++)
+            acc[t] = _mm512_setzero_ps();
+        for (size_t i = 0, n_here; i < m->n_cols; i += n_here) {
+            float w[KERNELS_CHUNK];
+            n_here = kernels_decode_chunk(m, first + r, i, w);
+            for (size_t j = 0; j < n_here; j += 16)
+                for (size_t t = 0; t < n_tokens; t++)
+                    acc[t] = _mm512_fmadd_ps(_mm512_loadu_ps(w + j),
+                                             _mm512_loadu_ps(x[t].x + i + j), acc[t]);
+        }
+        for (size_t t = 0; t < n_tokens; t++)
+            y[t * y_stride + r] = sum_lanes(acc[t]);
+    }
+}
+
 void avx512_init_rows(struct kernels *k)
 {
     k->arrange = arrange;
 #define X(NAME, number, elements, bytes, form, ...) k->types[number].rows = rows_##form;
     QUANT_BLOCK_TYPES(X)
     QUANT_PACKED_TYPES(X)
+    QUANT_PACKED_FLOAT_TYPES(X)
 #undef X
 #define X(NAME) k->types[QUANT_##NAME].rows = rows_##NAME;
     AVX512_TYPES(X)
