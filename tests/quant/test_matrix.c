@@ -103,7 +103,7 @@ static void columns_are_views(void **state)
     static uint8_t packed[2][N], scales[2][N / 32];
     const float factor = 3;
     for (int i = 0; i < 2 * N; i++) {
-        packed[i / N][i % N] = (uint8_t)(i * 37);
+        packed[i / N][i % N] = (uint8_t)(i * 37 + i / N);
         scales[i / N][i % N / 32] = (uint8_t)(0x30 + i / 32);
     }
     struct matrix m[] = {
