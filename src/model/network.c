@@ -141,6 +141,18 @@ static bool has_global_scale(const struct weights *w, const char *name)
     return weights_tensor(w, scale);
 }
 
+/* What there is by that name, if anything, holds no weights. False. */
+static bool find_nothing(struct network_loader *loader, const char *name, unsigned flags)
+{
+    const struct weights_tensor *t = weights_tensor(loader->model->weights, name);
+    if (t)
+        return network_fail(loader, ERROR_FORMAT, "tensor %s is %s, which no weights can be", name,
+                            t->n_bytes ? t->type_name : "empty");
+    return flags & NETWORK_OPTIONAL
+               ? false
+               : network_fail(loader, ERROR_FORMAT, "the file lacks tensor %s", name);
+}
+
 /* The file's tensor of that name, which must have this shape; false when there is none. */
 static bool find_in_file(struct network_loader *loader, const char *name, struct shape shape,
                          unsigned flags, struct matrix *out)
@@ -149,10 +161,8 @@ static bool find_in_file(struct network_loader *loader, const char *name, struct
     if (loader->failed)
         return false;
     if (!weights_matrix(w, name, out))
-        return flags & NETWORK_OPTIONAL
-                   ? false
-                   : network_fail(loader, ERROR_FORMAT, "the file lacks tensor %s", name);
-    if (has_global_scale(w, name))
+        return find_nothing(loader, name, flags);
+    if (!out->parts[MATRIX_FACTORS].data && has_global_scale(w, name))
         return network_fail(loader, ERROR_UNSUPPORTED,
                             "tensor %s has a global_scale, which is not supported", name);
     if (out->n_cols == shape.n_in && out->n_rows == shape.n_out &&
@@ -192,6 +202,13 @@ static const struct backend_matrix *network_take(struct network_loader *loader, 
     struct matrix m;
     if (!network_find(loader, name, shape, flags, &in_file, &m))
         return NULL;
+    if (shape.n_out == 1 && shape.n_experts == 1 && m.type != QUANT_F32 && m.type != QUANT_F16 &&
+        m.type != QUANT_BF16) {
+        network_fail(loader, ERROR_UNSUPPORTED,
+                     "tensor %s is %s, but norms and biases are F32, F16 or BF16", in_file.text,
+                     quant_traits(m.type)->name);
+        return NULL;
+    }
     return network_give(loader, in_file.text, &m);
 }
 
@@ -283,7 +300,8 @@ const float *network_floats(struct network_loader *loader, uint64_t n, unsigned 
     if (!network_find(loader, name, (struct shape){n, 1, 1}, flags, &in_file, &m))
         return NULL;
     if (m.type != QUANT_F32)
-        network_fail(loader, ERROR_UNSUPPORTED, "tensor %s is not F32", in_file.text);
+        network_fail(loader, ERROR_UNSUPPORTED, "tensor %s is %s, but must be F32", in_file.text,
+                     quant_traits(m.type)->name);
     return m.parts[MATRIX_BLOCKS].data;
 }
 
