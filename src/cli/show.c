@@ -1,21 +1,16 @@
-/* `pensieve show`: what is in a model file, in words or as JSON: architecture, sizes, quantization,
- * context, vocabulary, template, and what the catalogue advises. Opens the file only; computes
- * nothing. */
+/* `pensieve show`: what is in a model's file or folder, in words or as JSON: architecture, sizes,
+ * quantization, context, memory, vocabulary, template, and what the catalogue advises. Opens the
+ * files only; computes nothing. */
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "model/model.h"
-#include "quant/quant.h"
-#include "store/store.h"
-#include "weights/weights.h"
+#include "cli/show_facts.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#include <jansson.h>
 
 enum { SHOW_MAX_PATH = 8192, SHOW_MAX_KEY = 65536, SHOW_TEMPLATE_LINES = 4, SHOW_MAX_TEXT = 200 };
 
@@ -23,142 +18,6 @@ struct show_options {
     const char *model;
     bool json, all, template;
 };
-
-/* How much of the file one tensor type takes, and which tensors have it. */
-struct show_type {
-    const char *name;
-    uint32_t group; /* of packed numbers, else 0 */
-    uint64_t n_tensors, n_bytes;
-    char kinds[160]; /* "q_proj, k_proj", each once, as many as fit */
-};
-
-struct show_facts {
-    const char *path;
-    const struct weights *w;
-    bool is_folder;                                     /* of safetensors; else GGUF */
-    struct weights_string name, architecture, template; /* empty when missing */
-    struct weights_string vocabulary, pre_tokenizer;
-    size_t n_vocab;
-    struct model_info info; /* when runs; else n_params and n_ctx_train alone */
-    bool runs;              /* this build has the architecture */
-    struct error why_not;   /* when it does not */
-    struct show_type types[32];
-    size_t n_types;                  /* most bytes first */
-    const struct store_model *known; /* the catalogue's entry, or NULL */
-};
-
-/* ---- the facts ---- */
-
-static struct weights_string show_text(const struct weights *w, const char *key)
-{
-    struct weights_string s = {0};
-    weights_string(w, key, &s);
-    return s;
-}
-
-/* Adds what kind of layer a tensor is: "model.layers.0.self_attn.q_proj.weight" is "q_proj". */
-static void show_add_kind(char *kinds, size_t size, const char *name)
-{
-    char kind[64];
-    size_t end = strlen(name), n = strlen(kinds);
-    if (end > 7 && !strcmp(name + end - 7, ".weight"))
-        end -= 7;
-    size_t begin = end;
-    while (begin && name[begin - 1] != '.')
-        begin--;
-    int len = snprintf(kind, sizeof kind, ", %.*s", (int)(end - begin), name + begin);
-    if (len < 0 || (size_t)len >= sizeof kind || n + (size_t)len >= size)
-        return;
-    for (const char *at = kinds; (at = strstr(at, kind + 2)); at++) /* a whole one of the list? */
-        if ((at == kinds || at[-1] == ' ') && (!at[len - 2] || at[len - 2] == ','))
-            return;
-    memcpy(kinds + n, n ? kind : kind + 2, (size_t)len + 1 - (n ? 0 : 2));
-}
-
-static void show_count_type(struct show_facts *f, const struct weights_tensor *t)
-{
-    const char *name = t->type_name;
-    size_t i = 0;
-    while (i < f->n_types && (strcmp(f->types[i].name, name) || f->types[i].group != t->group))
-        i++;
-    if (i == sizeof f->types / sizeof *f->types)
-        return;
-    if (i == f->n_types)
-        f->types[f->n_types++] = (struct show_type){.name = name, .group = t->group};
-    f->types[i].n_tensors++;
-    f->types[i].n_bytes += t->n_bytes;
-    show_add_kind(f->types[i].kinds, sizeof f->types[i].kinds, t->name);
-}
-
-static int show_more_bytes(const void *a, const void *b)
-{
-    const struct show_type *x = a, *y = b;
-    return (x->n_bytes < y->n_bytes) - (x->n_bytes > y->n_bytes);
-}
-
-/* What can be said of an architecture that this build does not compute. */
-static void show_foreign(struct show_facts *f)
-{
-    char key[128];
-    uint64_t n_ctx = 0;
-    f->info = (struct model_info){0};
-    snprintf(key, sizeof key, "%.*s.context_length",
-             (int)(f->architecture.len < 64 ? f->architecture.len : 64), f->architecture.data);
-    if (!weights_uint(f->w, key, &n_ctx) &&
-        !weights_config_uint(f->w, "max_position_embeddings", &n_ctx))
-        weights_config_uint(f->w, "text_config.max_position_embeddings", &n_ctx);
-    f->info.n_ctx_train = n_ctx <= UINT32_MAX ? (uint32_t)n_ctx : 0;
-    for (size_t i = 0; i < weights_n_tensors(f->w); i++) {
-        const uint64_t *shape = weights_tensor_at(f->w, i)->shape;
-        f->info.n_params += shape[0] * shape[1] * shape[2] * shape[3];
-    }
-}
-
-/* The template of a folder: a file of its own, or in one of two configurations. */
-static struct weights_string show_folder_template(const struct weights *w)
-{
-    struct weights_string s = {0};
-    if (!weights_text(w, "chat_template.jinja", &s))
-        weights_config_string(w, "tokenizer.chat_template", &s);
-    return s;
-}
-
-static void show_gather_folder(struct show_facts *f)
-{
-    uint64_t n = 0;
-    size_t end = strlen(f->path), begin;
-    while (end > 1 && f->path[end - 1] == '/')
-        end--;
-    for (begin = end; begin && f->path[begin - 1] != '/';)
-        begin--;
-    f->name = (struct weights_string){f->path + begin, end - begin};
-    weights_config_string(f->w, "model_type", &f->architecture);
-    f->template = show_folder_template(f->w);
-    if (!weights_config_uint(f->w, "vocab_size", &n))
-        weights_config_uint(f->w, "text_config.vocab_size", &n);
-    f->n_vocab = (size_t)n;
-}
-
-static void show_gather(struct show_facts *f, const char *path, const struct weights *w)
-{
-    *f = (struct show_facts){.path = path, .w = w};
-    f->is_folder = weights_format(w) == WEIGHTS_SAFETENSORS;
-    f->name = show_text(w, "general.name");
-    f->architecture = show_text(w, "general.architecture");
-    f->template = show_text(w, "tokenizer.chat_template");
-    f->vocabulary = show_text(w, "tokenizer.ggml.model");
-    f->pre_tokenizer = show_text(w, "tokenizer.ggml.pre");
-    f->n_vocab = weights_array_len(w, "tokenizer.ggml.tokens");
-    if (f->is_folder)
-        show_gather_folder(f);
-    f->known = store_model_of_file(path, weights_file_bytes(w));
-    f->runs = model_read_info(w, &f->info, &f->why_not);
-    if (!f->runs)
-        show_foreign(f);
-    for (size_t i = 0; i < weights_n_tensors(w); i++)
-        show_count_type(f, weights_tensor_at(w, i));
-    qsort(f->types, f->n_types, sizeof *f->types, show_more_bytes);
-}
 
 /* ---- in words ---- */
 
@@ -212,23 +71,21 @@ static void show_files(const struct show_facts *f)
     }
 }
 
-static void show_sizes(const struct show_facts *f)
+/* What is not so, and why. */
+static void show_why(const char *what, const char *why)
+{
+    show_label("");
+    printf("%s: ", what);
+    output_line(why, strlen(why));
+    putchar('\n');
+}
+
+static void show_network(const struct show_facts *f)
 {
     const struct model_info *info = &f->info;
-    show_label(f->is_folder ? "folder" : "file");
-    output_line(f->path, strlen(f->path));
-    putchar('\n');
-    show_label("size");
-    show_amount(weights_file_bytes(f->w), " kB", " MB", " GB");
-    printf(" (%" PRIu64 " bytes)", weights_file_bytes(f->w));
-    show_files(f);
     show_line("architecture", f->architecture, "not said");
-    if (!f->runs) {
-        show_label("");
-        printf("does not run here: ");
-        output_line(f->why_not.message, strlen(f->why_not.message));
-        putchar('\n');
-    }
+    if (!f->runs)
+        show_why("does not run here", f->why_not.message);
     show_label("parameters");
     show_amount(info->n_params, " thousand", " million", " billion");
     putchar('\n');
@@ -240,29 +97,108 @@ static void show_sizes(const struct show_facts *f)
         printf("%" PRIu32 " heads of %" PRIu32 ", %" PRIu32 " for keys and values\n", info->n_heads,
                info->head_dim, info->n_kv_heads);
     }
+    if (f->n_experts) {
+        show_label("experts");
+        printf("%" PRIu64 ", of which each token takes %" PRIu64 "\n", f->n_experts,
+               f->n_experts_used);
+    }
     show_label("context");
     if (info->n_ctx_train)
         printf("%" PRIu32 " tokens\n", info->n_ctx_train);
     else
         printf("not said\n");
+    if (f->window && f->window < info->n_ctx_train) {
+        show_label("window");
+        printf("%" PRIu64 " tokens, in layers that have one\n", f->window);
+    }
+}
+
+static void show_positions(const struct show_facts *f)
+{
+    const struct show_positions *p = &f->positions;
+    if (p->base <= 0 && !p->scaling.len)
+        return;
+    show_label("positions");
+    printf("RoPE");
+    if (p->base > 0)
+        printf(", base %.7g", (double)p->base);
+    if (p->n_dims && f->runs && p->n_dims < f->info.head_dim)
+        printf(", of %" PRIu64 " dimensions of each head", p->n_dims);
+    if (p->scaling.len) {
+        printf(", scaling ");
+        output_line(p->scaling.data, p->scaling.len);
+        if (p->factor > 0)
+            printf(" by %.7g", (double)p->factor);
+        if (p->n_original)
+            printf(" beyond %" PRIu64 " tokens", p->n_original);
+    }
+    putchar('\n');
+}
+
+/* Files and a conversation of n tokens. */
+static void show_need(const struct show_facts *f, uint32_t n_tokens, const char *begin)
+{
+    printf("%s", begin);
+    show_amount(weights_file_bytes(f->w) + weights_made_bytes(f->w) + n_tokens * f->kv_token_bytes,
+                " kB", " MB", " GB");
+    printf(" with %" PRIu32 " tokens", n_tokens);
+}
+
+static void show_memory(const struct show_facts *f)
+{
+    const uint32_t n_ctx = f->info.n_ctx_train;
+    if (!f->kv_token_bytes || !n_ctx)
+        return;
+    show_label("memory");
+    show_amount(f->kv_token_bytes, " kB", " MB", " GB");
+    printf(" for each token of conversation (--kv-type f16)");
+    if (n_ctx > STORE_USUAL_CONTEXT)
+        show_need(f, STORE_USUAL_CONTEXT, "; in all ");
+    show_need(f, n_ctx, n_ctx > STORE_USUAL_CONTEXT ? ", " : "; in all ");
+    putchar('\n');
+}
+
+static void show_sizes(const struct show_facts *f)
+{
+    show_label(f->is_folder ? "folder" : "file");
+    output_line(f->path, strlen(f->path));
+    putchar('\n');
+    show_label("size");
+    show_amount(weights_file_bytes(f->w), " kB", " MB", " GB");
+    printf(" (%" PRIu64 " bytes)", weights_file_bytes(f->w));
+    show_files(f);
+    if (f->cut.code != ERROR_NONE) {
+        show_why("not whole", f->cut.message);
+        show_label("");
+        printf("%" PRIu64 " of %zu tensors are missing: it can be shown, not run\n",
+               show_facts_missing(f), weights_n_tensors(f->w));
+    }
+    show_network(f);
+    show_positions(f);
+    show_memory(f);
 }
 
 static void show_quantization(const struct show_facts *f)
 {
+    struct buf kinds;
+    buf_init(&kinds, 1 << 16);
     for (size_t i = 0; i < f->n_types; i++) {
         const struct show_type *type = &f->types[i];
+        buf_clear(&kinds);
+        show_facts_kinds(f, i, &kinds);
         show_label(i ? "" : "quantization");
         printf("%-5s %4" PRIu64 " tensor%s ", type->name, type->n_tensors,
                type->n_tensors == 1 ? ", " : "s,");
         show_amount(type->n_bytes, " kB", " MB", " GB");
         if (type->group)
             printf(", groups of %" PRIu32, type->group);
-        if (f->is_folder) {
+        if (kinds.len) {
             printf(": ");
-            output_line(type->kinds, strlen(type->kinds));
+            output_line(kinds.data, kinds.len);
         }
         putchar('\n');
     }
+    buf_deinit(&kinds);
 }
 
 /* What a folder has beside the weights. */
@@ -274,35 +210,84 @@ static void show_texts(const struct show_facts *f)
     putchar('\n');
 }
 
+/* A token as it is written. */
+static void show_token(const struct tokenizer *t, int32_t id, const char *before)
+{
+    size_t n;
+    const char *piece = tokenizer_piece(t, id, &n);
+    printf("%s", before);
+    output_line(piece, n);
+    printf(" (%" PRId32 ")", id);
+}
+
+static void show_special(const struct tokenizer *t)
+{
+    bool is_first = true;
+    show_label("special tokens");
+    if (tokenizer_bos(t) >= 0)
+        show_token(t, tokenizer_bos(t), "begins with ");
+    printf(tokenizer_bos(t) >= 0 ? "; ends with " : "ends with ");
+    for (size_t i = 0; i < tokenizer_n_vocab(t); i++)
+        if (tokenizer_is_eog(t, (int32_t)i)) {
+            show_token(t, (int32_t)i, is_first ? "" : ", ");
+            is_first = false;
+        }
+    printf(is_first ? "none\n" : "\n");
+}
+
 static void show_vocabulary(const struct show_facts *f)
 {
     show_label("vocabulary");
-    if (!f->n_vocab || f->is_folder) {
-        if (f->n_vocab)
-            printf("%zu tokens\n", f->n_vocab);
-        else
-            printf("none\n");
-        return;
+    if (f->n_vocab)
+        printf("%zu tokens", f->n_vocab);
+    else
+        printf("none");
+    if (f->vocabulary_file)
+        printf(", %s", f->vocabulary_file);
+    if (f->vocabulary.len) {
+        printf(", ");
+        output_line(f->vocabulary.data, f->vocabulary.len);
     }
-    printf("%zu tokens, ", f->n_vocab);
-    output_line(f->vocabulary.data, f->vocabulary.len);
     if (f->pre_tokenizer.len) {
         printf(", pre-tokenizer ");
         output_line(f->pre_tokenizer.data, f->pre_tokenizer.len);
     }
     putchar('\n');
+    if (f->tokenizer)
+        show_special(f->tokenizer);
+    else
+        show_why("cannot be used here", f->no_tokenizer.message);
+}
+
+static void show_abilities(const struct show_facts *f)
+{
+    const struct dialog_format *format = show_facts_format(f);
+    if (!f->chat_template) {
+        show_why("cannot be used here", f->no_template.message);
+        return;
+    }
+    if (!format)
+        return;
+    show_label("");
+    printf("tools: %s; system prompt: %s\n",
+           format->tools ? "its own form" : "told in words, it has none of its own",
+           format->mid_system ? "anywhere"
+           : format->system   ? "first message only"
+                              : "told to the user's side, it has none");
 }
 
 /* The first lines; the whole comes with --template. */
 static void show_template_begin(const struct show_facts *f)
 {
     show_label("chat template");
-    if (!f->template.len) {
+    if (!f->source.len) {
         printf("none\n");
+        if (f->no_template.code != ERROR_NONE)
+            show_why("cannot be read", f->no_template.message);
         return;
     }
-    const char *at = f->template.data, *end = at + f->template.len;
-    printf("%zu bytes (whole: --template)\n", f->template.len);
+    const char *at = f->source.data, *end = at + f->source.len;
+    printf("%zu bytes of %s (whole: --template)\n", f->source.len, f->source_from);
     for (int line = 0; line < SHOW_TEMPLATE_LINES && at < end; line++) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *line_end = newline ? newline : end;
@@ -314,6 +299,35 @@ static void show_template_begin(const struct show_facts *f)
     }
     if (at < end)
         printf("    | ...\n");
+    show_abilities(f);
+}
+
+static void show_number(const char *name, double x, const char **separator)
+{
+    printf("%s%s %g", *separator, name, x);
+    *separator = ", ";
+}
+
+/* What the model's own files say. */
+static void show_sampling(const struct show_facts *f)
+{
+    const struct engine_sampling *s = &f->sampling;
+    const char *separator = "";
+    if (s->temperature < 0 && s->top_p < 0 && s->min_p < 0 && s->repeat_penalty < 0 &&
+        s->top_k == UINT32_MAX)
+        return;
+    show_label("its sampling");
+    if (s->temperature >= 0)
+        show_number("temperature", (double)s->temperature, &separator);
+    if (s->top_p >= 0)
+        show_number("top_p", (double)s->top_p, &separator);
+    if (s->top_k != UINT32_MAX)
+        show_number("top_k", s->top_k, &separator);
+    if (s->min_p >= 0)
+        show_number("min_p", (double)s->min_p, &separator);
+    if (s->repeat_penalty >= 0)
+        show_number("repeat penalty", (double)s->repeat_penalty, &separator);
+    putchar('\n');
 }
 
 static void show_advice(const struct show_facts *f)
@@ -361,16 +375,6 @@ static void show_scalar(const struct weights *w, const char *key, enum weights_k
     }
 }
 
-static const char *show_kind_name(enum weights_kind kind)
-{
-    static const char *const names[] = {
-        [WEIGHTS_UINT] = "unsigned integers", [WEIGHTS_INT] = "integers",
-        [WEIGHTS_FLOAT] = "floats",           [WEIGHTS_STRING] = "strings",
-        [WEIGHTS_ARRAY] = "arrays",           [WEIGHTS_BOOL] = "bools",
-    };
-    return names[kind];
-}
-
 static void show_metadata(const struct weights *w)
 {
     struct buf key;
@@ -385,7 +389,7 @@ static void show_metadata(const struct weights *w)
         output_line(key.data, key.len);
         printf(" = ");
         if (m.kind == WEIGHTS_ARRAY)
-            printf("[%" PRIu64 " %s]\n", m.n_items, show_kind_name(m.item_kind));
+            printf("[%" PRIu64 " %s]\n", m.n_items, show_facts_kind_name(m.item_kind));
         else
             show_scalar(w, key.data, m.kind);
     }
@@ -417,6 +421,7 @@ static void show_words(const struct show_facts *f, bool all)
     if (f->is_folder)
         show_texts(f);
     show_template_begin(f);
+    show_sampling(f);
     show_advice(f);
     if (all && f->is_folder)
         show_configs(f->w);
@@ -424,236 +429,44 @@ static void show_words(const struct show_facts *f, bool all)
         show_metadata(f->w);
 }
 
-/* ---- as JSON ---- */
-
-/* Text of the file as a JSON string (bytes that are no UTF-8 become '?'), or null when it is empty.
- */
-static json_t *show_json_text(struct weights_string s)
-{
-    if (!s.len)
-        return json_null();
-    json_t *text = json_stringn(s.data, s.len);
-    if (text)
-        return text;
-    char *ascii = malloc(s.len);
-    if (!ascii)
-        return NULL;
-    for (size_t i = 0; i < s.len; i++)
-        ascii[i] = s.data[i] & 0x80 ? '?' : s.data[i];
-    text = json_stringn(ascii, s.len);
-    free(ascii);
-    return text;
-}
-
-static json_t *show_json_uint(uint64_t n)
-{
-    return n <= INT64_MAX ? json_integer((json_int_t)n) : json_real((double)n);
-}
-
-static json_t *show_json_scalar(const struct weights *w, const char *key, enum weights_kind kind)
-{
-    uint64_t u = 0;
-    int64_t i = 0;
-    float x = 0;
-    bool yes = false;
-    switch (kind) {
-    case WEIGHTS_UINT:
-        weights_uint(w, key, &u);
-        return show_json_uint(u);
-    case WEIGHTS_INT:
-        weights_int(w, key, &i);
-        return json_integer(i);
-    case WEIGHTS_FLOAT:
-        weights_float(w, key, &x);
-        return x - x == 0 ? json_real((double)x) : json_null(); /* JSON has no infinity */
-    case WEIGHTS_BOOL:
-        weights_bool(w, key, &yes);
-        return json_boolean(yes);
-    default:
-        return show_json_text(show_text(w, key));
-    }
-}
-
-/* Sets a member; what could not be made or kept clears *ok. */
-static void show_set(json_t *object, const char *key, json_t *value, bool *ok)
-{
-    if (json_object_set_new(object, key, value))
-        *ok = false;
-}
-
-/* An array's length and kind stand for it: a vocabulary is no reading. */
-static json_t *show_json_metadata(const struct weights *w)
-{
-    json_t *object = json_object();
-    bool ok = object != NULL;
-    struct buf key;
-    buf_init(&key, SHOW_MAX_KEY);
-    for (size_t i = 0; i < weights_n_meta(w); i++) {
-        struct weights_meta m = weights_meta_at(w, i);
-        buf_clear(&key);
-        if (!buf_append(&key, m.key.data, m.key.len)) {
-            ok = false;
-            break;
-        }
-        json_t *value;
-        if (m.kind == WEIGHTS_ARRAY)
-            value = json_pack("{s:s, s:o}", "array_of", show_kind_name(m.item_kind), "items",
-                              show_json_uint(m.n_items));
-        else
-            value = show_json_scalar(w, key.data, m.kind);
-        show_set(object, key.data, value, &ok);
-    }
-    buf_deinit(&key);
-    if (ok)
-        return object;
-    json_decref(object);
-    return NULL;
-}
-
-/* Text that may be no UTF-8. */
-static json_t *show_json_cut(const char *text)
-{
-    return show_json_text((struct weights_string){text, strlen(text)});
-}
-
-static json_t *show_json_types(const struct show_facts *f)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < f->n_types; i++)
-        json_array_append_new(list, json_pack("{s:s, s:i, s:o, s:o, s:o}", "type", f->types[i].name,
-                                              "group", (int)f->types[i].group, "tensors",
-                                              show_json_uint(f->types[i].n_tensors), "bytes",
-                                              show_json_uint(f->types[i].n_bytes), "kinds",
-                                              show_json_cut(f->types[i].kinds)));
-    return list;
-}
-
-static json_t *show_json_files(const struct show_facts *f)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < weights_n_files(f->w); i++) {
-        struct weights_file file = weights_file_at(f->w, i);
-        json_array_append_new(list, json_pack("{s:o, s:o}", "name", show_json_cut(file.name),
-                                              "bytes", show_json_uint(file.size)));
-    }
-    return list;
-}
-
-static json_t *show_json_texts(const struct show_facts *f)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; weights_text_name(f->w, i); i++)
-        json_array_append_new(list, json_string(weights_text_name(f->w, i)));
-    return list;
-}
-
-static json_t *show_json_catalogue(const struct store_model *known)
-{
-    if (!known)
-        return json_null();
-    const struct store_advice *advice = &known->advice;
-    if (!known->has_advice)
-        return json_pack("{s:s, s:s, s:s}", "name", known->name, "title", known->title, "licence",
-                         known->licence);
-    return json_pack("{s:s, s:s, s:s, s:f, s:f, s:i, s:i}", "name", known->name, "title",
-                     known->title, "licence", known->licence, "temperature",
-                     (double)advice->temperature, "top_p", (double)advice->top_p, "top_k",
-                     (int)advice->top_k, "repeat_guard", (int)advice->repeat_guard);
-}
-
-static json_t *show_json_network(const struct show_facts *f)
-{
-    const struct model_info *info = &f->info;
-    if (!f->runs)
-        return json_null();
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "layers", (int)info->n_layers, "width",
-                     (int)info->n_embd, "feed_forward", (int)info->n_ff, "heads",
-                     (int)info->n_heads, "kv_heads", (int)info->n_kv_heads, "head_dim",
-                     (int)info->head_dim);
-}
-
-/* null where Python's JSON says more than the standard's (an Infinity). */
-static json_t *show_json_config(const struct weights *w)
-{
-    struct weights_string text = {0};
-    weights_text(w, "config.json", &text);
-    json_t *config = json_loadb(text.data, text.len, 0, NULL);
-    return config ? config : json_null();
-}
-
-static bool show_json(const struct show_facts *f, bool all)
-{
-    struct weights_string path = {f->path, strlen(f->path)};
-    struct weights_string why = {f->why_not.message, strlen(f->why_not.message)};
-    json_t *object = json_object();
-    bool ok = object != NULL;
-    show_set(object, "name", show_json_text(f->name), &ok);
-    show_set(object, "file", show_json_text(path), &ok);
-    show_set(object, "file_bytes", show_json_uint(weights_file_bytes(f->w)), &ok);
-    show_set(object, "format", json_string(f->is_folder ? "safetensors" : "gguf"), &ok);
-    show_set(object, "files", show_json_files(f), &ok);
-    show_set(object, "made_bytes", show_json_uint(weights_made_bytes(f->w)), &ok);
-    if (f->is_folder)
-        show_set(object, "beside", show_json_texts(f), &ok);
-    else
-        show_set(object, "gguf_version", show_json_uint(weights_version(f->w)), &ok);
-    show_set(object, "architecture", show_json_text(f->architecture), &ok);
-    show_set(object, "runs", json_boolean(f->runs), &ok);
-    if (!f->runs)
-        show_set(object, "why_not", show_json_text(why), &ok);
-    show_set(object, "parameters", show_json_uint(f->info.n_params), &ok);
-    show_set(object, "network", show_json_network(f), &ok);
-    show_set(object, "context_length", show_json_uint(f->info.n_ctx_train), &ok);
-    show_set(object, "quantization", show_json_types(f), &ok);
-    show_set(object, "vocabulary",
-             json_pack("{s:o, s:o, s:o}", "tokens", show_json_uint(f->n_vocab), "model",
-                       show_json_text(f->vocabulary), "pre_tokenizer",
-                       show_json_text(f->pre_tokenizer)),
-             &ok);
-    show_set(object, "chat_template", show_json_text(f->template), &ok);
-    show_set(object, "catalogue", show_json_catalogue(f->known), &ok);
-    if (all)
-        show_set(object, "metadata",
-                 f->is_folder ? show_json_config(f->w) : show_json_metadata(f->w), &ok);
-    char *text = ok ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(7) |
-                                             (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0))
-                    : NULL;
-    json_decref(object);
-    if (!text)
-        return false;
-    puts(text);
-    free(text);
-    return true;
-}
-
 /* ---- the command ---- */
 
 static bool show_template(const struct show_facts *f, struct error *err)
 {
-    if (!f->template.len)
+    if (!f->source.len && f->no_template.code != ERROR_NONE) {
+        *err = f->no_template;
+        return error_prefix(err, "%s", f->path);
+    }
+    if (!f->source.len)
         return error_set(err, ERROR_NOT_FOUND, "%s has no chat template", f->path);
-    output_text(f->template.data, f->template.len);
-    if (f->template.data[f->template.len - 1] != '\n')
+    output_text(f->source.data, f->source.len);
+    if (f->source.data[f->source.len - 1] != '\n')
         putchar('\n');
+    return true;
+}
+
+static bool show_told(const struct show_facts *f, const struct show_options *options,
+                      struct error *err)
+{
+    if (options->template)
+        return show_template(f, err);
+    if (options->json)
+        return show_json(f, options->all) || error_set(err, ERROR_NO_MEMORY, "out of memory");
+    show_words(f, options->all);
     return true;
 }
 
 static bool show_file(const char *path, const struct show_options *options, struct error *err)
 {
-    struct weights *w = weights_open(path, err);
+    struct error cut;
+    struct weights *w = weights_open_cut(path, &cut, err);
     if (!w)
         return false;
     struct show_facts facts;
-    show_gather(&facts, path, w);
-    bool ok = true;
-    *err = (struct error){.position = -1};
-    if (options->template)
-        ok = show_template(&facts, err);
-    else if (options->json)
-        ok = show_json(&facts, options->all) || error_set(err, ERROR_NO_MEMORY, "out of memory");
-    else
-        show_words(&facts, options->all);
-    ok = ok && output_flush(err);
+    bool ok = show_facts_gather(&facts, path, w, &cut, err);
+    *err = ok ? (struct error){.position = -1} : *err;
+    ok = ok && show_told(&facts, options, err) && output_flush(err);
+    show_facts_deinit(&facts);
     weights_close(w);
     return ok;
 }
@@ -673,8 +486,10 @@ static bool show_parse(int argc, char **argv, struct show_options *o, int *exit_
     const struct command command = {
         .name = "show",
         .synopsis = "[options] MODEL",
-        .about = "Tells what is in a model file. MODEL is a path or the name of a model in the "
-                 "store.",
+        .about =
+            "Tells what is in a model. MODEL is a GGUF file (of a split one, any part), a folder "
+            "of\nsafetensors, or the name of a model in the store. A GGUF file that is cut is "
+            "shown as far\nas it goes.",
         .parts = &part,
         .n_parts = 1,
         .max_args = 1,

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -155,8 +156,11 @@ static void it_tells_what_is_in_the_file(void **state)
         "  layers         2, 32 wide, feed-forward 64\n",
         "  attention      4 heads of 8, 2 for keys and values\n",
         "  context        2048 tokens\n",
-        "Q8_0     1 tensor,  0.1 kB\n",
-        "F32      1 tensor,  0.1 kB\n",
+        "Q8_0     1 tensor,  0.1 kB: token_embd\n",
+        "F32      1 tensor,  0.1 kB: output_norm\n",
+        /* 2 layers of 2 heads of 8: keys and values of two bytes each */
+        "  memory         0.1 kB for each token of conversation (--kv-type f16); in all ",
+        " with 2048 tokens\n",
         "  vocabulary     3 tokens, gpt2, pre-tokenizer smollm\n",
         "    | {% for m in messages %}\n    | {{ m.content }}\n    | \n",
         "    | {% endfor %}\n    | ...\n",
@@ -288,7 +292,9 @@ static void write_folder(void)
                                  "\"quantization\":{\"bits\":4,\"group_size\":64}}";
     static const char tokenizer[] = "{\"chat_template\":\"{{ messages }}\"}";
     write_bytes("config.json", config, sizeof config - 1);
+    static const char generation[] = "{\"do_sample\":false,\"top_k\":5}";
     write_bytes("tokenizer_config.json", tokenizer, sizeof tokenizer - 1);
+    write_bytes("generation_config.json", generation, sizeof generation - 1);
 }
 
 static void a_folder_is_shown_whole(void **state)
@@ -306,8 +312,10 @@ static void a_folder_is_shown_whole(void **state)
         "AFFINE_4    1 tensor,  0.1 kB, groups of 64: up_proj\n",
         "F16      1 tensor,  0.0 kB: norm\n",
         "  vocabulary     32064 tokens\n",
-        "  beside them    tokenizer_config.json, config.json\n",
-        "  chat template  14 bytes (whole: --template)\n    | {{ messages }}\n",
+        "  beside them    tokenizer_config.json, generation_config.json, config.json\n",
+        "  its sampling   temperature 0, top_k 5\n",
+        "  chat template  14 bytes of tokenizer_config.json (whole: --template)\n    | {{ messages "
+        "}}\n",
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         assert_says(r->out, parts[i]);
@@ -331,6 +339,58 @@ static void a_folder_is_shown_whole(void **state)
     json_decref(object);
     r = show(folder, template_flag, NULL);
     assert_string_equal(r->out, "{{ messages }}\n");
+}
+
+/* What a broken download is: all that describes the tensors, and some of them. */
+static void a_cut_file_is_shown_as_far_as_it_goes(void **state)
+{
+    (void)state;
+    struct stat st;
+    write_model("cut.gguf", "llama", "Half", template);
+    assert_int_equal(stat(path_of("cut.gguf"), &st), 0);
+    assert_int_equal(truncate(path_of("cut.gguf"), st.st_size - 130), 0);
+    struct result *r = show(path_of("cut.gguf"), NULL, NULL);
+    assert_int_equal(r->code, 0);
+    assert_says(r->out, "Half\n");
+    assert_says(r->out, "  layers         2, 32 wide, feed-forward 64\n");
+    assert_says(r->out, "cut.gguf: byte ");
+    assert_says(r->out, "the file is cut: tensor \"output_norm.weight\" ends at byte ");
+    assert_says(r->out, "1 of 2 tensors are missing: it can be shown, not run\n");
+    assert_says(r->out, "    | {% for m in messages %}\n");
+    r = show(path_of("cut.gguf"), json_flag, NULL);
+    json_t *o = json_loads(r->out, 0, NULL);
+    int missing;
+    assert_int_equal(json_unpack(o, "{s:i}", "missing_tensors", &missing), 0);
+    assert_int_equal(missing, 1);
+    assert_true(json_is_false(json_object_get(o, "is_whole")));
+    assert_true(json_is_string(json_object_get(o, "cut")));
+    json_decref(o);
+    assert_says(show(path_of("llama.gguf"), json_flag, NULL)->out, "\"is_whole\": true");
+}
+
+/* A mix of types: which layers have which is told where not all have it. */
+static void layers_are_told_where_they_differ(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    gguf_header(&b, 3, 8, 1);
+    put_text(&b, "general.architecture", "llama");
+    for (unsigned i = 0; i < 7; i++) {
+        char name[64];
+        const bool is_large = i < 3 || i == 5;
+        snprintf(name, sizeof name, "blk.%u.ffn_down.weight", i);
+        gguf_tensor(&b, name, is_large ? QUANT_F32 : QUANT_Q8_0, 2, (uint64_t[]){32, 1}, i * 128);
+    }
+    gguf_tensor(&b, "output.weight", QUANT_Q8_0, 2, (uint64_t[]){32, 1}, 7 * 128);
+    gguf_pad(&b, 32);
+    gguf_data(&b, 0, 8 * 128);
+    write_bytes("layers.gguf", b.data, b.len);
+    buf_deinit(&b);
+    struct result *r = show(path_of("layers.gguf"), NULL, NULL);
+    assert_int_equal(r->code, 0);
+    assert_says(r->out, "F32      4 tensors, 0.5 kB: ffn_down of layers 0-2,5\n");
+    assert_says(r->out, "Q8_0     4 tensors, 0.1 kB: ffn_down of layers 3-4,6, output\n");
 }
 
 static void what_is_wrong_is_said_on_standard_error(void **state)
@@ -368,9 +428,18 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     (void)state;
-    static const char *const names[] = {
-        "llama.gguf", "bare.gguf", "mamba.gguf",  "evil.gguf",         "cut.gguf",
-        "out",        "err",       "config.json", "model.safetensors", "tokenizer_config.json"};
+    static const char *const names[] = {"llama.gguf",
+                                        "bare.gguf",
+                                        "mamba.gguf",
+                                        "evil.gguf",
+                                        "cut.gguf",
+                                        "out",
+                                        "err",
+                                        "config.json",
+                                        "model.safetensors",
+                                        "tokenizer_config.json",
+                                        "generation_config.json",
+                                        "layers.gguf"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unlink(path_of(names[i]));
     return rmdir(folder);
@@ -385,6 +454,8 @@ int main(void)
         cmocka_unit_test(an_architecture_that_does_not_run_is_shown_all_the_same),
         cmocka_unit_test(no_terminal_obeys_the_file),
         cmocka_unit_test(a_folder_is_shown_whole),
+        cmocka_unit_test(a_cut_file_is_shown_as_far_as_it_goes),
+        cmocka_unit_test(layers_are_told_where_they_differ),
         cmocka_unit_test(what_is_wrong_is_said_on_standard_error),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
