@@ -257,7 +257,7 @@ static bool run_parse(int argc, char **argv, struct run_options *o, int *exit_co
         .synopsis = "[options] MODEL [PROMPT]",
         .about =
             "Streams the model's answer to standard output. Without PROMPT, or with -, the prompt\n"
-            "is read from standard input. MODEL is a file or a name (see pensieve list).",
+            "is read from standard input. MODEL is a file, a folder or a name (see pensieve list).",
         .parts = parts,
         .n_parts = sizeof parts / sizeof *parts,
         .max_args = 2,

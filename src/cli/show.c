@@ -170,7 +170,7 @@ static void show_sizes(const struct show_facts *f)
     if (f->cut.code != ERROR_NONE) {
         show_why("not whole", f->cut.message);
         show_label("");
-        printf("%" PRIu64 " of %zu tensors are missing: it can be shown, not run\n",
+        printf("%" PRIu64 " of %zu tensors are not whole: it can be shown, not run\n",
                show_facts_missing(f), weights_n_tensors(f->w));
     }
     show_network(f);

@@ -40,10 +40,9 @@ static bool tokenize_parse(struct tokenize_options *o, int argc, char **argv, in
     const struct command command = {
         .name = "tokenize",
         .synopsis = "[options] MODEL [TEXT | -]",
-        .about =
-            "Shows the tokens of TEXT, or of standard input, one a line: its id, a tab, its "
-            "text\nwith \\n, \\t, \\\\ and \\xNN for what cannot be printed. MODEL is a file or "
-            "the name of\na model in the store.",
+        .about = "Shows the tokens of TEXT, or of standard input, one a line: its id, a tab, its "
+                 "text\nwith \\n, \\t, \\\\ and \\xNN for what cannot be printed. MODEL is a file, "
+                 "a folder or\nthe name of a model in the store.",
         .parts = &part,
         .n_parts = 1,
         .max_args = 2,
@@ -158,7 +157,8 @@ int cli_tokenize(int argc, char **argv)
     struct buf path;
     buf_init(&path, TOKENIZE_MAX_PATH);
     bool ok = store_resolve(options.model, &path, &err);
-    struct weights *w = ok ? weights_open(path.data, &err) : NULL;
+    struct error cut; /* the vocabulary of a file that is cut is whole */
+    struct weights *w = ok ? weights_open_cut(path.data, &cut, &err) : NULL;
     struct tokenizer *t = w ? tokenizer_create(w, &err) : NULL;
     ok = t && tokenize_run(t, &options, &err);
     tokenizer_destroy(t);

@@ -286,7 +286,7 @@ bool weights_matrix(const struct weights *w, const char *name, struct matrix *ou
     const struct weights_tensor *t = weights_tensor(w, name);
     if (!t)
         t = weights_module(w, name);
-    if (!t || t->type == WEIGHTS_NO_TYPE || !t->n_bytes || !t->data)
+    if (!t || t->type == WEIGHTS_NO_TYPE || !t->n_bytes)
         return false;
     size_t n_experts = t->shape[2] * t->shape[3];
     if (t->group)

@@ -80,8 +80,8 @@ struct weights_meta {
  * type forbids is made anew (weights_made_bytes). */
 struct weights *weights_open(const char *path, struct error *err);
 /* The same for who only tells of a model: where tensors of a GGUF file reach past its end, `cut`
- * says which file and how far (else its code is NONE), and they have no data: NULL, which
- * weights_matrix does not give. `cut` NULL: as weights_open. */
+ * says which file and how far (else its code is NONE), and they have no data, but NULL; so have
+ * their matrices, which nobody may compute with. `cut` NULL: as weights_open. */
 struct weights *weights_open_cut(const char *path, struct error *cut, struct error *err);
 /* The same of one GGUF file in bytes, aligned to 32, that the caller keeps alive (tests, fuzzing).
  */

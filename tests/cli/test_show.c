@@ -355,7 +355,7 @@ static void a_cut_file_is_shown_as_far_as_it_goes(void **state)
     assert_says(r->out, "  layers         2, 32 wide, feed-forward 64\n");
     assert_says(r->out, "cut.gguf: byte ");
     assert_says(r->out, "the file is cut: tensor \"output_norm.weight\" ends at byte ");
-    assert_says(r->out, "1 of 2 tensors are missing: it can be shown, not run\n");
+    assert_says(r->out, "1 of 2 tensors are not whole: it can be shown, not run\n");
     assert_says(r->out, "    | {% for m in messages %}\n");
     r = show(path_of("cut.gguf"), json_flag, NULL);
     json_t *o = json_loads(r->out, 0, NULL);
