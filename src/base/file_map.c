@@ -55,6 +55,18 @@ const char *file_map_find(const void *address)
     return NULL;
 }
 
+static int64_t modified_ns(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
+bool file_map_is_written_to(const struct file_map *map, const char *path)
+{
+    struct stat st;
+    return map->data && !stat(path, &st) && st.st_dev == map->device && st.st_ino == map->inode &&
+           modified_ns(&st) != map->modified_ns;
+}
+
 static bool map_descriptor(struct file_map *map, int fd, const char *path, struct error *err)
 {
     struct stat st;
@@ -69,7 +81,9 @@ static bool map_descriptor(struct file_map *map, int fd, const char *path, struc
         return error_set(err, ERROR_IO, "cannot map %s: %s", path, strerror(errno));
     map->data = data;
     map->size = (size_t)st.st_size;
-    map->modified_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    map->modified_ns = modified_ns(&st);
+    map->device = st.st_dev;
+    map->inode = st.st_ino;
     slot_take(map, path);
     return true;
 }

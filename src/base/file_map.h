@@ -12,10 +12,15 @@ struct file_map {
     const uint8_t *data; /* [size]; NULL for an empty file */
     size_t size;
     int64_t modified_ns; /* when its content was last changed, since 1970 */
+    uint64_t device, inode;
 };
 
 bool file_map_open(struct file_map *map, const char *path, struct error *err);
 void file_map_close(struct file_map *map);
+
+/* Whether the mapped file, which still goes by that name, was written to since. One that another
+ * file has replaced was not. */
+bool file_map_is_written_to(const struct file_map *map, const char *path);
 
 /* The name of the file that is mapped where `address` lies, for a handler of signals: a file that
  * is cut while it is mapped makes SIGBUS where its bytes were. NULL: none is. Async-signal-safe; a

@@ -131,11 +131,31 @@ static void serve_announce(const struct server *server, const struct loaded *l)
         clearerr(stdout); /* nobody reads it: it serves all the same */
 }
 
+/* Waits for a signal, and tells when somebody writes into the model's files meanwhile. */
+static void serve_wait(const struct weights *w, const sigset_t *signals)
+{
+#ifdef __APPLE__
+    int number;
+    (void)w;
+    sigwait(signals, &number); /* there is no way to wait a while only */
+#else
+    const struct timespec a_while = {5, 0};
+    const char *path;
+    bool is_told = false;
+    while (sigtimedwait(signals, NULL, &a_while) < 0)
+        if (!is_told && (path = weights_written_to(w))) {
+            log_error("%s was written to while it is in use: if its content has changed, answers "
+                      "are wrong until the server is started anew",
+                      path);
+            is_told = true;
+        }
+#endif
+}
+
 static bool serve_until_signal(struct claude *claude, const struct loaded *l,
                                const struct serve_options *o, const sigset_t *signals,
                                struct error *err)
 {
-    int signal_number;
     const struct handler_table tables[] = {claude_handlers(claude)};
     const struct server_doors doors = {tables, 1, &claude_api, 1};
     struct server *server = server_create(&doors, &o->server, err);
@@ -149,7 +169,7 @@ static bool serve_until_signal(struct claude *claude, const struct loaded *l,
     log_info("%s, context %u, %s", l->path, engine_n_ctx(l->engine),
              l->backend->ops->describe(l->backend));
     serve_announce(server, l);
-    sigwait(signals, &signal_number);
+    serve_wait(l->weights, signals);
     log_info("stopping");
     server_destroy(server);
     return true;

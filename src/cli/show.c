@@ -1,7 +1,7 @@
 /* `pensieve show`: what is in a model's file or folder, in words or as JSON: architecture, sizes,
  * quantization, context, memory, vocabulary, template, and what the catalogue advises. Opens the
  * files only; computes nothing. */
-#include "base/printable.h"
+#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -259,9 +259,36 @@ static void show_vocabulary(const struct show_facts *f)
         show_why("cannot be used here", f->no_tokenizer.message);
 }
 
+/* Variables that templates are known to read. */
+static void show_variables(const struct show_facts *f)
+{
+    bool is_first = true;
+    for (size_t i = 0; show_facts_variable(i); i++)
+        if (chat_template_mentions(f->chat_template, show_facts_variable(i))) {
+            if (is_first)
+                show_label("");
+            printf("%s%s", is_first ? "variables: " : ", ", show_facts_variable(i));
+            is_first = false;
+        }
+    struct buf set;
+    buf_init(&set, 1 << 16);
+    prompt_variables_note(&f->prompt, &set);
+    if (set.len > 2) {
+        if (is_first)
+            show_label("");
+        printf("%s", is_first ? "set: " : "; set: ");
+        output_line(set.data, set.len);
+        is_first = false;
+    }
+    buf_deinit(&set);
+    if (!is_first)
+        putchar('\n');
+}
+
 static void show_abilities(const struct show_facts *f)
 {
     const struct dialog_format *format = show_facts_format(f);
+    struct buf repairs;
     if (!f->chat_template) {
         show_why("cannot be used here", f->no_template.message);
         return;
@@ -269,11 +296,23 @@ static void show_abilities(const struct show_facts *f)
     if (!format)
         return;
     show_label("");
-    printf("tools: %s; system prompt: %s\n",
-           format->tools ? "its own form" : "told in words, it has none of its own",
+    printf("tools: %s; system prompt: %s; thinking: %s\n",
+           format->tools ? "its own form" : "told in words, it has no form of its own",
            format->mid_system ? "anywhere"
            : format->system   ? "first message only"
-                              : "told to the user's side, it has none");
+                              : "told to the user's side, it has none",
+           show_facts_thinks(f) ? "yes" : "no");
+    show_variables(f);
+    buf_init(&repairs, 4096);
+    prompt_repairs_note(&f->prompt, &repairs);
+    if (repairs.len) {
+        show_label("");
+        printf("repairs: %s (docs/templates.md)\n", repairs.data);
+    }
+    buf_deinit(&repairs);
+    show_label("history");
+    printf("%s\n", *prompt_history_note(&f->prompt) ? prompt_history_note(&f->prompt)
+                                                    : "grows at its end only");
 }
 
 /* The first lines; the whole comes with --template. */
@@ -508,6 +547,7 @@ int cli_show(int argc, char **argv)
 {
     struct show_options options = {0};
     int exit_code;
+    log_set_level(LOG_LEVEL_ERROR); /* what loading would say is told in its place */
     if (!show_parse(argc, argv, &options, &exit_code))
         return exit_code;
     struct error err = {.position = -1};

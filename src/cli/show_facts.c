@@ -215,7 +215,34 @@ static void show_gather_network(struct show_facts *f)
 
 const struct dialog_format *show_facts_format(const struct show_facts *f)
 {
-    return f->has_prompt ? &f->prompt.format : NULL;
+    return f->has_prompt ? &f->prompt.setup.format : NULL;
+}
+
+bool show_facts_thinks(const struct show_facts *f)
+{
+    static const char *const words[] = {"reasoning_content", "<think", "thinking", "[THINK]",
+                                        "<|channel"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (f->source.len && memmem(f->source.data, f->source.len, words[i], strlen(words[i])))
+            return true;
+    return false;
+}
+
+const char *show_facts_variable(size_t i)
+{
+    static const char *const names[] = {"enable_thinking",
+                                        "thinking",
+                                        "thinking_mode",
+                                        "thinking_budget",
+                                        "reasoning_effort",
+                                        "reasoning_mode",
+                                        "clear_thinking",
+                                        "preserve_thinking",
+                                        "builtin_tools",
+                                        "model_identity",
+                                        "truncate_history_thinking",
+                                        "keep_past_thinking"};
+    return i < sizeof names / sizeof *names ? names[i] : NULL;
 }
 
 static void show_gather_tokenizer(struct show_facts *f)

@@ -86,6 +86,10 @@ struct weights_string show_facts_text(const struct weights *w, const char *key);
 void show_facts_kinds(const struct show_facts *f, size_t type, struct buf *out);
 /* What the chat template can do, or NULL: not known. */
 const struct dialog_format *show_facts_format(const struct show_facts *f);
+/* The template speaks of thinking, in one of the ways that are known. */
+bool show_facts_thinks(const struct show_facts *f);
+/* The names of variables that chat templates are known to read; NULL past the last. */
+const char *show_facts_variable(size_t i);
 /* "unsigned integers". */
 const char *show_facts_kind_name(enum weights_kind kind);
 /* Tensors that are not whole, and all. */

@@ -211,10 +211,22 @@ static json_t *show_json_vocabulary(const struct show_facts *f)
 static json_t *show_json_abilities(const struct show_facts *f)
 {
     const struct dialog_format *format = show_facts_format(f);
+    struct buf repairs;
     if (!format)
         return json_null();
-    return json_pack("{s:b, s:b, s:b, s:s}", "tools", format->tools, "system", format->system,
-                     "system_anywhere", format->mid_system, "from", f->source_from);
+    json_t *variables = json_array();
+    for (size_t i = 0; show_facts_variable(i); i++)
+        if (chat_template_mentions(f->chat_template, show_facts_variable(i)))
+            json_array_append_new(variables, json_string(show_facts_variable(i)));
+    buf_init(&repairs, 4096);
+    prompt_repairs_note(&f->prompt, &repairs);
+    json_t *object = json_pack("{s:b, s:b, s:b, s:b, s:s, s:o, s:s, s:s}", "tools", format->tools,
+                               "system", format->system, "system_anywhere", format->mid_system,
+                               "thinking", show_facts_thinks(f), "from", f->source_from,
+                               "variables", variables, "repairs", repairs.data ? repairs.data : "",
+                               "history_breaks", prompt_history_note(&f->prompt));
+    buf_deinit(&repairs);
+    return object;
 }
 
 static json_t *show_json_sampling(const struct engine_sampling *s)

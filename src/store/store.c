@@ -383,19 +383,28 @@ static bool store_resolve_model(const struct store_model *model, struct buf *pat
     return store_path(path, NULL, model->file, err);
 }
 
-static bool store_resolve_other(const char *name, struct buf *path, struct error *err)
+/* A file or folder of the store that goes by its own name, with or without .gguf. */
+static bool store_find_other(const char *name, struct buf *path, struct stat *st, struct error *err)
 {
     static const char *const suffixes[] = {"", ".gguf"};
-    if (*name && *name != '.' && !strchr(name, '/'))
-        for (size_t i = 0; i < 2; i++) {
-            struct stat st;
-            char file[STORE_MAX_PATH];
-            snprintf(file, sizeof file, "%s%s", name, suffixes[i]);
-            if (!store_path(path, NULL, file, err))
-                return false;
-            if (!stat(path->data, &st) && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
-                return true;
-        }
+    if (!*name || *name == '.' || strchr(name, '/'))
+        return false;
+    for (size_t i = 0; i < 2; i++) {
+        char file[STORE_MAX_PATH];
+        snprintf(file, sizeof file, "%s%s", name, suffixes[i]);
+        if (!store_path(path, NULL, file, err))
+            return false;
+        if (!stat(path->data, st) && (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)))
+            return true;
+    }
+    return false;
+}
+
+static bool store_resolve_other(const char *name, struct buf *path, struct error *err)
+{
+    struct stat st;
+    if (store_find_other(name, path, &st, err))
+        return true;
     struct nearest nearest;
     nearest_init(&nearest, name, strlen(name));
     for (size_t i = 0; i < store_n_models(); i++)
@@ -411,22 +420,27 @@ static bool store_resolve_other(const char *name, struct buf *path, struct error
                      name, store_n_models() ? store_model_at(0)->name : "none");
 }
 
-/* Something here is named like a model: it is meant where the store has none. */
-static bool store_resolve_both(const struct store_model *model, const char *name,
+/* What the store has under that name, if it has it whole. */
+static bool store_has(const struct store_model *model, const char *name, struct buf *path,
+                      struct stat *there)
+{
+    if (model)
+        return store_model_state(model, NULL) >= STORE_UNCHECKED &&
+               store_path(path, NULL, model->file, NULL) && !stat(path->data, there);
+    return store_find_other(name, path, there, NULL);
+}
+
+/* Something here goes by that name: it is meant, unless the store has something else by it. */
+static bool store_resolve_here(const struct store_model *model, const char *name,
                                const struct stat *here, struct buf *path, struct error *err)
 {
     struct stat there;
-    if (store_model_state(model, NULL) >= STORE_UNCHECKED) {
-        if (!store_path(path, NULL, model->file, err))
-            return false;
-        if (!stat(path->data, &there) && there.st_dev == here->st_dev &&
-            there.st_ino == here->st_ino)
-            return store_resolve_model(model, path, err);
+    if (store_has(model, name, path, &there) &&
+        (there.st_dev != here->st_dev || there.st_ino != here->st_ino))
         return error_set(err, ERROR_INPUT,
                          "'%.80s' is a model in the store and a %s here: say ./%.80s for what is "
                          "here, or %.120s for the store's",
                          name, S_ISDIR(here->st_mode) ? "folder" : "file", name, path->data);
-    }
     buf_clear(path);
     buf_puts(path, name);
     return store_path_done(path, err);
@@ -442,14 +456,14 @@ bool store_resolve(const char *path_or_name, struct buf *path, struct error *err
         return error_set(err, ERROR_NOT_FOUND, "no such file or folder: %s", path_or_name);
     if (is_path && !is_there)
         return error_set(err, ERROR_IO, "cannot read %.200s: %s", path_or_name, strerror(errno));
-    const struct store_model *model = is_path ? NULL : store_model_named(path_or_name);
-    if (model && is_there)
-        return store_resolve_both(model, path_or_name, &st, path, err);
-    if (is_there && (is_path || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) {
+    if (is_path) {
         buf_clear(path);
         buf_puts(path, path_or_name);
         return store_path_done(path, err);
     }
+    const struct store_model *model = store_model_named(path_or_name);
+    if (is_there)
+        return store_resolve_here(model, path_or_name, &st, path, err);
     return model ? store_resolve_model(model, path, err)
                  : store_resolve_other(path_or_name, path, err);
 }

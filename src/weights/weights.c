@@ -160,6 +160,14 @@ struct weights *weights_open_cut(const char *path, struct error *cut, struct err
     return w;
 }
 
+const char *weights_written_to(const struct weights *w)
+{
+    for (size_t i = 0; i < w->n_parts; i++)
+        if (file_map_is_written_to(&w->parts[i].map, w->parts[i].path))
+            return w->parts[i].path;
+    return NULL;
+}
+
 void weights_close(struct weights *w)
 {
     if (!w)

@@ -96,6 +96,9 @@ struct weights_file {
 struct weights *weights_open_files(const struct weights_file *files, size_t n_files,
                                    const char *name, struct error *err);
 void weights_close(struct weights *w);
+/* The path of a file of tensors that was written to since it was opened, or NULL: what it holds may
+ * be another model's. A few system calls a file. */
+const char *weights_written_to(const struct weights *w);
 
 enum weights_format weights_format(const struct weights *w);
 /* The files that hold tensors: one, or the parts, or the shards. Pointers live as long as the

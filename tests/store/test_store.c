@@ -263,6 +263,10 @@ static void a_name_that_is_both_is_refused(void **state)
     assert_non_null(strstr(err.message, "./smollm2-135m"));
     assert_non_null(strstr(err.message, at));
     assert_true(store_resolve("./smollm2-135m", &path, &err));
+    put("mine.gguf", "x", 0); /* and one that the catalogue does not know */
+    assert_int_equal(mkdir("mine", 0700), 0);
+    assert_false(store_resolve("mine", &path, &err));
+    assert_non_null(strstr(err.message, "./mine"));
     snprintf(here, sizeof here, "%s/models", home);
     assert_int_equal(chdir(here), 0); /* the very file under its own name is not two things */
     assert_true(store_resolve(model->file, &path, &err));
