@@ -54,18 +54,35 @@ struct hyper_name hyper_name(const struct hyper *h, enum hyper_key key)
 
 /* ---- values ---- */
 
+static bool has_default(const struct hyper *h, enum hyper_key key, float *out)
+{
+    for (const struct hyper_default *d = h->defaults; d && d->value != 0; d++)
+        if (d->key == key) {
+            *out = d->value;
+            return true;
+        }
+    return false;
+}
+
 bool hyper_uint(const struct hyper *h, enum hyper_key key, uint64_t *out)
 {
     const struct hyper_name name = hyper_name(h, key);
-    return is_gguf(h) ? weights_uint(h->w, name.text, out)
-                      : weights_config_uint(h->w, name.text, out);
+    float value;
+    if (is_gguf(h) ? weights_uint(h->w, name.text, out)
+                   : weights_config_uint(h->w, name.text, out))
+        return true;
+    if (!has_default(h, key, &value))
+        return false;
+    *out = (uint64_t)value;
+    return true;
 }
 
 bool hyper_float(const struct hyper *h, enum hyper_key key, float *out)
 {
     const struct hyper_name name = hyper_name(h, key);
-    return is_gguf(h) ? weights_float(h->w, name.text, out)
-                      : weights_config_float(h->w, name.text, out);
+    return (is_gguf(h) ? weights_float(h->w, name.text, out)
+                       : weights_config_float(h->w, name.text, out)) ||
+           has_default(h, key, out);
 }
 
 bool hyper_bool(const struct hyper *h, enum hyper_key key, bool *out)

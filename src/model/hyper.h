@@ -23,7 +23,7 @@
     X(N_EXPERTS, "expert_count", "num_experts|num_local_experts")                                  \
     X(N_EXPERTS_USED, "expert_used_count", "num_experts_per_tok")                                  \
     X(N_EXPERT_FF, "expert_feed_forward_length", "moe_intermediate_size")                          \
-    X(EXPERTS_NORMALIZED, "", "norm_topk_prob")                                                    \
+    X(EXPERTS_NORMALIZED, "expert_weights_norm", "norm_topk_prob")                                 \
     X(N_CTX, "context_length", "max_position_embeddings")                                          \
     X(N_HEADS, "attention.head_count", "num_attention_heads")                                      \
     X(N_KV_HEADS, "attention.head_count_kv", "num_key_value_heads")                                \
@@ -31,12 +31,23 @@
     X(WINDOW, "attention.sliding_window", "sliding_window")                                        \
     X(WINDOW_USED, "", "use_sliding_window")                                                       \
     X(WINDOW_FIRST, "", "max_window_layers")                                                       \
+    X(WINDOW_PATTERN, "attention.sliding_window_pattern",                                          \
+      "sliding_window_pattern|_sliding_window_pattern")                                            \
     X(LAYER_KINDS, "", "layer_types")                                                              \
     X(NORM_EPS, "attention.layer_norm_rms_epsilon", "rms_norm_eps")                                \
+    X(EMBEDDING_SCALE, "embedding_scale", "embedding_multiplier")                                  \
+    X(RESIDUAL_SCALE, "residual_scale", "residual_multiplier")                                     \
+    X(ATTENTION_SCALE, "attention.scale", "attention_multiplier")                                  \
+    X(LOGIT_SCALE, "logit_scale", "logits_scaling")                                                \
+    X(LOGIT_CAP, "final_logit_softcapping", "final_logit_softcapping")                             \
+    X(QUERY_SCALAR, "", "query_pre_attn_scalar")                                                   \
+    X(QUERY_STRETCH, "attention.temperature_scale", HYPER_ROPE("llama_4_scaling_beta"))            \
     X(TIED, "", "tie_word_embeddings")                                                             \
     X(ROPE_DIMS, "rope.dimension_count", "")                                                       \
     X(ROPE_SHARE, "", "partial_rotary_factor|" HYPER_ROPE("partial_rotary_factor"))                \
     X(ROPE_BASE, "rope.freq_base", HYPER_ROPE("rope_theta") "|rope_theta")                         \
+    X(ROPE_BASE_LOCAL, "rope.freq_base_swa",                                                       \
+      "rope_parameters.sliding_attention.rope_theta|rope_local_base_freq")                         \
     X(ROPE_SCALING, "rope.scaling.type", HYPER_ROPE("rope_type") "|" HYPER_ROPE("type"))           \
     X(ROPE_FACTOR, "rope.scaling.factor", HYPER_ROPE("factor"))                                    \
     X(ROPE_N_CTX, "rope.scaling.original_context_length",                                          \
@@ -49,7 +60,7 @@
     X(YARN_BETA_FAST, "rope.scaling.yarn_beta_fast", HYPER_ROPE("beta_fast"))                      \
     X(YARN_BETA_SLOW, "rope.scaling.yarn_beta_slow", HYPER_ROPE("beta_slow"))                      \
     X(YARN_MSCALE, "", HYPER_ROPE("mscale"))                                                       \
-    X(YARN_MSCALE_ALL, "", HYPER_ROPE("mscale_all_dim"))                                           \
+    X(YARN_MSCALE_ALL, "rope.scaling.yarn_log_multiplier", HYPER_ROPE("mscale_all_dim"))           \
     X(YARN_TRUNCATES, "", HYPER_ROPE("truncate"))
 
 enum hyper_key {
@@ -58,9 +69,16 @@ enum hyper_key {
 #undef X
 };
 
+/* What a file means that does not say it; a list of them ends with a value of 0. */
+struct hyper_default {
+    enum hyper_key key;
+    float value;
+};
+
 struct hyper {
     const struct weights *w;
-    const char *architecture; /* of GGUF's keys */
+    const char *architecture;             /* of GGUF's keys */
+    const struct hyper_default *defaults; /* of numbers, or NULL */
 };
 
 /* "llama.block_count", or "text_config.num_hidden_layers" */

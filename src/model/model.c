@@ -11,8 +11,10 @@
 
 enum { MODEL_MAX_MADE = 1 << 30 }; /* bytes of numbers that are in no file */
 
-static const struct network *const networks[] = {&network_llama, &network_phi3, &network_qwen2,
-                                                 &network_qwen3, &network_qwen3moe};
+static const struct network *const networks[] = {
+    &network_gemma3, &network_granite, &network_llama, &network_mistral3,
+    &network_phi3,   &network_qwen2,   &network_qwen3, &network_qwen3moe,
+};
 
 static const struct network *network_named(struct weights_string name)
 {
@@ -48,7 +50,7 @@ static bool read_vocabulary(const struct network *network, const struct weights 
 static bool read_info(const struct network *network, const struct weights *w,
                       struct model_info *out, struct error *err)
 {
-    const struct hyper hyper = {w, network->name};
+    const struct hyper hyper = {w, network->name, network->defaults};
     *out = (struct model_info){.architecture = network->name};
     for (size_t i = 0; i < weights_n_tensors(w); i++) {
         const struct weights_tensor *t = weights_tensor_at(w, i);
@@ -118,7 +120,7 @@ static void identify_layers(struct network_loader *loader)
 static bool model_load(struct model *m, const struct model_options *options, struct error *err)
 {
     struct network_loader loader = {.model = m,
-                                    .hyper = {m->weights, m->network->name},
+                                    .hyper = {m->weights, m->network->name, m->network->defaults},
                                     .names = names_of(m->weights, m->network->names),
                                     .err = err};
     loader.n_ctx = options && options->n_ctx ? options->n_ctx : m->info.n_ctx_train;

@@ -86,16 +86,26 @@ uint32_t network_uint(struct network_loader *loader, enum hyper_key key, uint32_
     return value;
 }
 
+/* Without a list of layers: from one on, and all but each n-th. */
+static bool is_in_pattern(struct network_loader *loader, uint32_t layer)
+{
+    const struct hyper *h = &loader->hyper;
+    uint64_t first = 0, n = 0;
+    float listed;
+    if (hyper_n_items(h, HYPER_WINDOW_PATTERN))
+        return hyper_item_float(h, HYPER_WINDOW_PATTERN, layer, &listed) && listed != 0;
+    hyper_uint(h, HYPER_WINDOW_FIRST, &first);
+    hyper_uint(h, HYPER_WINDOW_PATTERN, &n);
+    return layer >= first && (!n || (layer + 1) % n);
+}
+
 /* Whether the file says of this layer alone that it has a window, or none. */
 static bool layer_has_window(struct network_loader *loader, uint32_t layer)
 {
     const struct hyper *h = &loader->hyper;
     struct weights_string kind;
-    uint64_t first = 0;
-    if (!hyper_n_items(h, HYPER_LAYER_KINDS)) {
-        hyper_uint(h, HYPER_WINDOW_FIRST, &first);
-        return layer >= first;
-    }
+    if (!hyper_n_items(h, HYPER_LAYER_KINDS))
+        return is_in_pattern(loader, layer);
     if (!hyper_item_string(h, HYPER_LAYER_KINDS, layer, &kind))
         return network_fail(loader, ERROR_FORMAT, "%s has no string %u",
                             hyper_name(h, HYPER_LAYER_KINDS).text, layer);
@@ -107,14 +117,21 @@ static bool layer_has_window(struct network_loader *loader, uint32_t layer)
                         layer, (int)(kind.len < 32 ? kind.len : 32), kind.data);
 }
 
-uint32_t network_window(struct network_loader *loader, uint32_t layer)
+bool network_has_window(struct network_loader *loader, uint32_t layer)
 {
     bool used = true;
     uint64_t n = 0;
-    hyper_uint(&loader->hyper, HYPER_WINDOW, &n);
     hyper_bool(&loader->hyper, HYPER_WINDOW_USED, &used);
-    if (loader->failed || !used || !layer_has_window(loader, layer))
+    return !loader->failed && used && hyper_uint(&loader->hyper, HYPER_WINDOW, &n) && n &&
+           layer_has_window(loader, layer);
+}
+
+uint32_t network_window(struct network_loader *loader, uint32_t layer)
+{
+    uint64_t n = 0;
+    if (!network_has_window(loader, layer))
         return 0;
+    hyper_uint(&loader->hyper, HYPER_WINDOW, &n);
     return n < loader->n_ctx ? (uint32_t)n : 0;
 }
 

@@ -38,6 +38,7 @@ struct network_loader {
 struct network {
     const char *name;               /* general.architecture */
     const char *const *model_types; /* of config.json, which folders go by; NULL after the last */
+    const struct hyper_default *defaults; /* of its hyper-parameters, or NULL */
     const struct names_row *names;  /* in what a folder's names differ from others'; or NULL */
     size_t n_bytes, n_layer_bytes; /* of its struct, and of its layers', both zeroed at first */
     /* Fills info; n_params and n_vocab are model.c's. */
@@ -47,7 +48,10 @@ struct network {
     void (*compute)(struct model *m, float *logits); /* within a step that has begun */
 };
 
+extern const struct network network_gemma3;
+extern const struct network network_granite;
 extern const struct network network_llama;
+extern const struct network network_mistral3;
 extern const struct network network_phi3;
 extern const struct network network_qwen2;
 extern const struct network network_qwen3;
@@ -76,6 +80,8 @@ enum {
 /* The layer's window: the file's one, where it does not say that this layer has none; 0: none, and
  * one that is never full is none. */
 uint32_t network_window(struct network_loader *loader, uint32_t layer);
+/* Whether the file says that the layer has one, full or not. */
+bool network_has_window(struct network_loader *loader, uint32_t layer);
 
 /* How Llama's kind rotates: GGUF's converter has put q and k in order of pairs, folders have them
  * as they were trained, in halves. */

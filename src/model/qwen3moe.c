@@ -6,7 +6,7 @@
 static void qwen3moe_load(struct model *m, struct network_loader *loader)
 {
     struct decoder *d = (struct decoder *)m;
-    bool normalize = true;
+    bool normalize = true; /* GGUF does not say so */
     hyper_bool(&loader->hyper, HYPER_EXPERTS_NORMALIZED, &normalize);
     block_stream_init(&d->stream, loader);
     block_experts_init(&d->experts, loader, normalize);

@@ -88,18 +88,19 @@ static bool read_factor(const struct reader *r)
  * counts. */
 static bool read_yarn_magnitude(const struct reader *r)
 {
-    float given, strength, strength_all;
+    float given, strength = r->is_folder ? 0 : 1, strength_all = 0; /* GGUF has the second alone */
     const float more = r->out->freq_scale < 1 ? -0.1f * logf(r->out->freq_scale) : 0;
     if (!read_magnitude(r))
         return false;
     if (r->is_folder && hyper_float(r->hyper, HYPER_ROPE_MAGNITUDE, &given))
         return true;
-    if (!hyper_float(r->hyper, HYPER_YARN_MSCALE, &strength) || strength == 0 ||
-        !hyper_float(r->hyper, HYPER_YARN_MSCALE_ALL, &strength_all) || strength_all == 0) {
+    hyper_float(r->hyper, HYPER_YARN_MSCALE, &strength);
+    hyper_float(r->hyper, HYPER_YARN_MSCALE_ALL, &strength_all);
+    if (strength == 0 || strength_all == 0) {
         r->out->magnitude *= 1.0f + more;
         return true;
     }
-    r->out->magnitude = (1.0f + strength * more) / (1.0f + strength_all * more);
+    r->out->magnitude *= (1.0f + strength * more) / (1.0f + strength_all * more);
     return (r->out->magnitude > 0 && isfinite(r->out->magnitude)) ||
            network_fail(r->loader, ERROR_FORMAT, "YaRN with strengths %g and %g",
                         (double)strength, (double)strength_all);

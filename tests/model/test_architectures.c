@@ -16,9 +16,9 @@
 
 #include <cmocka.h>
 
-/* Nats. The toy computes and keeps in float32, as llama.cpp does there. The CPU backend rounds keys
- * and values to f16, in the tier used here. */
-static const double toy_tolerance = 2e-4, cpu_tolerance = 2e-2;
+/* Nats. The toy computes and keeps in float32, as llama.cpp does there, but for its GELU, which is a
+ * table of f16. The CPU backend rounds keys and values to f16, in the tier used here. */
+static const double toy_tolerance = 2e-4, gelu_tolerance = 4e-3, cpu_tolerance = 2e-2;
 
 enum { N = 100 };
 
@@ -132,6 +132,11 @@ static double distance(const char *name, const struct tiny_change *change, struc
     return most;
 }
 
+static double tolerance_on_toy(const char *name)
+{
+    return strncmp(name, "gemma", 5) ? toy_tolerance : gelu_tolerance;
+}
+
 static void log_probabilities_are_those_of_the_reference(void **state)
 {
     (void)state;
@@ -140,14 +145,15 @@ static void log_probabilities_are_those_of_the_reference(void **state)
         const double on_toy = distance(name, NULL, toy());
         const double on_cpu = distance(name, NULL, cpu("c"));
         print_message("%s: toy %.1e, cpu %.1e nat\n", name, on_toy, on_cpu);
-        if (!(on_toy < toy_tolerance && on_cpu < cpu_tolerance))
+        if (!(on_toy < tolerance_on_toy(name) && on_cpu < cpu_tolerance))
             fail_msg("%s is %.2e (toy) and %.2e (cpu) nat from the reference", name, on_toy,
                      on_cpu);
     }
     assert_int_equal(json_object_size(json_object_get(golden, "cases")), n);
 }
 
-/* A wrong constant is seen: no change of these stays within five times what is tolerated. */
+/* A wrong constant is seen: no change of these stays within five times what is tolerated. (Where the
+ * CPU backend tolerates more, its networks are the toy's.) */
 static void every_constant_matters(void **state)
 {
     (void)state;
@@ -160,12 +166,30 @@ static void every_constant_matters(void **state)
         {"qwen3", {"rope.freq_base", 20000}},
         {"qwen3moe", {"expert_used_count", 2}},
         {"qwen3moe", {"blk.1.attn_k_norm.weight", -1}},
+        {"qwen3moe", {"expert_weights_norm", false}},
+        {"gemma3", {"rope.freq_base", 5e4f}},
+        {"gemma3", {"rope.freq_base_swa", 600}},
+        {"gemma3", {"rope.scaling.factor", 3}},
+        {"gemma3", {"attention.sliding_window", 33}},
+        {"gemma3", {"blk.5.attn_q_norm.weight", -1}},
+        {"gemma3", {"blk.0.post_attention_norm.weight", -1}},
+        {"gemma3", {"blk.6.post_ffw_norm.weight", -1}},
+        {"gemma3", {"output_norm.weight", -1}},
+        {"gemma3-pattern", {"attention.sliding_window_pattern", 3}},
+        {"granite", {"embedding_scale", 3.6f}},
+        {"granite", {"residual_scale", 0.42f}},
+        {"granite", {"attention.scale", 0.11f}},
+        {"granite", {"logit_scale", 2.6f}},
+        {"mistral3", {"attention.temperature_scale", 0.33f}},
+        {"mistral3", {"rope.scaling.yarn_log_multiplier", 0.7f}},
+        {"mistral3", {"rope.scaling.original_context_length", 30}},
+        {"mistral3", {"rope.scaling.factor", 7}},
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        const double off = distance(changes[i].name, &changes[i].change, cpu("c"));
-        print_message("%s with another %s: %.2f nat\n", changes[i].name, changes[i].change.name,
+        const double off = distance(changes[i].name, &changes[i].change, toy());
+        print_message("%s with another %s: %.1e nat\n", changes[i].name, changes[i].change.name,
                       off);
-        if (!(off > 5 * cpu_tolerance))
+        if (!(off > 5 * tolerance_on_toy(changes[i].name)))
             fail_msg("%s with another %s is only %.2e nat from the reference", changes[i].name,
                      changes[i].change.name, off);
     }

@@ -36,6 +36,20 @@ static void put_f32(struct writer *w, const char *name, float value)
     gguf_builder_f32(&w->g, key, is_changed(w, name) ? w->change->value : value);
 }
 
+static void put_bool(struct writer *w, const char *name, bool value)
+{
+    char key[NAME];
+    snprintf(key, sizeof key, "%s.%s", w->architecture, name);
+    gguf_builder_bool(&w->g, key, is_changed(w, name) ? w->change->value != 0 : value);
+}
+
+static void put_string(struct writer *w, const char *name, const char *value)
+{
+    char key[NAME];
+    snprintf(key, sizeof key, "%s.%s", w->architecture, name);
+    gguf_builder_string(&w->g, key, value);
+}
+
 /* Noise of its name, [n_experts][n_rows][n_cols]; n_rows 0 is a vector. */
 static void put_tensor(struct writer *w, const char *name, const uint64_t shape[3], float mean,
                        float deviation)
@@ -112,11 +126,45 @@ static void put_experts(struct writer *w)
     put_u32(w, "expert_count", EXPERTS);
     put_u32(w, "expert_used_count", 3);
     put_u32(w, "expert_feed_forward_length", EXPERT_FF);
+    put_bool(w, "expert_weights_norm", true);
 }
 
 static void put_nothing(struct writer *w)
 {
     (void)w;
+}
+
+static void put_gemma3(struct writer *w)
+{
+    put_u32(w, "attention.sliding_window", 32);
+    put_f32(w, "rope.freq_base_swa", 500);
+    put_string(w, "rope.scaling.type", "linear");
+    put_f32(w, "rope.scaling.factor", 4);
+}
+
+static void put_gemma3_pattern(struct writer *w)
+{
+    put_u32(w, "attention.sliding_window", 31);
+    put_u32(w, "attention.sliding_window_pattern", 2);
+}
+
+static void put_granite(struct writer *w)
+{
+    put_f32(w, "embedding_scale", 3.5f);
+    put_f32(w, "residual_scale", 0.4f);
+    put_f32(w, "attention.scale", 0.1f);
+    put_f32(w, "logit_scale", 2.5f);
+}
+
+static void put_mistral3(struct writer *w)
+{
+    put_string(w, "rope.scaling.type", "yarn");
+    put_f32(w, "rope.scaling.factor", 8);
+    put_u32(w, "rope.scaling.original_context_length", 32);
+    put_f32(w, "rope.scaling.yarn_beta_fast", 4);
+    put_f32(w, "rope.scaling.yarn_beta_slow", 1);
+    put_f32(w, "rope.scaling.yarn_log_multiplier", 0.6f);
+    put_f32(w, "attention.temperature_scale", 0.3f);
 }
 
 static const struct network_case {
@@ -128,6 +176,11 @@ static const struct network_case {
 } cases[] = {
     {"qwen3", "qwen3", 2, 24, HEAD_NORMS, 1, 1e6f, put_nothing},
     {"qwen3moe", "qwen3moe", 2, 24, HEAD_NORMS | MIXTURE | TIED, 0.4f, 1e6f, put_experts},
+    {"gemma3", "gemma3", 7, 24, HEAD_NORMS | POST_NORMS | TIED, 0.15f, 1e5f, put_gemma3},
+    {"gemma3-pattern", "gemma3", 4, 24, HEAD_NORMS | POST_NORMS, 0.15f, 1e5f, put_gemma3_pattern},
+    {"gemma3-27b", "gemma3", 62, 24, HEAD_NORMS | POST_NORMS | TIED, 0.15f, 1e5f, put_gemma3},
+    {"granite", "granite", 2, 16, TIED, 0.3f, 1e4f, put_granite},
+    {"mistral3", "mistral3", 2, 24, 0, 1, 1e4f, put_mistral3},
 };
 
 const char *tiny_network_name(size_t i)
