@@ -76,8 +76,11 @@ static bool config_error(const struct mlx_reader *r, enum error_code code, const
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    error_at(r->err, code, 0, "config.json: quantization: %s", text);
-    return false;
+    error_at(r->err, code, 0, "quantization: %s", text);
+    for (size_t i = 0; i < r->w->n_texts; i++)
+        if (!strcmp(r->w->texts[i].name, "config.json"))
+            return file_error(r->err, r->w->texts[i].path);
+    return error_prefix(r->err, "config.json");
 }
 
 /* ---- what config.json says ---- */

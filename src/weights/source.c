@@ -34,7 +34,7 @@ bool source_has(const struct file_source *s, const char *name)
 static bool source_fits(const char *name, const char *before, const char *behind)
 {
     size_t n = strlen(name), n_before = strlen(before), n_behind = strlen(behind);
-    return n > n_before + n_behind && !strncmp(name, before, n_before) &&
+    return n >= n_before + n_behind && !strncmp(name, before, n_before) &&
            !strcmp(name + n - n_behind, behind);
 }
 
