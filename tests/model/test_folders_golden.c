@@ -23,7 +23,7 @@ enum { N_TOKENS = 160 };
  * computes in float32, as mlx-lm does there. The CPU backend rounds keys and values to f16, and for
  * packed numbers the activations to 8 bits before each product; with experts that may make a row
  * choose another one where two are almost equal. */
-static const double toy_tolerance = 1e-4, floats_tolerance = 2e-3, packed_tolerance = 5e-2,
+static const double toy_tolerance = 2e-5, floats_tolerance = 2e-3, packed_tolerance = 5e-2,
                     experts_tolerance = 0.2;
 
 static json_t *golden;
@@ -143,6 +143,28 @@ static const struct {
      0},
     {"qwen3moe",
      {TINY_QWEN3MOE("3", "false"), .head_dim = 32, .has_head_norms = true, .experts = TINY_ALONE},
+     0},
+    {"granite", {TINY_GRANITE("12.1", "0.22", "0.0625", "8.0"), .is_tied = true}, 0},
+    {"granite", {TINY_GRANITE("12.0", "0.23", "0.0625", "8.0"), .is_tied = true}, 0},
+    {"granite", {TINY_GRANITE("12.0", "0.22", "0.07", "8.0"), .is_tied = true}, 0},
+    {"granite", {TINY_GRANITE("12.0", "0.22", "0.0625", "8.1"), .is_tied = true}, 0},
+    {"mistral3", {TINY_MISTRAL3("0.11", "1.0"), .head_dim = 32}, 0},
+    {"mistral3", {TINY_MISTRAL3("0.1", "0.0"), .head_dim = 32}, 0},
+    {"gemma3",
+     {TINY_GEMMA3("49", "64", "2", "10000.0"), .head_dim = 32, .has_head_norms = true,
+      .has_post_norms = true, .is_tied = true},
+     0},
+    {"gemma3",
+     {TINY_GEMMA3("48", "63", "2", "10000.0"), .head_dim = 32, .has_head_norms = true,
+      .has_post_norms = true, .is_tied = true},
+     0},
+    {"gemma3",
+     {TINY_GEMMA3("48", "64", "1", "10000.0"), .head_dim = 32, .has_head_norms = true,
+      .has_post_norms = true, .is_tied = true},
+     0},
+    {"gemma3",
+     {TINY_GEMMA3("48", "64", "2", "10100.0"), .head_dim = 32, .has_head_norms = true,
+      .has_post_norms = true, .is_tied = true},
      0},
 };
 

@@ -19,6 +19,12 @@ static const struct tiny_folders_network networks[] = {
      {TINY_QWEN3MOE("3", "true") UNTIED, .head_dim = 32, .has_head_norms = true,
       .experts = TINY_ALONE},
      0},
+    {"granite", {TINY_GRANITE("12.0", "0.22", "0.0625", "8.0") TIED, .is_tied = true}, 0},
+    {"mistral3", {TINY_MISTRAL3("0.1", "1.0") UNTIED, .head_dim = 32}, 0},
+    {"gemma3",
+     {TINY_GEMMA3("48", "64", "2", "10000.0") TIED, .head_dim = 32, .has_head_norms = true,
+      .has_post_norms = true, .is_tied = true},
+     0},
 };
 
 static const struct tiny_folders_numbers numbers[] = {
@@ -33,6 +39,7 @@ static const struct tiny_folders_numbers numbers[] = {
     {"affine6", TINY_AFFINE, TINY_BF16, 6, 64},
     {"affine8", TINY_AFFINE, TINY_F16, 8, 64},
     {"mxfp4", TINY_MXFP4, TINY_BF16, 4, 32},
+    {"mxfp8", TINY_MXFP8, TINY_BF16, 8, 32},
     {"nvfp4", TINY_NVFP4, TINY_BF16, 4, 16},
 };
 

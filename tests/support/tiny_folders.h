@@ -29,8 +29,8 @@ struct tiny_folder_kind tiny_folders_kind(const struct tiny_folder_kind *network
 /* config.json's words, for those who change a constant. */
 #define TINY_LLAMA ", \"model_type\": \"llama\""
 #define TINY_LLAMA3(low, high)                                                                     \
-    ", \"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0, "  \
-    "\"low_freq_factor\": " low ", \"high_freq_factor\": " high ", "                               \
+    ", \"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"llama3\", "                  \
+    "\"factor\": 8.0, \"low_freq_factor\": " low ", \"high_freq_factor\": " high ", "              \
     "\"original_max_position_embeddings\": 64}"
 #define TINY_MISTRAL(window, kinds)                                                                \
     ", \"model_type\": \"mistral\", \"rope_theta\": 1000000.0, \"sliding_window\": " window ", "   \
@@ -41,19 +41,34 @@ struct tiny_folder_kind tiny_folders_kind(const struct tiny_folder_kind *network
     ", \"model_type\": \"phi3\", \"original_max_position_embeddings\": 128, \"rope_scaling\": "    \
     "{\"type\": \"longrope\", \"short_factor\": [1, 1.25, 1.5, 1.75, 2, 2.25, 2.5, 2.75], "        \
     "\"long_factor\": [1, 4, 7, 10, 13, 16, 19, 22]}"
-#define TINY_PHI4                                                                           \
+#define TINY_PHI4                                                                                  \
     ", \"model_type\": \"phi3\", \"original_max_position_embeddings\": 128, "                      \
     "\"partial_rotary_factor\": 0.75, \"rope_scaling\": "                                          \
     "{\"type\": \"longrope\", \"short_factor\": [1, 1.25, 1.5, 1.75, 2, 2.25], "                   \
     "\"long_factor\": [1, 4, 7, 10, 13, 16]}"
 #define TINY_QWEN2(theta) ", \"model_type\": \"qwen2\", \"rope_theta\": " theta
 #define TINY_YARN(factor)                                                                          \
-    ", \"model_type\": \"qwen2\", \"rope_theta\": 10000.0, \"rope_scaling\": {\"type\": \"yarn\", " \
-    "\"factor\": " factor ", \"original_max_position_embeddings\": 128}"
+    ", \"model_type\": \"qwen2\", \"rope_theta\": 10000.0, \"rope_scaling\": {"                    \
+    "\"type\": \"yarn\", \"factor\": " factor ", \"original_max_position_embeddings\": 128}"
 #define TINY_QWEN3 ", \"model_type\": \"qwen3\", \"rope_theta\": 1000000.0, \"head_dim\": 32"
 #define TINY_QWEN3MOE(used, norm)                                                                  \
     ", \"model_type\": \"qwen3_moe\", \"rope_theta\": 1000000.0, \"head_dim\": 32, "               \
     "\"num_experts\": 8, \"num_experts_per_tok\": " used ", \"moe_intermediate_size\": 64, "       \
     "\"decoder_sparse_step\": 1, \"mlp_only_layers\": [], \"norm_topk_prob\": " norm
+#define TINY_GRANITE(embedding, residual, attention, logits)                                       \
+    ", \"model_type\": \"granite\", \"rope_theta\": 10000.0, \"attention_bias\": false, "          \
+    "\"mlp_bias\": false, \"embedding_multiplier\": " embedding ", "                               \
+    "\"residual_multiplier\": " residual ", \"attention_multiplier\": " attention ", "             \
+    "\"logits_scaling\": " logits
+#define TINY_MISTRAL3(stretch, all)                                                                \
+    ", \"model_type\": \"ministral3\", \"head_dim\": 32, \"rope_parameters\": {"                   \
+    "\"rope_theta\": 1000000.0, \"rope_type\": \"yarn\", \"type\": \"yarn\", \"factor\": 9.0, "    \
+    "\"original_max_position_embeddings\": 64, \"beta_fast\": 32.0, \"beta_slow\": 1.0, "          \
+    "\"mscale\": 1.0, \"mscale_all_dim\": " all ", \"llama_4_scaling_beta\": " stretch "}"
+#define TINY_GEMMA3(scalar, window, pattern, local)                                                \
+    ", \"model_type\": \"gemma3_text\", \"head_dim\": 32, \"rope_theta\": 1000000.0, "             \
+    "\"query_pre_attn_scalar\": " scalar ", \"sliding_window\": " window ", "                      \
+    "\"sliding_window_pattern\": " pattern ", \"rope_local_base_freq\": " local ", "               \
+    "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 8.0}"
 
 #endif
