@@ -3,8 +3,26 @@
 #include "kernels/x86/avx2_unpack_more.h"
 #include "quant/quant.h"
 
-/* Bytes that are fetched ahead: into the first cache, and, for floats, into the second. */
+/* Bytes that are fetched ahead: near, into the first cache, or far, into the second, as the CPU
+ * likes it (x86.h); floats always far. */
 enum { NEAR_BYTES = 4096, FAR_BYTES = 8192 };
+
+INLINE size_t bytes_ahead(bool is_far)
+{
+    return is_far ? FAR_BYTES : NEAR_BYTES;
+}
+
+/* What is bytes_ahead() of n_bytes at p. */
+INLINE void fetch(const void *p, const size_t n_bytes, bool is_far)
+{
+    UNROLL
+    for (size_t i = 0; i < n_bytes; i += 64) {
+        if (is_far)
+            _mm_prefetch((const char *)p + FAR_BYTES + i, _MM_HINT_T1);
+        else
+            _mm_prefetch((const char *)p + NEAR_BYTES + i, _MM_HINT_NTA);
+    }
+}
 
 /* Sums of the lower and of the upper half of each of eight registers of dwords. */
 INLINE void add_dwords(const __m256i *v, __m256i *low, __m256i *high)
@@ -107,6 +125,7 @@ INLINE void rows_tokens(group_fn *group, const enum kernels_form form, const siz
                         size_t y_stride)
 {
     const size_t n_tail = n_blocks % 8, n_whole = n_blocks - n_tail;
+    const bool is_far = x86_fetches_far();
     for (size_t r = 0; r < n_rows; r++, w += row_bytes) {
         const uint8_t *p = w;
         struct group g;
@@ -115,9 +134,7 @@ INLINE void rows_tokens(group_fn *group, const enum kernels_form form, const siz
         for (size_t t = 0; t < n_tokens; t++)
             acc[t] = _mm256_setzero_ps();
         for (size_t b = 0; b < n_whole; b += 8, p += group_bytes) {
-            UNROLL
-            for (size_t i = 0; i < group_bytes; i += 64)
-                _mm_prefetch((const char *)p + NEAR_BYTES + i, _MM_HINT_NTA);
+            fetch(p, group_bytes, is_far);
             group(&g, p);
             UNROLL
             for (size_t t = 0; t < n_tokens; t++)
@@ -268,7 +285,9 @@ INLINE void packed_tokens(const struct matrix *m, const enum packed_kind kind, s
     const __m256i blocks = affine_blocks(affine);
     const size_t n_blocks = m->n_cols / KERNELS_BLOCK;
     const size_t scale_bytes = m->parts[MATRIX_SCALES].row_bytes;
-    const size_t scales_ahead = NEAR_BYTES * scale_bytes / m->parts[MATRIX_PACKED].row_bytes;
+    const bool is_far = x86_fetches_far();
+    const size_t scales_ahead =
+        bytes_ahead(is_far) * scale_bytes / m->parts[MATRIX_PACKED].row_bytes;
     for (size_t r = 0; r < n_rows; r++) {
         const struct packed_row row = packed_row_of(m, first + r);
         for (size_t i = 0; i < scale_bytes; i += 64) {
@@ -282,10 +301,7 @@ INLINE void packed_tokens(const struct matrix *m, const enum packed_kind kind, s
             acc[t] = _mm256_setzero_ps();
         size_t b = 0;
         for (; b + 8 <= n_blocks; b += 8) {
-            UNROLL
-            for (size_t i = 0; i < group_bytes; i += 64)
-                _mm_prefetch((const char *)row.q + b / 8 * group_bytes + NEAR_BYTES + i,
-                             _MM_HINT_NTA);
+            fetch(row.q + b / 8 * group_bytes, group_bytes, is_far);
             add_packed(acc, kind, &row, affine, blocks, x, n_tokens, b, 8);
         }
         if (b < n_blocks)

@@ -112,7 +112,7 @@ INLINE struct ahead ahead_of(size_t row_bytes, size_t n_blocks, const size_t n_t
 {
     enum { X_BYTES = 48 }; /* of a block of activations */
     const size_t row = row_bytes + 2048, near = row > NEAR_BYTES ? row : NEAR_BYTES;
-    if (is_far || n_tokens * n_blocks * X_BYTES + 2 * near > NEAR_ROOM)
+    if (is_far || x86_fetches_far() || n_tokens * n_blocks * X_BYTES + 2 * near > NEAR_ROOM)
         return (struct ahead){row > FAR_BYTES ? row : FAR_BYTES, true};
     return (struct ahead){near, false};
 }
