@@ -179,8 +179,9 @@ void kernels_unpack_MXFP4(const struct matrix *m, size_t row, size_t b, struct k
     {                                                                                              \
         struct quant_integers in;                                                                  \
         quant_integers_##NAME(matrix_row(m, MATRIX_BLOCKS, row), b, &in);                          \
+        const float factor = (number) == QUANT_NVFP4 ? matrix_factor(m) : 1;                       \
         for (int h = 0; h < 2; h++)                                                                \
-            out->d[h] = in.d[h] * matrix_factor(m);                                                \
+            out->d[h] = in.d[h] * factor;                                                          \
         for (int i = 0; i < KERNELS_BLOCK; i++)                                                    \
             out->u[i] = (uint8_t)(in.v[i] + (offset));                                             \
     }

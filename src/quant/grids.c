@@ -14,11 +14,31 @@ _Static_assert(sizeof(struct quant_iq2_xxs) == 66 && sizeof(struct quant_iq2_xs)
 _Static_assert(sizeof(struct quant_iq2_s) == 82, "layout");
 _Static_assert(sizeof(struct quant_iq3_xxs) == 98 && sizeof(struct quant_iq3_s) == 110, "layout");
 
-/* n elements of a grid's vector with the signs of bits. */
-static void put_signed(int8_t *out, const int8_t *vector, unsigned signs, int n)
+/* Vectors are words of eight bytes, the first the lowest. */
+#define ONES 0x0101010101010101u
+
+/* Eight elements of a grid, none of them 0, with the signs of bits: -x is the complement and 1, and
+ * no byte carries into the next. */
+static void put_signed(int8_t *out, uint64_t vector, unsigned signs)
 {
-    for (int i = 0; i < n; i++)
-        out[i] = (int8_t)(signs >> i & 1 ? -vector[i] : vector[i]);
+    const uint64_t negative = quant_bytes_of_bits(signs);
+    vector = (vector ^ negative) + (negative & ONES);
+    memcpy(out, &vector, sizeof vector);
+}
+
+static uint64_t eight_of(const int8_t vector[8])
+{
+    uint64_t word;
+    memcpy(&word, vector, sizeof word);
+    return word;
+}
+
+static uint64_t two_fours_of(const int8_t first[4], const int8_t second[4])
+{
+    uint32_t words[2];
+    memcpy(&words[0], first, sizeof words[0]);
+    memcpy(&words[1], second, sizeof words[1]);
+    return words[0] | (uint64_t)words[1] << 32;
 }
 
 /* Seven bits say eight signs: the number of negative ones is even. */
@@ -44,7 +64,7 @@ void quant_integers_IQ2_XXS(const void *blocks, size_t b, struct quant_integers 
     memcpy(&signs, qs + 4, sizeof signs);
     out->d[0] = out->d[1] = iq2_scale(block->d, signs >> 28);
     for (int i = 0; i < 4; i++)
-        put_signed(out->v + 8 * i, quant_grid_iq2_xxs[qs[i]], even_signs(signs >> 7 * i), 8);
+        put_signed(out->v + 8 * i, eight_of(quant_grid_iq2_xxs[qs[i]]), even_signs(signs >> 7 * i));
 }
 
 void quant_integers_IQ2_XS(const void *blocks, size_t b, struct quant_integers *out)
@@ -54,7 +74,8 @@ void quant_integers_IQ2_XS(const void *blocks, size_t b, struct quant_integers *
     for (int h = 0; h < 2; h++)
         out->d[h] = iq2_scale(block->d, block->scales[b % 8] >> 4 * h & 15);
     for (int i = 0; i < 4; i++)
-        put_signed(out->v + 8 * i, quant_grid_iq2_xs[qs[i] & 511], even_signs(qs[i] >> 9), 8);
+        put_signed(out->v + 8 * i, eight_of(quant_grid_iq2_xs[qs[i] & 511]),
+                   even_signs(qs[i] >> 9));
 }
 
 void quant_integers_IQ2_S(const void *blocks, size_t b, struct quant_integers *out)
@@ -65,7 +86,7 @@ void quant_integers_IQ2_S(const void *blocks, size_t b, struct quant_integers *o
         out->d[h] = iq2_scale(block->d, block->scales[b % 8] >> 4 * h & 15);
     for (int i = 0; i < 4; i++) {
         const unsigned number = qs[i] | (block->qh[b % 8] >> 2 * i & 3u) << 8;
-        put_signed(out->v + 8 * i, quant_grid_iq2_s[number], signs[i], 8);
+        put_signed(out->v + 8 * i, eight_of(quant_grid_iq2_s[number]), signs[i]);
     }
 }
 
@@ -76,9 +97,10 @@ void quant_integers_IQ3_XXS(const void *blocks, size_t b, struct quant_integers 
     uint32_t signs;
     memcpy(&signs, block->signs + b % 8 * 4, sizeof signs);
     out->d[0] = out->d[1] = half_to_float(block->d) * ((float)(signs >> 28) + 0.5f) * 0.5f;
-    for (int i = 0; i < 8; i++)
-        put_signed(out->v + 4 * i, quant_grid_iq3_xxs[qs[i]],
-                   even_signs(signs >> i / 2 * 7) >> i % 2 * 4, 4);
+    for (int i = 0; i < 4; i++)
+        put_signed(out->v + 8 * i,
+                   two_fours_of(quant_grid_iq3_xxs[qs[2 * i]], quant_grid_iq3_xxs[qs[2 * i + 1]]),
+                   even_signs(signs >> 7 * i));
 }
 
 void quant_integers_IQ3_S(const void *blocks, size_t b, struct quant_integers *out)
@@ -87,18 +109,22 @@ void quant_integers_IQ3_S(const void *blocks, size_t b, struct quant_integers *o
     const uint8_t *qs = block->qs + b % 8 * 8, *signs = block->signs + b % 8 * 4;
     const int scale = block->scales[b % 8 / 2] >> b % 2 * 4 & 15;
     out->d[0] = out->d[1] = half_to_float(block->d) * (float)(1 + 2 * scale);
-    for (int i = 0; i < 8; i++) {
-        const unsigned number = qs[i] | (block->qh[b % 8] >> i & 1u) << 8;
-        put_signed(out->v + 4 * i, quant_grid_iq3_s[number], (unsigned)signs[i / 2] >> i % 2 * 4,
-                   4);
+    for (int i = 0; i < 4; i++) {
+        const unsigned high = block->qh[b % 8] >> 2 * i;
+        const unsigned first = qs[2 * i] | (high & 1) << 8;
+        const unsigned second = qs[2 * i + 1] | (high & 2) << 7;
+        put_signed(out->v + 8 * i,
+                   two_fours_of(quant_grid_iq3_s[first], quant_grid_iq3_s[second]), signs[i]);
     }
 }
 
 /* x = d * (vector +- 1/8): in eighths these are integers. */
 static void put_shifted(int8_t *out, unsigned number, bool down)
 {
-    for (int i = 0; i < 8; i++)
-        out[i] = (int8_t)(quant_grid_iq1[number][i] + (down ? -1 : 1));
+    /* 128 more, so that no byte borrows */
+    const uint64_t lifted = eight_of(quant_grid_iq1[number]) ^ 0x80 * ONES;
+    const uint64_t vector = (down ? lifted - ONES : lifted + ONES) ^ 0x80 * ONES;
+    memcpy(out, &vector, sizeof vector);
 }
 
 static float iq1_scale(float d, unsigned scale)

@@ -7,6 +7,8 @@
 #include "quant/decoders.h"
 #include "quant/half.h"
 
+#include <string.h>
+
 _Static_assert(sizeof(struct quant_q1_0) == 18 && sizeof(struct quant_q2_0) == 18, "layout");
 _Static_assert(sizeof(struct quant_tq1_0) == 54 && sizeof(struct quant_tq2_0) == 66, "layout");
 _Static_assert(sizeof(struct quant_nvfp4) == 36, "layout");
@@ -40,8 +42,10 @@ void quant_integers_Q1_0(const void *blocks, size_t b, struct quant_integers *ou
     const struct quant_q1_0 *block = (const struct quant_q1_0 *)blocks + b / 4;
     const uint8_t *qs = block->qs + b % 4 * 4;
     one_scale(out, block->d);
-    for (int i = 0; i < 32; i++)
-        out->v[i] = qs[i / 8] >> i % 8 & 1 ? 1 : -1;
+    for (int i = 0; i < 4; i++) { /* 1, or -1 */
+        const uint64_t eight = 0x0101010101010101 | ~quant_bytes_of_bits(qs[i]);
+        memcpy(out->v + 8 * i, &eight, sizeof eight);
+    }
 }
 
 void quant_integers_Q2_0(const void *blocks, size_t b, struct quant_integers *out)
@@ -53,31 +57,29 @@ void quant_integers_Q2_0(const void *blocks, size_t b, struct quant_integers *ou
         out->v[i] = (int8_t)((qs[i / 4] >> i % 4 * 2 & 3) - 1);
 }
 
-/* The digit that has n digits above it. A byte is a fraction of 256: times 3^n the digits above
- * are whole numbers and fall away, the next whole number is the digit. */
-static int ternary_digit(uint8_t byte, unsigned n)
+/* Of n bytes the digits that have k digits above them, less 1. A byte is a fraction of 256: times
+ * 3^k the digits above are whole numbers and fall away, the next whole number is the digit. */
+static void put_ternary(int8_t *out, const uint8_t *bytes, int n, size_t k)
 {
     static const uint8_t powers[] = {1, 3, 9, 27, 81};
-    return (uint8_t)(byte * powers[n]) * 3 >> 8;
+    for (int i = 0; i < n; i++)
+        out[i] = (int8_t)(((uint8_t)(bytes[i] * powers[k]) * 3 >> 8) - 1);
 }
 
 void quant_integers_TQ1_0(const void *blocks, size_t b, struct quant_integers *out)
 {
     const struct quant_tq1_0 *block = (const struct quant_tq1_0 *)blocks + b / 8;
+    const size_t j = b % 8;
     one_scale(out, block->d);
-    for (unsigned i = 0; i < 32; i++) {
-        const unsigned e = (unsigned)(b % 8) * 32 + i;
-        uint8_t byte = block->qs[i];
-        unsigned n = e / 32;
-        if (e >= 240) {
-            byte = block->qh[e % 4];
-            n = (e - 240) / 4;
-        } else if (e >= 160) {
-            byte = block->qs[32 + e % 16];
-            n = (e - 160) / 16;
-        }
-        out->v[i] = (int8_t)(ternary_digit(byte, n) - 1);
+    if (j < 5) {
+        put_ternary(out->v, block->qs, 32, j);
+        return;
     }
+    put_ternary(out->v, block->qs + 32, 16, 2 * j - 10);
+    if (j < 7)
+        put_ternary(out->v + 16, block->qs + 32, 16, 2 * j - 9);
+    for (size_t k = 0; k < 4 && j == 7; k++)
+        put_ternary(out->v + 16 + 4 * k, block->qh, 4, k);
 }
 
 void quant_integers_TQ2_0(const void *blocks, size_t b, struct quant_integers *out)

@@ -19,6 +19,15 @@ struct quant_integers {
 /* Weights 32 * b .. 32 * b + 31 of the row that begins with `blocks`, at an even address. */
 typedef void quant_integers_fn(const void *blocks, size_t b, struct quant_integers *out);
 
+/* Eight bits as the bytes of a word, 0 or 255, the lowest first. */
+static inline uint64_t quant_bytes_of_bits(unsigned bits)
+{
+    const uint64_t ones = 0x0101010101010101;
+    /* bit i of byte i, then the byte's highest bit, then the whole byte */
+    const uint64_t spread = (bits & 255) * ones & 0x8040201008040201;
+    return ((spread + 0x7f * ones) >> 7 & ones) * 255;
+}
+
 #define X(NAME, ...) quant_integers_fn quant_integers_##NAME;
 QUANT_INTEGER_TYPES(X)
 #undef X

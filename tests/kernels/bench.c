@@ -78,7 +78,7 @@ static void measure_machine(void)
 
 static void print_gbs(const char *what, double gbs)
 {
-    printf("  %s %5.1f GB/s %3.0f%%", what, gbs, 100 * gbs / machine.bytes);
+    printf("  %s %5.2f GB/s %3.0f%%", what, gbs, 100 * gbs / machine.bytes);
 }
 
 /* ---- matrix products ---- */
@@ -156,10 +156,16 @@ static void bench_product(const struct kernels *k, const struct check_type *type
     check_weights_deinit(&p.w);
 }
 
-static void bench_packed(const struct kernels *k, const struct check_type *type,
-                         enum matrix_scale scale, uint32_t group, size_t n)
+/* With the scales that are usual. */
+static void bench_packed(const struct kernels *k, const struct check_type *type, size_t n)
 {
-    struct product p = {.k = k, .row_bytes = n / 32 * type->block_bytes + n / group * 4};
+    const bool is_affine = quant_traits(type->type)->n_parts > 2;
+    const enum matrix_scale scale = is_affine                          ? MATRIX_SCALE_BF16
+                                    : type->type == QUANT_PACKED_NVFP4 ? MATRIX_SCALE_E4M3
+                                                                       : MATRIX_SCALE_E8M0;
+    const uint32_t group = is_affine ? 64 : scale == MATRIX_SCALE_E4M3 ? 16 : 32;
+    const size_t scale_bytes = n / group * matrix_scale_bytes(scale) * (is_affine ? 2 : 1);
+    struct product p = {.k = k, .row_bytes = n / 32 * type->block_bytes + scale_bytes};
     check_packed_init(&p.w, type, scale, group, (96 << 20) / p.row_bytes, n / 32, CHECK_RANDOM);
     printf("%-6s %s, groups of %u%s %zu ", k->tier, type->name, group,
            scale == MATRIX_SCALE_BF16 ? ", bf16" : "", n);
@@ -317,7 +323,12 @@ static void bench_vectors(const struct kernels *k)
     vectors_deinit(&v);
 }
 
-void bench_all(const char *tier)
+static bool is_wanted(const struct check_type *type, const char *name)
+{
+    return !name || !strcmp(type->name, name);
+}
+
+void bench_all(const char *tier, const char *type)
 {
     measure_machine();
     for (size_t i = 0; i < kernels_n_tiers(); i++) {
@@ -326,11 +337,16 @@ void bench_all(const char *tier)
             continue;
         kernels_init(&k, i);
         for (size_t t = 0; t < check_n_types; t++)
-            bench_product(&k, &check_types[t], check_types[t].block_elements == 32 ? 896 : 4864);
+            if (is_wanted(&check_types[t], type))
+                bench_product(&k, &check_types[t],
+                              check_types[t].block_elements == 32 ? 896 : 4864);
         for (size_t t = 0; t < check_n_packed_types; t++)
-            bench_packed(&k, &check_packed_types[t], MATRIX_SCALE_BF16, 64, 896);
+            if (is_wanted(&check_packed_types[t], type))
+                bench_packed(&k, &check_packed_types[t], 896);
         for (size_t t = 0; t < check_n_float_types; t++)
-            bench_floats(&k, &check_float_types[t], 896);
-        bench_vectors(&k);
+            if (is_wanted(&check_float_types[t], type))
+                bench_floats(&k, &check_float_types[t], 896);
+        if (!type)
+            bench_vectors(&k);
     }
 }

@@ -1,6 +1,7 @@
 /* Every kernel of every tier that this CPU runs, against the scalar reference: on random, extreme,
  * odd-sized and unaligned data. Matrix products and quantization must be equal bit for bit; float
- * kernels within the tolerance said at each check. `test_kernels --bench` measures instead. */
+ * kernels within the tolerance said at each check. `test_kernels --bench [TIER [TYPE]]`
+ * measures instead. */
 #include "bench.h"
 #include "check.h"
 
@@ -518,7 +519,7 @@ int main(int argc, char **argv)
 {
     kernels_init(&reference, 0);
     if (argc > 1 && !strcmp(argv[1], "--bench")) {
-        bench_all(argc > 2 ? argv[2] : NULL);
+        bench_all(argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
         return 0;
     }
     const struct CMUnitTest tests[] = {
