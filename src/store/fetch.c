@@ -387,13 +387,14 @@ bool fetch_model(const struct store_model *model, const struct fetch_options *op
 
 /* ---- when nothing helped ---- */
 
-/* The largest known model that is smaller, else the first other one; of those that were tried. */
+/* The largest known model that is smaller, else the first other one; of those that were tried and
+ * talk. */
 static const struct store_model *fetch_alternative(const struct store_model *model)
 {
     const struct store_model *best = NULL;
     for (size_t i = 0; i < store_n_models(); i++) {
         const struct store_model *other = store_model_at(i);
-        if (other->was_tried && other->n_bytes < model->n_bytes &&
+        if (other->was_tried && other->has_advice && other->n_bytes < model->n_bytes &&
             (!best || other->n_bytes > best->n_bytes))
             best = other;
     }
