@@ -2,11 +2,11 @@
 """What a folder's model says greedily, computed in float32 from its dequantized weights: the independent truth for
 tests/cli/test_talk.py.
 
-    folder_greedy.py FOLDER [QUESTION] [-n TOKENS]
+    folder_greedy.py FOLDER [-n TOKENS] QUESTION...
 
-Reads llama and phi3 folders as mlx_lm convert writes them (mlx.core.dequantize) or plain ones, renders the question by
-the folder's own template (jinja2), and prints a line of JSON: the prompt's tokens, the answer's, and at each place how
-far the second likeliest logit was behind, so that near-ties can be told from errors. Needs mlx, numpy, tokenizers and
+Reads llama and phi3 folders as mlx_lm convert writes them (mlx.core.dequantize) or plain ones, renders the questions by
+the folder's own template (jinja2), and prints a line of JSON for each: the prompt's tokens, the answer's tokens and their
+texts, and at each place how far the second likeliest logit was behind, so that near-ties can be told from errors. Needs mlx, numpy, tokenizers and
 jinja2. Knows nothing of Pensieve.
 """
 import argparse
@@ -52,6 +52,9 @@ class Llama:
         self.layers = [self.layer(w, f"model.layers.{i}") for i in range(config["num_hidden_layers"])]
         half = self.head // 2
         self.frequencies = config.get("rope_theta", 10000.0) ** (-np.arange(half) / half)
+        self.forget()
+
+    def forget(self):
         self.keys = [np.zeros((0, self.n_kv, self.head), np.float32) for _ in self.layers]
         self.values = [np.zeros((0, self.n_kv, self.head), np.float32) for _ in self.layers]
 
@@ -107,29 +110,38 @@ def prompt_of(folder, settings, question):
                                                   add_generation_prompt=True)
 
 
+def answered(model, tokenizer, prompt, ends, n):
+    answer, gaps, pieces, tokens, text = [], [], [], prompt, ""
+    model.forget()
+    for _ in range(n):
+        logits = model.logits(tokens)
+        first, second = np.argsort(-logits)[:2]
+        tokens = [int(first)]
+        answer += tokens
+        gaps.append(round(float(logits[first] - logits[second]), 3))
+        longer = tokenizer.decode(answer, skip_special_tokens=True)
+        pieces.append(longer[len(text):])
+        text = longer
+        if tokens[0] in ends:
+            break
+    return {"prompt": prompt, "answer": answer, "pieces": pieces, "gaps": gaps}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("question", nargs="?", default="What is the capital of France?")
-    parser.add_argument("-n", type=int, default=32)
+    parser.add_argument("questions", nargs="+")
+    parser.add_argument("-n", type=int, default=24)
     o = parser.parse_args()
     config = json.loads((o.folder / "config.json").read_text())
     settings = json.loads((o.folder / "tokenizer_config.json").read_text())
     tokenizer = Tokenizer.from_file(str(o.folder / "tokenizer.json"))
     ends = config["eos_token_id"] if isinstance(config["eos_token_id"], list) else [config["eos_token_id"]]
-    prompt = tokenizer.encode(prompt_of(o.folder, settings, o.question), add_special_tokens=False).ids
     model = Llama(config, Weights(o.folder, config))
-    answer, gaps, tokens = [], [], prompt
-    for _ in range(o.n):
-        logits = model.logits(tokens)
-        first, second = np.argsort(-logits)[:2]
-        gaps.append(round(float(logits[first] - logits[second]), 4))
-        answer.append(int(first))
-        tokens = [int(first)]
-        if tokens[0] in ends:
-            break
-    print(json.dumps({"question": o.question, "prompt": prompt, "answer": answer, "gaps": gaps,
-                      "text": tokenizer.decode(answer, skip_special_tokens=True)}, ensure_ascii=False))
+    for question in o.questions:
+        prompt = tokenizer.encode(prompt_of(o.folder, settings, question), add_special_tokens=False).ids
+        told = answered(model, tokenizer, prompt, ends, o.n)
+        print(json.dumps({"folder": o.folder.name, "question": question, **told}, ensure_ascii=False), flush=True)
 
 
 main()

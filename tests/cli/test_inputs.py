@@ -162,6 +162,27 @@ class Inputs(unittest.TestCase):
         os.rename(folder, self.path("home/models/base"))
         self.assertIn("architecture   llama", self.run_it("show", "base").stdout)
 
+    def served_as(self, model):
+        """What a server says that it is when it is ready."""
+        p = subprocess.Popen([BINARY, "serve", "-m", model, "-p", "0", "-t", "1", "--kv-disk", "0"], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, text=True)
+        line = p.stdout.readline()
+        p.kill()
+        p.stdout.close()
+        p.wait()
+        return line.partition(" answers at ")[0]
+
+    def test_a_folder_is_served_under_its_name(self):
+        folder = self.base()
+        with open(os.path.join(folder, "chat_template.jinja"), "w") as file:
+            file.write("{% for m in messages %}{{ m.content }}{% endfor %}")
+        for name in [folder, folder + "//", os.path.join(folder, "config.json"), os.path.join(folder, "model.safetensors")]:
+            self.assertEqual(self.served_as(name), "base")
+        commit = self.path("hub/models--some-owner--Tiny-Model-4bit/snapshots/0123abcd")
+        os.makedirs(os.path.dirname(commit))
+        os.rename(folder, commit)
+        self.assertEqual(self.served_as(commit), "Tiny-Model-4bit")
+
     def test_a_name_that_is_both_is_refused(self):
         os.makedirs(self.path("home/models"))
         shutil.copy(self.tiny, self.path("home/models/tiny.gguf"))
