@@ -5,12 +5,12 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/printable.h"
+#include "cli/model_name.h"
 #include "cli/recommended.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -37,62 +37,6 @@ static bool loaded_find_file(struct loaded *l, const char *name, struct error *e
     return ok;
 }
 
-/* A part of a path. */
-struct path_word {
-    const char *text;
-    size_t len;
-};
-
-/* Takes the last part off path[*len], slashes behind it too. */
-static struct path_word last_word(const char *path, size_t *len)
-{
-    size_t end = *len;
-    while (end && path[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin && path[begin - 1] != '/')
-        begin--;
-    *len = begin;
-    return (struct path_word){path + begin, end - begin};
-}
-
-/* Hugging Face's cache keeps a model at models--<owner>--<name>/snapshots/<commit>. */
-static struct path_word name_in_cache(const char *path, size_t len, struct path_word commit)
-{
-    static const char begin[] = "models--", above[] = "snapshots";
-    const struct path_word snapshots = last_word(path, &len), model = last_word(path, &len);
-    if (snapshots.len != strlen(above) || memcmp(snapshots.text, above, snapshots.len) != 0 ||
-        model.len <= strlen(begin) || memcmp(model.text, begin, strlen(begin)) != 0)
-        return commit;
-    const char *name = model.text + strlen(begin), *end = model.text + model.len;
-    for (const char *at = name; at + 2 < end; at++)
-        if (at[0] == '-' && at[1] == '-')
-            name = at + 2;
-    return (struct path_word){name, (size_t)(end - name)};
-}
-
-/* The folder's, or the file's without its ending; a folder's file stands for the folder. */
-static void loaded_name(struct loaded *l)
-{
-    static const char part[] = "-00001-of-00001";
-    struct stat st;
-    char *real = realpath(l->path, NULL); /* "." has a name, too */
-    const char *path = real ? real : l->path;
-    size_t len = strlen(path);
-    const bool is_folder = weights_format(l->weights) == WEIGHTS_SAFETENSORS;
-    struct path_word word = last_word(path, &len);
-    if (is_folder && !stat(path, &st) && S_ISREG(st.st_mode))
-        word = last_word(path, &len);
-    if (is_folder)
-        word = name_in_cache(path, len, word);
-    size_t n = printable_strip(l->name, sizeof l->name, word.text, word.len);
-    if (!is_folder && n > 5 && !strcasecmp(l->name + n - 5, ".gguf"))
-        l->name[n -= 5] = 0;
-    if (weights_n_files(l->weights) > 1 && !is_folder && n > strlen(part))
-        l->name[n - strlen(part)] = 0;
-    free(real);
-}
-
 static void loaded_describe(struct loaded *l)
 {
     struct stat st;
@@ -100,7 +44,7 @@ static void loaded_describe(struct loaded *l)
     if (!stat(l->path, &st))
         l->created_at = st.st_mtime;
     l->known = store_model_of_file(l->path, weights_file_bytes(l->weights));
-    loaded_name(l);
+    model_name(l->name, sizeof l->name, l->path, l->weights);
     snprintf(l->title, sizeof l->title, "%s", l->name);
     if (l->known) {
         snprintf(l->name, sizeof l->name, "%s", l->known->name);

@@ -1,6 +1,7 @@
 /* See show_facts.h. */
 #include "cli/show_facts.h"
 
+#include "cli/model_name.h"
 #include "cli/recommended.h"
 #include "model/hyper.h"
 
@@ -278,17 +279,6 @@ static bool show_gather_template(struct show_facts *f)
     return true;
 }
 
-/* The last part of a path, slashes at its end not counted. */
-static struct weights_string show_last_part(const char *path)
-{
-    size_t end = strlen(path), begin;
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    for (begin = end; begin && path[begin - 1] != '/';)
-        begin--;
-    return (struct weights_string){path + begin, end - begin};
-}
-
 bool show_facts_gather(struct show_facts *f, const char *path, const struct weights *w,
                        const struct error *cut, struct error *err)
 {
@@ -298,7 +288,11 @@ bool show_facts_gather(struct show_facts *f, const char *path, const struct weig
     if (!f->kinds)
         return error_set(err, ERROR_NO_MEMORY, "out of memory");
     f->is_folder = weights_format(w) == WEIGHTS_SAFETENSORS;
-    f->name = f->is_folder ? show_last_part(path) : show_facts_text(w, "general.name");
+    f->name = show_facts_text(w, "general.name");
+    if (f->is_folder) {
+        model_name(f->folder_name, sizeof f->folder_name, path, w);
+        f->name = (struct weights_string){f->folder_name, strlen(f->folder_name)};
+    }
     f->architecture = show_facts_text(w, "general.architecture");
     if (f->is_folder)
         weights_config_string(w, "model_type", &f->architecture);

@@ -41,7 +41,8 @@ struct show_positions {
 struct show_facts {
     const char *path;
     const struct weights *w;
-    struct error cut;                         /* the file is cut; else its code is NONE */
+    struct error cut; /* the file is cut; else its code is NONE */
+    char folder_name[128];
     bool is_folder;                           /* of safetensors; else GGUF */
     struct weights_string name, architecture; /* empty when missing */
     struct model_info info;                   /* when runs; else n_params and n_ctx_train alone */

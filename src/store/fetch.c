@@ -351,8 +351,11 @@ static bool fetch_files(const struct fetch_job *job, struct error *err)
 
 static bool fetch_locked(const struct fetch_job *job, const char *folder, struct error *err)
 {
-    return (!job->model->is_folder || fetch_make_dirs(folder, err)) &&
-           fetch_check_room(job->model, job->dir, err) && fetch_files(job, err);
+    bool ok = (!job->model->is_folder || fetch_make_dirs(folder, err)) &&
+              fetch_check_room(job->model, job->dir, err) && fetch_files(job, err);
+    if (!ok && job->model->is_folder)
+        rmdir(folder); /* if nothing came */
+    return ok;
 }
 
 bool fetch_model(const struct store_model *model, const struct fetch_options *options,

@@ -157,6 +157,7 @@ class Inputs(unittest.TestCase):
         for name in [folder, folder + "/", os.path.join(folder, "model.safetensors"), os.path.join(folder, "config.json")]:
             self.assertIn("architecture   llama", self.run_it("show", name).stdout)
         self.assertIn("architecture   llama", self.run_it("show", ".", cwd=folder).stdout)
+        self.assertEqual(self.run_it("show", ".", cwd=folder).stdout.splitlines()[0], "base")
         self.assertIn("architecture   llama", self.run_it("show", "base", cwd=self.folder).stdout)
         os.makedirs(self.path("home/models"))
         os.rename(folder, self.path("home/models/base"))

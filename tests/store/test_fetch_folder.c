@@ -142,6 +142,11 @@ static void a_needed_file_that_is_missing_at_home_is_an_error(void **state)
     assert_non_null(strstr(err.message, "404"));
     assert_true(fixture_exists("Tiny-4bit/config.json")); /* what came before stays */
     assert_false(fixture_exists("Tiny-4bit/tokenizer.model.part"));
+    unlink(fixture_path("Tiny-4bit/config.json"));
+    unlink(fixture_path("Tiny-4bit/config.json.ok"));
+    stub.status = 404;
+    assert_false(fetch());
+    assert_false(fixture_exists("Tiny-4bit")); /* nothing came, nothing is left */
 }
 
 static void what_changed_since_it_was_recorded_is_noticed(void **state)
