@@ -17,6 +17,8 @@ struct file_map {
 
 bool file_map_open(struct file_map *map, const char *path, struct error *err);
 void file_map_close(struct file_map *map);
+/* What was read of it leaves the process's physical memory; reading it again brings it back. */
+void file_map_forget(const struct file_map *map);
 
 /* Whether the mapped file, which still goes by that name, was written to since. One that another
  * file has replaced was not. */

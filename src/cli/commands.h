@@ -9,6 +9,7 @@ int cli_pull(int argc, char **argv);
 int cli_list(int argc, char **argv);
 int cli_rm(int argc, char **argv);
 int cli_show(int argc, char **argv);
+int cli_convert(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 int cli_memory(int argc, char **argv);
 int cli_bench(int argc, char **argv);

@@ -19,6 +19,7 @@ static const struct {
     {"list", "the models that are known and those that are here", cli_list},
     {"rm", "remove a model from the store", cli_rm},
     {"show", "what is in a model file or folder", cli_show},
+    {"convert", "make a model of another type: quantize, GGUF, MLX", cli_convert},
     {"tokenize", "text to tokens", cli_tokenize},
     {"memory", "what a running server's memory holds", cli_memory},
     {"bench", "measure prompt and generation speed", cli_bench},

@@ -60,6 +60,25 @@ struct weights_meta weights_meta_at(const struct weights *w, size_t i)
     return (struct weights_meta){meta->key, WEIGHTS_ARRAY, kind, meta->n_items};
 }
 
+struct weights_raw weights_meta_raw(const struct weights *w, size_t i)
+{
+    const struct file_meta *meta = &w->meta.items[i];
+    /* GGUF's numbers, see enum file_value_type */
+    struct weights_raw raw = {.type = (uint32_t)meta->type,
+                              .is_array = meta->is_array,
+                              .n_items = meta->n_items,
+                              .data = w->meta.data + meta->at};
+    if (meta->type != FILE_STRING) {
+        raw.n_bytes = (size_t)(meta->n_items * file_value_bytes(meta->type));
+    } else if (meta->n_items) {
+        const uint64_t last = meta->is_array ? meta->string_at[meta->n_items - 1] : meta->at;
+        uint64_t len;
+        memcpy(&len, w->meta.data + last, sizeof len);
+        raw.n_bytes = (size_t)(last + sizeof len + len - meta->at);
+    }
+    return raw;
+}
+
 /* One value as it lies in the file, widened. Integers above INT64_MAX stay in `u` alone. */
 struct value {
     enum weights_kind kind;

@@ -220,6 +220,12 @@ uint64_t weights_resident_bytes(const struct weights *w)
     return n_bytes;
 }
 
+void weights_forget(const struct weights *w)
+{
+    for (size_t i = 0; i < w->n_parts; i++)
+        file_map_forget(&w->parts[i].map);
+}
+
 uint64_t weights_made_bytes(const struct weights *w)
 {
     return w->made_bytes;

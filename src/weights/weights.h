@@ -108,6 +108,9 @@ struct weights_file weights_file_at(const struct weights *w, size_t i);
 uint64_t weights_file_bytes(const struct weights *w); /* of all these */
 /* Of them in physical memory, and what was made anew. */
 uint64_t weights_resident_bytes(const struct weights *w);
+/* What was read of the files leaves physical memory until it is read again: for who reads a model
+ * once from one end to the other. Data that the caller keeps alive is let be. */
+void weights_forget(const struct weights *w);
 /* What had to be copied out of the files into memory of its own, see weights_open. */
 uint64_t weights_made_bytes(const struct weights *w);
 /* Names the content: a hash (XXH3-128) of every file's size and of when it was last changed, of all
@@ -130,6 +133,16 @@ bool weights_matrix(const struct weights *w, const char *name, struct matrix *ou
 
 size_t weights_n_meta(const struct weights *w);
 struct weights_meta weights_meta_at(const struct weights *w, size_t i);
+
+/* The same entry's value byte for byte, for who copies it. */
+struct weights_raw {
+    uint32_t type;    /* GGUF's number, of an array's items */
+    bool is_array;
+    uint64_t n_items; /* of an array */
+    const void *data; /* [n_bytes] the value or the items, strings with their lengths */
+    size_t n_bytes;
+};
+struct weights_raw weights_meta_raw(const struct weights *w, size_t i);
 
 /* Getters: false when the key is missing or of another kind; integers convert between widths when
  * the value fits, integers to float too. A bool is no integer. The time does

@@ -19,8 +19,8 @@ import sys
 # docs/architecture.md explains each part. The order inside a layer is part of the rule.
 LAYERS = [
     ["base", "server"],
-    ["quant", "weights", "text", "jinja", "kernels", "backend", "model", "grammar", "chat", "engine",
-     "claude", "openai"],
+    ["quant", "weights", "convert", "text", "jinja", "kernels", "backend", "model", "grammar",
+     "chat", "engine", "claude", "openai"],
     ["store", "proxy", "cli"],
 ]
 RANK = {part: n for n, part in enumerate(part for layer in LAYERS for part in layer)}
