@@ -74,6 +74,10 @@ static bool check_one(const struct matrix *m, struct error *err)
                          (unsigned)m->type);
     if (m->parts[MATRIX_FACTORS].data && !may_have_factors(m->type))
         return error_set(err, ERROR_UNSUPPORTED, "weights of type %s with a factor", traits->name);
+    if (m->parts[MATRIX_FACTORS].data && m->parts[MATRIX_FACTORS].expert_bytes != sizeof(float))
+        return error_set(err, ERROR_FORMAT,
+                         "weights of type %s whose scale is not F32 for each of %zu matrices",
+                         traits->name, m->n_experts);
     if (m->n_cols % traits->block_elements)
         return error_set(err, ERROR_FORMAT, "rows of %zu are not whole blocks of %s", m->n_cols,
                          traits->name);

@@ -278,21 +278,21 @@ static struct matrix weights_packed(const struct weights_tensor *t, size_t n_exp
 
 /* GGUF's blocks of NVFP4 have what they are multiplied by in a tensor beside: X.scale, F32, one for
  * each expert (github.com/ggml-org/llama.cpp, src/llama-model.cpp). X.input_scale is for those who
- * quantize activations to four bits. */
-static const void *weights_factors(const struct weights *w, const struct weights_tensor *t,
-                                   size_t n_experts)
+ * quantize activations to four bits. matrix_check refuses a scale of another type or shape. */
+static struct matrix_part weights_factors(const struct weights *w, const struct weights_tensor *t,
+                                          size_t n_experts)
 {
     const size_t len = strlen(t->name), last = strlen("weight");
     char name[1024];
     if (t->type != QUANT_NVFP4 || len < last || len >= sizeof name ||
         strcmp(t->name + len - last, "weight") != 0)
-        return t->factors;
+        return (struct matrix_part){t->factors, 0, sizeof(float)};
     memcpy(name, t->name, len - last);
     memcpy(name + len - last, "scale", sizeof "scale");
     const struct weights_tensor *scale = weights_tensor(w, name);
     const bool fits = scale && scale->type == QUANT_F32 &&
                       scale->n_bytes == n_experts * sizeof(float);
-    return fits ? scale->data : NULL;
+    return (struct matrix_part){scale ? scale->data : NULL, 0, fits ? sizeof(float) : 0};
 }
 
 bool weights_matrix(const struct weights *w, const char *name, struct matrix *out)
@@ -307,7 +307,6 @@ bool weights_matrix(const struct weights *w, const char *name, struct matrix *ou
         *out = weights_packed(t, n_experts);
     else
         *out = matrix_of_blocks(t->type, t->shape[0], t->shape[1], n_experts, t->data);
-    out->parts[MATRIX_FACTORS] =
-        (struct matrix_part){weights_factors(w, t, n_experts), 0, sizeof(float)};
+    out->parts[MATRIX_FACTORS] = weights_factors(w, t, n_experts);
     return true;
 }

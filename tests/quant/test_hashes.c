@@ -118,7 +118,7 @@ static void check_packed(enum quant_type type, enum matrix_scale scale, uint32_t
                                        quant_traits(type)->n_parts > 2 ? parts[2] : NULL);
     struct error err;
     if (global_scale > 0)
-        m.parts[MATRIX_FACTORS].data = &factor;
+        m.parts[MATRIX_FACTORS] = (struct matrix_part){&factor, 0, sizeof factor};
     if (!matrix_check(&m, &err))
         fail_msg("%s: %s", quant_traits(type)->name, err.message);
     for (size_t r = 0; r < ROWS; r++)

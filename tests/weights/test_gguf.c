@@ -707,7 +707,8 @@ static void scales_beside_nvfp4_are_factors_of_the_matrix(void **state)
         assert_true(row[8] == 1.5f * (i ? -3.0f : 0.5f)); /* the high nibble 3 is 1.5 */
     }
     assert_true(weights_matrix(w, "b.weight", &m));
-    assert_null(m.parts[MATRIX_FACTORS].data); /* two floats are none of one matrix */
+    assert_false(matrix_check(&m, &err)); /* two floats are none of one matrix */
+    assert_non_null(strstr(err.message, "NVFP4 whose scale is not F32 for each of 1 matrices"));
     assert_true(weights_matrix(w, "a.bias", &m));
     assert_null(m.parts[MATRIX_FACTORS].data);
     weights_close(w);
