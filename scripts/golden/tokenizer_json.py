@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Regenerates tests/text/tokenizer/json.json: small vocabularies, the parts that a tokenizer.json
-may have in many variants, and what Hugging Face's tokenizers makes of texts with each.
+may have in many variants, and what Hugging Face's tokenizers makes of texts with each; and sentencepiece.json:
+small models of several kinds as SentencePiece trains them, and what it makes of the same texts.
 
     tokenizer_json.py [--check]
 
@@ -30,6 +31,7 @@ from pathlib import Path
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import sentencepiece
 import tokenizers
+from sentencepiece import sentencepiece_model_pb2 as proto
 from tokenizers import models, pre_tokenizers, trainers
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "tests" / "text" / "tokenizer"
@@ -82,22 +84,53 @@ def unigram_model(texts):
     return model
 
 
-def charsmap():
-    """A small one, compiled by SentencePiece: one to many, many to one, to nothing, overlapping."""
-    rules = [("\u00e9", "e'"), ("e\u0301", "E"), ("\uff21", "A"), ("\u3000", " "), ("\t", " "), ("ab", "B"),
-             ("abc", "C"), ("\u00ad", ""), ("\u0130", "i"), ("\U0001f600", ":)"), ("\u4f60\u597d", "hi"), ("1", "one")]
+RULES = [("\u00e9", "e'"), ("e\u0301", "E"), ("\uff21", "A"), ("\u3000", " "), ("\t", " "), ("ab", "B"),
+         ("abc", "C"), ("\u00ad", ""), ("\u0130", "i"), ("\U0001f600", ":)"), ("\u4f60\u597d", "hi"), ("1", "one")]
+
+
+def sentencepiece_model(texts, **options):
+    """Trained by SentencePiece; a small table of replacements: one to many, many to one, to nothing, overlapping."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rules.tsv"
         path.write_text("".join(" ".join(f"{ord(c):X}" for c in a) + "\t" + " ".join(f"{ord(c):X}" for c in b) + "\n"
-                                for a, b in rules))
+                                for a, b in RULES))
+        if options.pop("rules", False):
+            options["normalization_rule_tsv"] = str(path)
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(["hello world this is text"] * 10), model_writer=model, vocab_size=20,
-            normalization_rule_tsv=str(path), minloglevel=2, hard_vocab_limit=False)
-    from sentencepiece import sentencepiece_model_pb2 as pb
-    proto = pb.ModelProto()
-    proto.ParseFromString(model.getvalue())
-    return base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
+            sentence_iterator=iter(texts), model_writer=model, minloglevel=2, hard_vocab_limit=False, num_threads=1,
+            **options)
+    m = proto.ModelProto()
+    m.ParseFromString(model.getvalue())
+    m.normalizer_spec.normalization_rule_tsv = ""  # a folder of this machine
+    return m
+
+
+def charsmap():
+    m = sentencepiece_model(["hello world this is text"] * 10, vocab_size=20, rules=True)
+    return base64.b64encode(m.normalizer_spec.precompiled_charsmap).decode()
+
+
+def sentencepiece_variants(texts, lines):
+    """tokenizer.model as SentencePiece trains it in several ways, and what it makes of the lines."""
+    counts = collections.Counter(c for t in texts for c in t)
+    known = {c for c, _ in counts.most_common(100)}
+    texts = [t for t in texts if known.issuperset(t)]
+    plain = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
+    kinds = [("llama", dict(model_type="bpe", vocab_size=600, byte_fallback=True, **plain)),
+             ("gemma", dict(model_type="bpe", vocab_size=600, byte_fallback=True, add_dummy_prefix=False,
+                            user_defined_symbols=["<turn>", "\n\n"], **plain)),
+             ("bpe with rules", dict(model_type="bpe", vocab_size=300, rules=True)),
+             ("t5", dict(model_type="unigram", vocab_size=300, rules=True)),
+             ("unigram with bytes", dict(model_type="unigram", vocab_size=600, byte_fallback=True, **plain))]
+    for name, options in kinds:
+        m = sentencepiece_model(texts, **options)
+        spm = sentencepiece.SentencePieceProcessor(model_proto=m.SerializeToString())
+        ids = [spm.encode(t) for t in lines]
+        decoded = [spm.decode(i) for i in ids]
+        yield {"name": name, "strips": m.normalizer_spec.add_dummy_prefix, "model": base64.b64encode(m.SerializeToString()).decode(),
+               "ids": " ".join(crc(struct.pack(f"<{len(i)}i", *i)) for i in ids),
+               "text": " ".join("x" * 8 if "\ufffd" in d or "\u2047" in d else crc(d.encode()) for d in decoded)}
 
 
 # ------------------------------------------------------------------------------------------- parts
@@ -265,22 +298,25 @@ def make():
                 *unigram_variants(sizes["unigram"], charsmap())]
     for variant in variants:
         answer(made, variant, texts[::STEP])
-    return json.dumps({"step": STEP, "models": made, "variants": variants}, ensure_ascii=True,
-                      separators=(",", ":")).replace('{"name"', '\n{"name"') + "\n"
+    models_of = list(sentencepiece_variants(short, texts[::STEP]))
+    files = {"json.json": {"step": STEP, "models": made, "variants": variants},
+             "sentencepiece.json": {"step": STEP, "variants": models_of}}
+    return {name: json.dumps(d, ensure_ascii=True, separators=(",", ":")).replace('{"name"', '\n{"name"') + "\n"
+            for name, d in files.items()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    path = FOLDER / "json.json"
-    text = make()
-    if not options.check:
-        path.write_text(text)
-        return 0
-    same = path.read_text() == text
-    print("json.json is as the reference makes it" if same else "json.json differs")
-    return 0 if same else 1
+    differ = 0
+    for name, text in make().items():
+        if not options.check:
+            (FOLDER / name).write_text(text)
+        elif (FOLDER / name).read_text() != text:
+            print(f"{name} differs")
+            differ = 1
+    return differ
 
 
 if __name__ == "__main__":

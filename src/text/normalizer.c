@@ -17,14 +17,17 @@ enum step_kind {
     STEP_STRIP,
     STEP_STRIP_ACCENTS,
     STEP_PREPEND,
-    STEP_REPLACE
+    STEP_REPLACE,
+    STEP_CHARSMAP,
+    STEP_SENTENCEPIECE,
 };
 
 struct step {
     enum step_kind kind;
     enum normalizer_form form;
-    bool left, right;
+    bool left, right, trims;
     struct regex *regex;
+    struct charsmap *charsmap;
     char *content; /* [n_content] */
     size_t n_content;
 };
@@ -45,6 +48,7 @@ struct normalizer *normalizer_create(struct error *err)
 static void step_deinit(struct step *step)
 {
     regex_destroy(step->regex);
+    charsmap_destroy(step->charsmap);
     free(step->content);
 }
 
@@ -112,6 +116,18 @@ bool normalizer_add_replace(struct normalizer *n, struct regex *r, const char *c
                             size_t n_bytes, struct error *err)
 {
     return add_step(n, (struct step){.kind = STEP_REPLACE, .regex = r}, content, n_bytes, err);
+}
+
+bool normalizer_add_charsmap(struct normalizer *n, struct charsmap *c, struct error *err)
+{
+    return add_step(n, (struct step){.kind = STEP_CHARSMAP, .charsmap = c}, NULL, 0, err);
+}
+
+bool normalizer_add_sentencepiece(struct normalizer *n, struct charsmap *c, bool trims,
+                                  struct error *err)
+{
+    struct step step = {.kind = STEP_SENTENCEPIECE, .charsmap = c, .trims = trims};
+    return add_step(n, step, NULL, 0, err);
 }
 
 void normalizer_scratch_init(struct normalizer_scratch *s)
@@ -358,10 +374,95 @@ static bool write_replaced(struct rewrite *w)
     return true;
 }
 
+/* ---- tables of replacements ---- */
+
+enum { MAX_REPLACED = 5 /* bytes of a cluster that is looked up as a whole */ };
+
+/* The shortest beginning of a cluster of characters that the table has stands for all of it; else
+ * each character for itself. */
+static void write_cluster(struct rewrite *w, size_t from, size_t n_bytes)
+{
+    const struct charsmap *c = w->step->charsmap;
+    struct charsmap_match m;
+    uint32_t unused;
+    if (n_bytes <= MAX_REPLACED && charsmap_find(c, w->in.text + from, n_bytes, false, &m)) {
+        put_instead(w, m.to, m.n_to, from, n_bytes);
+        return;
+    }
+    for (size_t i = 0, n; i < n_bytes; i += n) {
+        n = unicode_decode(w->in.text + from + i, &unused);
+        if (charsmap_find(c, w->in.text + from + i, n, false, &m))
+            put_instead(w, m.to, m.n_to, from + i, n);
+        else
+            copy_range(w, from + i, n);
+    }
+}
+
+static bool write_charsmap(struct rewrite *w)
+{
+    uint32_t c, previous = 0;
+    int32_t state = 0;
+    size_t begin = 0;
+    for (size_t i = 0, n; i < w->in.n; i += n, previous = c) {
+        n = unicode_decode(w->in.text + i, &c);
+        if (!i || !utf8proc_grapheme_break_stateful((int32_t)previous, (int32_t)c, &state))
+            continue;
+        write_cluster(w, begin, i - begin);
+        begin = i;
+    }
+    write_cluster(w, begin, w->in.n - begin);
+    return true;
+}
+
+/* Puts bytes, but no space after another one. */
+static void put_trimmed(struct rewrite *w, const char *bytes, size_t n, size_t from, size_t n_from)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool after_space = !w->text->len || w->text->data[w->text->len - 1] == ' ';
+        if (bytes[i] != ' ' || !after_space)
+            put_instead(w, bytes + i, 1, from, n_from);
+    }
+}
+
+/* Spaces, also such as are already written as marks. */
+static void trim_end(struct buf *b)
+{
+    static const char mark[] = "\xe2\x96\x81"; /* U+2581 */
+    for (;;) {
+        if (b->len && b->data[b->len - 1] == ' ')
+            buf_truncate(b, b->len - 1);
+        else if (b->len >= 3 && !memcmp(b->data + b->len - 3, mark, 3))
+            buf_truncate(b, b->len - 3);
+        else
+            return;
+    }
+}
+
+static bool write_sentencepiece(struct rewrite *w)
+{
+    uint32_t unused;
+    for (size_t i = 0, n; i < w->in.n; i += n) {
+        const char *from = w->in.text + i;
+        struct charsmap_match m = {.to = from, .n_to = n = unicode_decode(from, &unused)};
+        if (w->step->charsmap && charsmap_find(w->step->charsmap, from, w->in.n - i, true, &m))
+            n = m.n_bytes;
+        if (w->step->trims)
+            put_trimmed(w, m.to, m.n_to, i, n);
+        else
+            put_instead(w, m.to, m.n_to, i, n);
+    }
+    if (w->step->trims)
+        trim_end(w->text);
+    if (w->in.marks)
+        buf_truncate(w->marks, w->text->len);
+    return true;
+}
+
 static bool (*const writers[])(struct rewrite *) = {
     [STEP_FORM] = write_form,         [STEP_LOWERCASE] = write_lowercase,
     [STEP_STRIP] = write_stripped,    [STEP_STRIP_ACCENTS] = write_without_marks,
     [STEP_PREPEND] = write_prepended, [STEP_REPLACE] = write_replaced,
+    [STEP_CHARSMAP] = write_charsmap, [STEP_SENTENCEPIECE] = write_sentencepiece,
 };
 
 bool normalizer_run(const struct normalizer *n, struct normalizer_scratch *s,

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "text/charsmap.h"
 #include "text/regex.h"
 
 #include <stdint.h>
@@ -30,6 +31,13 @@ bool normalizer_add_prepend(struct normalizer *n, const char *content, size_t n_
 /* Every match of `r` (taken, also on failure) becomes content[n_bytes]. */
 bool normalizer_add_replace(struct normalizer *n, struct regex *r, const char *content,
                             size_t n_bytes, struct error *err);
+/* Takes `c`, also on failure. What a table replaces in each of the characters that a reader sees,
+ * as Hugging Face's tokenizers apply it. */
+bool normalizer_add_charsmap(struct normalizer *n, struct charsmap *c, struct error *err);
+/* The same as SentencePiece applies it: what is longest from each place on. `c` may be NULL. With
+ * `trims` no space begins or ends a text or follows another. */
+bool normalizer_add_sentencepiece(struct normalizer *n, struct charsmap *c, bool trims,
+                                  struct error *err);
 
 /* A text, and of each byte whether it is data; marks may be NULL: none is. */
 struct normalizer_text {

@@ -13,7 +13,8 @@ static const uint32_t NONE = UINT32_MAX;
 
 void spm_init(struct spm *m, const struct tokenizer_file *f, const struct tokenizer_vocab *v)
 {
-    *m = (struct spm){.vocab = v, .scores = f->scores, .unknown = f->unknown};
+    *m = (struct spm){
+        .vocab = v, .scores = f->scores, .fuses_unknown = f->fuses_unknown, .unknown = f->unknown};
     for (unsigned byte = 0; byte < 256; byte++)
         m->byte_ids[byte] = tokenizer_vocab_find_byte(v, (uint8_t)byte);
 }
@@ -111,13 +112,20 @@ static void spm_merge(struct merging *g)
     }
 }
 
-static bool push_bytes(const struct merging *g, const struct symbol *s, struct token_list *out)
+/* `first`: the number of tokens that were there before this text. */
+static bool push_unknown(const struct merging *g, size_t first, struct token_list *out)
+{
+    int32_t id = g->m->unknown;
+    bool follows = out->n > first && out->ids[out->n - 1] == id;
+    return id < 0 || (follows && g->m->fuses_unknown) || token_list_push(out, id);
+}
+
+static bool push_bytes(const struct merging *g, const struct symbol *s, size_t first,
+                       struct token_list *out)
 {
     for (uint32_t i = 0; i < s->n_bytes; i++) {
         int32_t id = g->m->byte_ids[(unsigned char)g->text[s->at + i]];
-        if (id < 0)
-            id = g->m->unknown;
-        if (id >= 0 && !token_list_push(out, id))
+        if (id < 0 ? !push_unknown(g, first, out) : !token_list_push(out, id))
             return false;
     }
     return true;
@@ -125,9 +133,10 @@ static bool push_bytes(const struct merging *g, const struct symbol *s, struct t
 
 static bool push_symbols(const struct merging *g, struct token_list *out)
 {
+    size_t first = out->n;
     for (uint32_t i = 0; i != NONE; i = g->symbols[i].next) {
         const struct symbol *s = &g->symbols[i];
-        if (s->id >= 0 ? !token_list_push(out, s->id) : !push_bytes(g, s, out))
+        if (s->id >= 0 ? !token_list_push(out, s->id) : !push_bytes(g, s, first, out))
             return false;
     }
     return true;

@@ -11,6 +11,7 @@ struct spm {
     const struct tokenizer_vocab *vocab;
     const double *scores;  /* [n of the vocabulary], the file's; NULL: all are 0 */
     int32_t byte_ids[256]; /* -1: the vocabulary has no such byte */
+    bool fuses_unknown;    /* one for all that stand side by side */
     int32_t unknown;       /* for what is neither token nor byte; -1: it is left out */
 };
 

@@ -8,6 +8,7 @@
 #include "text/tokenizer_eog.h"
 #include "text/tokenizer_file.h"
 #include "text/tokenizer_special.h"
+#include "text/unigram.h"
 #include "text/tokenizer_vocab.h"
 #include "text/unicode.h"
 
@@ -26,14 +27,10 @@ struct tokenizer {
     struct tokenizer_eog eog;
     struct bpe bpe;
     struct spm spm;
+    struct unigram unigram;
     char *pieces;       /* the bytes of all tokens, one after the other */
     uint32_t *piece_at; /* [n + 1] where each begins */
 };
-
-static bool is_spm(const struct tokenizer *t)
-{
-    return t->file.kind == TOKENIZER_SPM;
-}
 
 static bool is_byte_level(const struct tokenizer *t)
 {
@@ -150,17 +147,29 @@ static bool read_file(struct tokenizer_file *f, const struct weights *w, struct 
         return tokenizer_file_read_gguf(f, w, err);
     if (weights_text(w, "tokenizer.json", &text))
         return tokenizer_file_read_json(f, w, err);
-    return error_set(err, ERROR_NOT_FOUND, "the folder has no tokenizer.json");
+    if (weights_text(w, "tokenizer.model", &text))
+        return tokenizer_file_read_model(f, w, err);
+    return error_set(err, ERROR_NOT_FOUND,
+                     "the folder has no tokenizer.json and no tokenizer.model");
+}
+
+static bool build_merging(struct tokenizer *t, struct error *err)
+{
+    switch (t->file.kind) {
+    case TOKENIZER_SPM:
+        spm_init(&t->spm, &t->file, &t->vocab);
+        return true;
+    case TOKENIZER_UNIGRAM:
+        return unigram_init(&t->unigram, &t->file, &t->vocab, err);
+    default:
+        return bpe_init(&t->bpe, &t->file, &t->vocab, err);
+    }
 }
 
 static bool build_tokenizer(struct tokenizer *t, struct error *err)
 {
     const struct tokenizer_file *f = &t->file;
-    if (!tokenizer_vocab_init(&t->vocab, f, err))
-        return false;
-    if (is_spm(t))
-        spm_init(&t->spm, f, &t->vocab);
-    else if (!bpe_init(&t->bpe, f, &t->vocab, err))
+    if (!tokenizer_vocab_init(&t->vocab, f, err) || !build_merging(t, err))
         return false;
     tokenizer_eog_init(&t->eog, f, &t->vocab);
     return tokenizer_special_init(&t->special, f, &t->vocab, false, err) &&
@@ -190,6 +199,7 @@ void tokenizer_destroy(struct tokenizer *t)
     free(t->piece_at);
     tokenizer_special_deinit(&t->special);
     tokenizer_special_deinit(&t->normalized);
+    unigram_deinit(&t->unigram);
     bpe_deinit(&t->bpe);
     tokenizer_vocab_deinit(&t->vocab);
     tokenizer_file_deinit(&t->file);
@@ -202,25 +212,45 @@ struct encoding {
     bool control; /* control tokens count */
     struct token_list *out;
     struct bpe_scratch bpe;
+    struct unigram_scratch unigram;
     struct normalizer_scratch normal;
 };
+
+/* Is a piece taken without merging where it is a token? */
+static bool is_taken_whole(const struct tokenizer *t, const char *piece, size_t n_bytes)
+{
+    if (t->file.ignores_merges)
+        return true;
+    for (size_t i = 0; i < n_bytes; i++)
+        if (piece[i] != '\n')
+            return false;
+    return t->file.takes_line_ends;
+}
 
 static bool encode_piece(void *context, const char *piece, size_t n_bytes)
 {
     struct encoding *e = context;
-    if (e->t->file.ignores_merges) {
-        int32_t id = bpe_find(&e->t->bpe, piece, n_bytes);
+    const struct tokenizer *t = e->t;
+    if (t->file.kind == TOKENIZER_UNIGRAM)
+        return unigram_encode(&t->unigram, piece, n_bytes, &e->unigram, e->out);
+    if (t->file.kind == TOKENIZER_SPM)
+        return spm_encode(&t->spm, piece, n_bytes, false, e->out);
+    if (is_taken_whole(t, piece, n_bytes)) {
+        int32_t id = bpe_find(&t->bpe, piece, n_bytes);
         if (id >= 0)
             return token_list_push(e->out, id);
     }
-    return bpe_encode(&e->t->bpe, piece, n_bytes, &e->bpe, e->out);
+    return bpe_encode(&t->bpe, piece, n_bytes, &e->bpe, e->out);
 }
 
 /* Bytes that are no text. Those that the vocabulary has are kept; for each other one U+FFFD is put,
- * so that the model sees that something was there. */
+ * so that the model sees that something was there; those of SentencePiece's kind have a token for
+ * it. */
 static bool encode_invalid(struct encoding *e, const char *bytes, size_t n_bytes)
 {
     const struct bpe *bpe = &e->t->bpe;
+    if (e->t->file.kind == TOKENIZER_UNIGRAM || e->t->file.kind == TOKENIZER_SPM)
+        return encode_piece(e, bytes, n_bytes);
     for (size_t i = 0, n; i < n_bytes; i += n) {
         for (n = 0; i + n < n_bytes && bpe->byte_ids[(unsigned char)bytes[i + n]] >= 0;)
             n++;
@@ -257,8 +287,8 @@ static bool encode_valid(struct encoding *e, struct normalizer_text text, bool f
     return (!n || normalizer_run(n, &e->normal, &text)) && encode_normalized(e, &text, first);
 }
 
-static bool encode_bpe(struct encoding *e, const char *text, const uint8_t *is_data, size_t n_bytes,
-                       bool first)
+static bool encode_runs(struct encoding *e, const char *text, const uint8_t *is_data,
+                        size_t n_bytes, bool first)
 {
     for (size_t i = 0; i < n_bytes;) {
         size_t n = unicode_valid_bytes(text + i, n_bytes - i);
@@ -278,8 +308,8 @@ static bool encode_bpe(struct encoding *e, const char *text, const uint8_t *is_d
 static bool encode_text(struct encoding *e, const char *text, const uint8_t *is_data,
                         size_t n_bytes, bool first)
 {
-    if (!is_spm(e->t))
-        return encode_bpe(e, text, is_data, n_bytes, first);
+    if (e->t->file.pre)
+        return encode_runs(e, text, is_data, n_bytes, first);
     return spm_encode(&e->t->spm, text, n_bytes, e->t->file.add_space_prefix, e->out);
 }
 
@@ -316,6 +346,7 @@ bool tokenizer_encode_marked(const struct tokenizer *t, const char *text, const 
     bool ok =
         (!bos || token_list_push(out, t->file.bos)) && encode_parts(&e, text, is_data, n_bytes);
     bpe_scratch_deinit(&e.bpe);
+    unigram_scratch_deinit(&e.unigram);
     normalizer_scratch_deinit(&e.normal);
     return ok ||
            error_set(err, ERROR_NO_MEMORY, "out of memory for the tokens of %zu bytes", n_bytes);
@@ -390,10 +421,7 @@ int32_t tokenizer_find(const struct tokenizer *t, const char *piece)
     int32_t id = tokenizer_vocab_find(&t->vocab, piece, n_bytes); /* control tokens, plain ASCII */
     if (piece_is(t, id, piece, n_bytes))
         return id;
-    if (t->file.spaces_are_marks)
-        id = find_spm(t, piece, n_bytes);
-    else
-        id = bpe_find(&t->bpe, piece, n_bytes);
+    id = is_byte_level(t) ? bpe_find(&t->bpe, piece, n_bytes) : find_spm(t, piece, n_bytes);
     if (piece_is(t, id, piece, n_bytes))
         return id;
     if (n_bytes == 1) /* a byte token */

@@ -14,9 +14,9 @@
 
 struct tokenizer;
 
-/* Reads tokenizer.ggml.* of a GGUF file, or a folder's tokenizer.json and what stands beside it;
- * `w` must outlive the tokenizer. What is not known (a model, a pre-tokenizer, a normalizer, …) is
- * UNSUPPORTED, and the message names it. */
+/* Reads tokenizer.ggml.* of a GGUF file, or a folder's tokenizer.json, else its tokenizer.model,
+ * and what stands beside it; `w` must outlive the tokenizer. What is not known (a model, a
+ * pre-tokenizer, a normalizer, …) is UNSUPPORTED, and the message names it. */
 struct tokenizer *tokenizer_create(const struct weights *w, struct error *err);
 void tokenizer_destroy(struct tokenizer *t);
 

@@ -14,6 +14,8 @@ static const char *const known[] = {
     "<|return|>", /* gpt-oss */
     "<|call|>",
     "<end_of_turn>", /* Gemma */
+    "<turn|>",       /* Gemma 4; and its answer waits for a tool's */
+    "<|tool_response>",
     "<eos>",
     "</s>", /* Llama 2, Mistral */
     "<EOT>",

@@ -46,3 +46,21 @@ void tokenizer_file_add_end(struct tokenizer_file *f, int32_t id)
     if (id >= 0 && (size_t)id < f->n && f->n_ends < TOKENIZER_MAX_ENDS)
         f->ends[f->n_ends++] = id;
 }
+
+#define MARK "\xe2\x96\x81" /* U+2581 */
+
+bool tokenizer_file_add_sentencepiece(struct tokenizer_file *f, struct charsmap *c, bool trims,
+                                      bool adds_prefix, struct error *err)
+{
+    f->normalizer = normalizer_create(err);
+    f->pre = f->normalizer ? pre_tokenizer_create(err) : NULL;
+    if (!f->pre) {
+        charsmap_destroy(c);
+        return false;
+    }
+    struct regex *space = NULL;
+    return normalizer_add_sentencepiece(f->normalizer, c, trims, err) &&
+           (!adds_prefix || normalizer_add_prepend(f->normalizer, MARK, strlen(MARK), err)) &&
+           (space = regex_create_literal(" ", 1, err)) &&
+           normalizer_add_replace(f->normalizer, space, MARK, strlen(MARK), err);
+}

@@ -36,6 +36,7 @@ enum tokenizer_kind {
     TOKENIZER_BYTE_BPE, /* by rank, over bytes in GPT-2's alphabet */
     TOKENIZER_CHAR_BPE, /* by rank, over characters; what is no token may become bytes */
     TOKENIZER_SPM,      /* by score: any neighbours that are a token together */
+    TOKENIZER_UNIGRAM,  /* by score: the best of all ways to write a piece */
 };
 
 struct tokenizer_merge {
@@ -50,21 +51,23 @@ struct tokenizer_file {
     struct weights_string *tokens; /* [n] as the file writes them; "" for an id that is none */
     uint8_t *types;                /* [n] enum tokenizer_type */
     uint8_t *flags;                /* [n] enum tokenizer_flag */
-    double *scores;                /* [n], SPM; or NULL: all are 0 */
+    double *scores;                /* [n], SPM and UNIGRAM; or NULL: all are 0 */
     size_t n;
     bool has_types; /* the file says what type each is */
 
     struct tokenizer_merge *merges; /* [n_merges] in the order of ranks, BPE */
     size_t n_merges;
     bool ignores_merges;   /* a piece that is a token is taken without merging */
-    bool has_fallback;     /* CHAR_BPE: what is no token becomes <0xXX> */
-    bool fuses_unknown;    /* CHAR_BPE: unknown characters side by side are one unknown token */
+    bool has_fallback;     /* CHAR_BPE and UNIGRAM: what is no token becomes <0xXX> */
+    bool fuses_unknown;    /* BPE, SPM: unknown characters side by side are one unknown token */
     bool closes_gaps;      /* BPE: what surrounds a left-out byte may merge */
+    bool takes_line_ends;  /* line ends side by side that are a token are taken without merging */
+    bool sums_floats;      /* UNIGRAM: sums are rounded to 32 bits */
     bool spaces_are_marks; /* U+2581 in a token stands for a space */
 
     struct normalizer *normalizer; /* or NULL */
-    struct pre_tokenizer *pre;     /* BPE */
-    bool add_space_prefix;         /* SPM */
+    struct pre_tokenizer *pre;     /* NULL: SPM over whole texts, as llama.cpp does */
+    bool add_space_prefix;         /* of those: as if a space stood before */
 
     int32_t bos, eos, unknown;        /* or -1 */
     int32_t ends[TOKENIZER_MAX_ENDS]; /* [n_ends] that end a generation, besides `eos` */
@@ -87,5 +90,13 @@ void tokenizer_file_add_end(struct tokenizer_file *f, int32_t id);
 bool tokenizer_file_read_gguf(struct tokenizer_file *f, const struct weights *w, struct error *err);
 /* A folder's tokenizer.json, and what stands beside it. */
 bool tokenizer_file_read_json(struct tokenizer_file *f, const struct weights *w, struct error *err);
+/* A folder's tokenizer.model, and what stands beside it. */
+bool tokenizer_file_read_model(struct tokenizer_file *f, const struct weights *w,
+                               struct error *err);
+
+/* SentencePiece's way to a text: replacements (taken, also on failure; may be NULL), without
+ * superfluous spaces, with one before it, all spaces U+2581. */
+bool tokenizer_file_add_sentencepiece(struct tokenizer_file *f, struct charsmap *c, bool trims,
+                                      bool adds_prefix, struct error *err);
 
 #endif

@@ -23,10 +23,14 @@ static bool gguf_read_kind(struct tokenizer_file *f, const struct weights *w, st
         f->kind = TOKENIZER_BYTE_BPE;
     else if (string_is(&model, "llama"))
         f->kind = TOKENIZER_SPM;
+    else if (string_is(&model, "t5"))
+        f->kind = TOKENIZER_UNIGRAM;
+    else if (string_is(&model, "gemma4"))
+        f->kind = TOKENIZER_CHAR_BPE;
     else
         return error_set(err, ERROR_UNSUPPORTED, "unknown kind of tokenizer \"%.*s\" (%s)",
                          (int)(model.len < 64 ? model.len : 64), model.data, KEY("model"));
-    f->spaces_are_marks = f->kind == TOKENIZER_SPM;
+    f->spaces_are_marks = f->kind != TOKENIZER_BYTE_BPE;
     return true;
 }
 
@@ -136,6 +140,68 @@ static bool gguf_read_pre(struct tokenizer_file *f, const struct weights *w, str
     return true;
 }
 
+/* Gemma 4: characters, spaces as U+2581, words not cut apart but at line ends. */
+static bool gguf_set_gemma4(struct tokenizer_file *f, struct error *err)
+{
+    static const char lines[] = "[^\\n]+|[\\n]+";
+    f->has_fallback = f->takes_line_ends = f->add_bos = true;
+    f->pre = pre_tokenizer_create(err);
+    f->normalizer = f->pre ? normalizer_create(err) : NULL;
+    struct regex *r = f->normalizer ? regex_create(lines, sizeof lines - 1, err) : NULL;
+    if (!r || !pre_tokenizer_add_regex(f->pre, r, PRE_TOKENIZER_ISOLATED, false, err))
+        return false;
+    r = regex_create_literal(" ", 1, err);
+    return r && normalizer_add_replace(f->normalizer, r, "\xe2\x96\x81", 3, err);
+}
+
+/* The bytes of an array; *c is NULL where there is none. */
+static bool gguf_read_charsmap(const struct weights *w, struct charsmap **c, struct error *err)
+{
+    const char *key = KEY("precompiled_charsmap");
+    size_t n = weights_array_len(w, key);
+    *c = NULL;
+    if (!n)
+        return true;
+    int64_t *items = malloc(n * sizeof *items);
+    uint8_t *bytes = malloc(n);
+    bool ok = items && bytes && weights_array_ints(w, key, items, n);
+    if (!items || !bytes)
+        error_set(err, ERROR_NO_MEMORY, "out of memory for %zu bytes", n);
+    else if (!ok)
+        error_set(err, ERROR_FORMAT, "%s is not an array of integers", key);
+    for (size_t i = 0; ok && i < n; i++)
+        bytes[i] = (uint8_t)items[i];
+    *c = ok ? charsmap_create(bytes, n, err) : NULL;
+    free(items);
+    free(bytes);
+    return *c != NULL;
+}
+
+static bool gguf_set_unigram(struct tokenizer_file *f, const struct weights *w, struct error *err)
+{
+    struct charsmap *c;
+    bool trims = true, prefix = true;
+    weights_bool(w, KEY("remove_extra_whitespaces"), &trims);
+    weights_bool(w, KEY("add_space_prefix"), &prefix);
+    return gguf_read_charsmap(w, &c, err) &&
+           tokenizer_file_add_sentencepiece(f, c, trims, prefix, err);
+}
+
+/* What is of each kind alone. */
+static bool gguf_read_model(struct tokenizer_file *f, const struct weights *w, struct error *err)
+{
+    switch (f->kind) {
+    case TOKENIZER_BYTE_BPE:
+        return gguf_read_pre(f, w, err) && gguf_read_merges(f, w, err);
+    case TOKENIZER_CHAR_BPE:
+        return gguf_set_gemma4(f, err) && gguf_read_merges(f, w, err);
+    case TOKENIZER_UNIGRAM:
+        return gguf_read_scores(f, w, err) && gguf_set_unigram(f, w, err);
+    default:
+        return gguf_read_scores(f, w, err);
+    }
+}
+
 /* The token id under a key, `otherwise` if it is missing, -1 if there is no such token. */
 static int32_t gguf_id(const struct tokenizer_file *f, const struct weights *w, const char *key,
                        int32_t otherwise)
@@ -153,14 +219,15 @@ static void gguf_read_settings(struct tokenizer_file *f, const struct weights *w
         KEY("eot_token_id"),     KEY("eom_token_id"),     KEY("fim_pad_token_id"),
         KEY("fim_rep_token_id"), KEY("fim_sep_token_id"),
     };
-    bool spm = f->kind == TOKENIZER_SPM;
+    bool spm = f->kind == TOKENIZER_SPM, is_bytes = f->kind == TOKENIZER_BYTE_BPE;
     f->bos = gguf_id(f, w, KEY("bos_token_id"), spm ? 1 : -1);
     f->eos = gguf_id(f, w, KEY("eos_token_id"), spm ? 2 : -1);
-    f->unknown = spm ? gguf_id(f, w, KEY("unknown_token_id"), 0) : -1;
+    f->unknown = is_bytes ? -1 : gguf_id(f, w, KEY("unknown_token_id"), spm ? 0 : -1);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         tokenizer_file_add_end(f, gguf_id(f, w, ends[i], -1));
     f->add_bos |= spm;
-    weights_bool(w, KEY("add_bos_token"), &f->add_bos);
+    if (f->kind != TOKENIZER_CHAR_BPE) /* Gemma 4 needs one whatever its first files said */
+        weights_bool(w, KEY("add_bos_token"), &f->add_bos);
     f->add_space_prefix = spm;
     weights_bool(w, KEY("add_space_prefix"), &f->add_space_prefix);
 }
@@ -195,10 +262,7 @@ static void gguf_flag_phi3(struct tokenizer_file *f, const struct weights *w)
 
 bool tokenizer_file_read_gguf(struct tokenizer_file *f, const struct weights *w, struct error *err)
 {
-    if (!gguf_read_kind(f, w, err) || !gguf_read_tokens(f, w, err))
-        return false;
-    if (f->kind == TOKENIZER_SPM ? !gguf_read_scores(f, w, err)
-                                 : !gguf_read_pre(f, w, err) || !gguf_read_merges(f, w, err))
+    if (!gguf_read_kind(f, w, err) || !gguf_read_tokens(f, w, err) || !gguf_read_model(f, w, err))
         return false;
     gguf_read_settings(f, w);
     gguf_flag_phi3(f, w);

@@ -70,6 +70,11 @@ static bool put_token(struct tokenizer_file *f, uint64_t id, const struct json_t
     return true;
 }
 
+static bool is_byte_name(const struct json_tree_value *name)
+{
+    return name->len == 6 && !memcmp(name->text, "<0x", 3) && name->text[5] == '>';
+}
+
 static bool read_vocab(struct tokenizer_file *f, const struct json_tree_value *vocab,
                        struct error *err)
 {
@@ -79,9 +84,30 @@ static bool read_vocab(struct tokenizer_file *f, const struct json_tree_value *v
         json_tree_uint(json_tree_after(name), &id);
         if (!put_token(f, id, name, "model.vocab", err))
             return false;
-        bool is_byte = f->has_fallback && name->len == 6 && !memcmp(name->text, "<0x", 3) &&
-                       name->text[5] == '>';
-        f->types[id] = is_byte ? TOKENIZER_TYPE_BYTE : TOKENIZER_TYPE_NORMAL;
+        f->types[id] =
+            f->has_fallback && is_byte_name(name) ? TOKENIZER_TYPE_BYTE : TOKENIZER_TYPE_NORMAL;
+    }
+    return true;
+}
+
+/* [["token", score], …] in the order of ids */
+static bool read_scored(struct tokenizer_file *f, const struct json_tree_value *vocab,
+                        struct error *err)
+{
+    f->scores = calloc(f->n, sizeof *f->scores);
+    if (!f->scores)
+        return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu scores", f->n);
+    const struct json_tree_value *pair = json_tree_first(vocab);
+    for (size_t i = 0; i < vocab->n_items; i++, pair = json_tree_after(pair)) {
+        const struct json_tree_value *name = json_tree_item(pair, 0);
+        if (!json_tree_is(name, JSON_TREE_STRING) ||
+            !json_tree_double(json_tree_item(pair, 1), &f->scores[i]) ||
+            f->scores[i] != f->scores[i])
+            return error_set(err, ERROR_FORMAT, "model.vocab: item %zu is no token with a score",
+                             i);
+        f->tokens[i] = (struct weights_string){name->text, name->len};
+        f->types[i] =
+            f->has_fallback && is_byte_name(name) ? TOKENIZER_TYPE_BYTE : TOKENIZER_TYPE_NORMAL;
     }
     return true;
 }
@@ -104,24 +130,28 @@ static uint8_t added_flags(const struct json_tree_value *token)
     return flags;
 }
 
-/* One added token. A text that the model's vocabulary has keeps the id that it has there. */
-static bool read_added_token(struct tokenizer_file *f, const struct tokenizer_vocab *model,
-                             const struct json_tree_value *token, struct error *err)
+bool tokenizer_json_added(struct tokenizer_file *f, uint64_t id,
+                          const struct json_tree_value *token, const char *where, struct error *err)
 {
     const struct json_tree_value *special = json_tree_member(token, "special");
-    const struct json_tree_value *content = json_tree_member(token, "content");
-    uint64_t id = 0;
-    json_tree_uint(json_tree_member(token, "id"), &id);
-    int32_t known = tokenizer_vocab_find(model, content->text, content->len);
-    if (known >= 0)
-        id = (uint64_t)known;
-    else if (!put_token(f, id, content, "added_tokens", err))
+    if (!put_token(f, id, json_tree_member(token, "content"), where, err))
         return false;
     f->types[id] = json_tree_is(special, JSON_TREE_BOOL) && special->is_true
                        ? TOKENIZER_TYPE_CONTROL
                        : TOKENIZER_TYPE_USER_DEFINED;
     f->flags[id] = added_flags(token);
     return true;
+}
+
+/* A text that the model's vocabulary has keeps the id that it has there. */
+static bool read_added_token(struct tokenizer_file *f, const struct tokenizer_vocab *model,
+                             const struct json_tree_value *token, struct error *err)
+{
+    const struct json_tree_value *content = json_tree_member(token, "content");
+    int32_t known = tokenizer_vocab_find(model, content->text, content->len);
+    uint64_t id = 0;
+    json_tree_uint(json_tree_member(token, "id"), &id);
+    return tokenizer_json_added(f, known >= 0 ? (uint64_t)known : id, token, "added_tokens", err);
 }
 
 static bool read_added(struct tokenizer_file *f, const struct json_tree_value *added,
@@ -154,22 +184,27 @@ static bool keep_texts(struct tokenizer_file *f, struct error *err)
     return true;
 }
 
+/* The model's vocabulary, an object of ids or a list of pairs with scores, and what was added. */
 static bool read_tokens(struct tokenizer_file *f, const struct json_tree_value *root,
                         const struct json_tree_value *vocab, struct error *err)
 {
     const struct json_tree_value *added = json_tree_member(root, "added_tokens");
     struct id_range r = {0};
-    if (!json_tree_is(vocab, JSON_TREE_OBJECT))
-        return error_set(err, ERROR_FORMAT, "model.vocab is no object");
+    bool is_list = f->kind == TOKENIZER_UNIGRAM;
+    if (!json_tree_is(vocab, is_list ? JSON_TREE_ARRAY : JSON_TREE_OBJECT))
+        return error_set(err, ERROR_FORMAT, "model.vocab is no %s", is_list ? "array" : "object");
     if (added && !json_tree_is(added, JSON_TREE_ARRAY))
         return error_set(err, ERROR_FORMAT, "added_tokens is no array");
-    if (!measure_vocab(vocab, &r, err) || (added && !measure_added(added, &r, err)))
+    if (is_list)
+        r.n_ids = r.n_tokens = vocab->n_items;
+    if ((!is_list && !measure_vocab(vocab, &r, err)) || (added && !measure_added(added, &r, err)))
         return false;
     if (r.n_ids > 2 * r.n_tokens + MAX_HOLES)
         return error_set(err, ERROR_FORMAT, "%" PRIu64 " tokens have ids up to %" PRIu64,
                          r.n_tokens, r.n_ids - 1);
     f->has_types = true;
-    return tokenizer_file_reserve(f, (size_t)r.n_ids, err) && read_vocab(f, vocab, err) &&
+    return tokenizer_file_reserve(f, (size_t)r.n_ids, err) &&
+           (is_list ? read_scored(f, vocab, err) : read_vocab(f, vocab, err)) &&
            (!added || read_added(f, added, err)) && keep_texts(f, err);
 }
 
@@ -259,6 +294,23 @@ static bool read_bpe(struct tokenizer_file *f, const struct json_tree_value *roo
     return true;
 }
 
+/* ---- Unigram ---- */
+
+static bool read_unigram(struct tokenizer_file *f, const struct json_tree_value *root,
+                         const struct json_tree_value *model, struct error *err)
+{
+    uint64_t unknown;
+    if (f->kind == TOKENIZER_BYTE_BPE)
+        return error_set(err, ERROR_UNSUPPORTED, "the model \"Unigram\" over \"ByteLevel\"");
+    f->kind = TOKENIZER_UNIGRAM;
+    f->has_fallback = is_true(json_tree_member(model, "byte_fallback"));
+    if (!read_tokens(f, root, json_tree_member(model, "vocab"), err))
+        return false;
+    if (json_tree_uint(json_tree_member(model, "unk_id"), &unknown) && unknown < f->n)
+        f->unknown = (int32_t)unknown;
+    return true;
+}
+
 static bool read_model(struct tokenizer_file *f, const struct json_tree_value *root,
                        struct error *err)
 {
@@ -268,6 +320,8 @@ static bool read_model(struct tokenizer_file *f, const struct json_tree_value *r
         return error_set(err, ERROR_FORMAT, "it has no model");
     if (json_tree_equals(type, "BPE") || (!type && json_tree_member(model, "merges")))
         return read_bpe(f, root, model, err);
+    if (json_tree_equals(type, "Unigram"))
+        return read_unigram(f, root, model, err);
     bool named = json_tree_is(type, JSON_TREE_STRING);
     return error_set(err, ERROR_UNSUPPORTED, "the model \"%.*s\" is not known here",
                      named ? (int)(type->len < 64 ? type->len : 64) : 1, named ? type->text : "?");
@@ -303,7 +357,7 @@ static int32_t read_ids(struct tokenizer_file *f, const struct weights *w, const
     return first;
 }
 
-static void read_ends(struct tokenizer_file *f, const struct weights *w)
+void tokenizer_json_ends(struct tokenizer_file *f, const struct weights *w)
 {
     static const char *const eos[] = {"generation.eos_token_id", "eos_token_id",
                                       "text_config.eos_token_id"};
@@ -328,7 +382,7 @@ static bool read_parts(struct tokenizer_file *f, const struct weights *w, struct
         !tokenizer_json_decoder(f, json_tree_member(root, "decoder"), err) ||
         !read_model(f, root, err))
         return false;
-    read_ends(f, w);
+    tokenizer_json_ends(f, w);
     if (!tokenizer_json_post_processor(f, json_tree_member(root, "post_processor"), err))
         return false;
     weights_config_bool(w, "tokenizer.add_bos_token", &f->add_bos);

@@ -103,6 +103,11 @@ static bool read_normalizer(struct tokenizer_file *f, const struct json_tree_val
                                     json_flag(stage, "strip_right", true), err);
     if (json_tree_equals(type, "Replace"))
         return read_replace(f, stage, err);
+    if (json_tree_equals(type, "Precompiled")) {
+        const struct json_tree_value *v = read_string(stage, "precompiled_charsmap", err);
+        struct charsmap *c = v ? charsmap_create_base64(v->text, v->len, err) : NULL;
+        return c && normalizer_add_charsmap(f->normalizer, c, err);
+    }
     if (json_tree_equals(type, "Prepend")) {
         const struct json_tree_value *v = read_string(stage, "prepend", err);
         return v && normalizer_add_prepend(f->normalizer, v->text, v->len, err);

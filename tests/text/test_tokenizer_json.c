@@ -12,7 +12,7 @@
 
 /* ---- the variants ---- */
 
-static json_t *golden;
+static json_t *golden, *golden_models;
 static struct tokenizer_cases cases;
 
 /* "left right" instead of ["left", "right"]. */
@@ -76,19 +76,21 @@ static bool crc_is(const char *crcs, size_t i, uint32_t crc)
     return crcs[9 * i] == 'x' || strtoul(crcs + 9 * i, NULL, 16) == crc;
 }
 
-static size_t count_wrong(const struct tokenizer *t, json_t *variant, size_t step)
+static size_t count_wrong(const struct tokenizer *t, json_t *variant, size_t step, unsigned flags)
 {
     const char *name = json_string_value(json_object_get(variant, "name"));
     const char *ids = json_string_value(json_object_get(variant, "ids"));
     const char *text = json_string_value(json_object_get(variant, "text"));
     const char *decoder =
         json_string_value(json_object_get(json_object_get(variant, "decoder"), "type"));
+    bool strips = json_is_true(json_object_get(variant, "strips")) ||
+                  (decoder && strcmp(decoder, "ByteLevel") != 0);
     size_t n_wrong = 0;
     for (size_t i = 0; i * step < cases.n; i++) {
         const struct tokenizer_case *one = &cases.items[i * step];
-        struct token_list list = tokenizer_cases_encode(t, one, TOKENIZER_SPECIAL);
+        struct token_list list = tokenizer_cases_encode(t, one, flags);
         bool right = crc_is(ids, i, tokenizer_cases_crc(&list));
-        bool back = !text || crc_is(text, i, text_crc(t, &list, strcmp(decoder, "ByteLevel") != 0));
+        bool back = !text || crc_is(text, i, text_crc(t, &list, strips));
         if ((!right || !back) && n_wrong++ < 4) {
             print_error("%s: %s of \"%.*s\":", name, right ? "text" : "ids", (int)one->n_bytes,
                         one->text);
@@ -109,15 +111,56 @@ static void every_variant_is_as_the_reference(void **state)
     assert_true(step > 0 && json_array_size(variants) >= 50);
     json_array_foreach(variants, i, variant)
     {
-        if (!strcmp(json_string_value(json_object_get(variant, "model")), "unigram"))
-            continue;
         char *text = variant_text(variant);
         struct tokenizer_folder f = tokenizer_folder_make(text, NULL, NULL);
         if (!f.t)
             fail_msg("%s: %s", json_string_value(json_object_get(variant, "name")), f.err.message);
-        n_wrong += count_wrong(f.t, variant, step);
+        n_wrong += count_wrong(f.t, variant, step, TOKENIZER_SPECIAL);
         tokenizer_folder_unmake(&f);
         free(text);
+    }
+    assert_int_equal(n_wrong, 0);
+}
+
+/* ---- tokenizer.model ---- */
+
+/* The bytes of a text in base64; free() them. */
+static char *base64_bytes(const char *text, size_t *n)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *bytes = malloc(strlen(text) + 1);
+    uint32_t bits = 0;
+    assert_non_null(bytes);
+    *n = 0;
+    for (size_t i = 0; text[i] && text[i] != '='; i++) {
+        bits = bits << 6 | (uint32_t)(strchr(alphabet, text[i]) - alphabet);
+        if (i % 4)
+            bytes[(*n)++] = (char)(bits >> (6 - i % 4 * 2));
+    }
+    return bytes;
+}
+
+static void every_model_is_as_sentencepiece(void **state)
+{
+    (void)state;
+    json_t *variants = json_object_get(golden_models, "variants"), *variant;
+    size_t step = (size_t)json_integer_value(json_object_get(golden_models, "step")), i;
+    size_t n_wrong = 0;
+    assert_true(step > 0 && json_array_size(variants) == 5);
+    json_array_foreach(variants, i, variant)
+    {
+        size_t n;
+        char *bytes = base64_bytes(json_string_value(json_object_get(variant, "model")), &n);
+        struct weights_file files[] = {{"config.json", "{}", 2}, {"tokenizer.model", bytes, n}};
+        struct tokenizer_folder f = tokenizer_folder_open(files, 2);
+        if (!f.t)
+            fail_msg("%s: %s", json_string_value(json_object_get(variant, "name")), f.err.message);
+        assert_true(tokenizer_bos(f.t) == 1 && tokenizer_eos(f.t) == 2);
+        assert_true(tokenizer_is_eog(f.t, 2) && tokenizer_is_control(f.t, 1));
+        n_wrong += count_wrong(f.t, variant, step, 0);
+        tokenizer_folder_unmake(&f);
+        free(bytes);
     }
     assert_int_equal(n_wrong, 0);
 }
@@ -153,6 +196,44 @@ static void assert_ids(const struct tokenizer *t, const char *text, const char *
 #define ASSERT_IDS(t, text, marks, ...)                                                            \
     assert_ids((t), (text), (marks), (const int32_t[]){__VA_ARGS__},                               \
                sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
+
+/* Pieces "a", "b", "ab"; a file cut at each byte is refused, or has fewer pieces. */
+static void a_cut_model_is_refused_and_added_tokens_are_read(void **state)
+{
+    (void)state;
+    static const char model[] = "\x0a\x09\x0a\x05<unk>\x18\x02"
+                                "\x0a\x05\x0a\x01"
+                                "a\x18\x01"
+                                "\x0a\x05\x0a\x01"
+                                "b\x18\x01"
+                                "\x0a\x0b\x0a\x02"
+                                "ab\x15\x00\x00\x80\x3f\x18\x01"
+                                "\x12\x02\x18\x02"
+                                "\x1a\x04\x18\x00\x20\x00";
+    static const char config[] = "{\"added_tokens_decoder\":{\"4\":{\"content\":\"<|x|>\","
+                                 "\"special\":true,\"rstrip\":true}},\"eos_token\":\"<|x|>\"}";
+    const size_t n = sizeof model - 1;
+    for (size_t i = 0; i <= n; i++) {
+        char *copy = malloc(i + 1); /* of the exact size, so that a sanitizer sees a byte more */
+        assert_non_null(copy);
+        memcpy(copy, model, i);
+        struct weights_file files[] = {{"config.json", "{}", 2},
+                                       {"tokenizer.model", copy, i},
+                                       {"tokenizer_config.json", config, sizeof config - 1}};
+        struct tokenizer_folder f = tokenizer_folder_open(files, 3);
+        if (!f.t && (f.err.code == ERROR_NONE || !strstr(f.err.message, "tokenizer.model")))
+            fail_msg("cut at %zu: \"%s\"", i, f.err.message);
+        if (i == n) {
+            assert_non_null(f.t);
+            ASSERT_IDS(f.t, "ab<|x|> b", NULL, 3, 4, 2);
+            ASSERT_IDS(f.t, "a<|x|>", ".ddddd", 1, 0);
+            assert_int_equal(tokenizer_eos(f.t), 4);
+            assert_int_equal(tokenizer_n_vocab(f.t), 5);
+        }
+        tokenizer_folder_unmake(&f);
+        free(copy);
+    }
+}
 
 static void data_is_no_marker_before_and_after_normalizing(void **state)
 {
@@ -252,6 +333,11 @@ static void what_is_not_known_or_wrong_is_named(void **state)
         {"{" MODEL ",\"post_processor\":{\"type\":\"BertProcessing\"}}", "BertProcessing",
          ERROR_UNSUPPORTED},
         {NULL, "no tokenizer.json", ERROR_NOT_FOUND},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}}", "item 0", ERROR_FORMAT},
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A?\"}}",
+         "base64", ERROR_FORMAT},
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}}",
+         "replacements", ERROR_FORMAT},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct tokenizer_folder f = tokenizer_folder_make(wrong[i].json, NULL, NULL);
@@ -262,19 +348,28 @@ static void what_is_not_known_or_wrong_is_named(void **state)
     }
 }
 
-int main(void)
+static json_t *load_golden(const char *name)
 {
     json_error_t error;
-    FILE *file = tokenizer_cases_open("json.json");
-    golden = json_loadf(file, 0, &error);
+    FILE *file = tokenizer_cases_open(name);
+    json_t *root = json_loadf(file, 0, &error);
     fclose(file);
-    if (!golden) {
-        fprintf(stderr, "json.json: %s\n", error.text);
-        return 1;
+    if (!root) {
+        fprintf(stderr, "%s: %s\n", name, error.text);
+        abort();
     }
+    return root;
+}
+
+int main(void)
+{
+    golden = load_golden("json.json");
+    golden_models = load_golden("sentencepiece.json");
     tokenizer_cases_init(&cases);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_variant_is_as_the_reference),
+        cmocka_unit_test(every_model_is_as_sentencepiece),
+        cmocka_unit_test(a_cut_model_is_refused_and_added_tokens_are_read),
         cmocka_unit_test(data_is_no_marker_before_and_after_normalizing),
         cmocka_unit_test(what_begins_and_ends_is_read_from_beside_it),
         cmocka_unit_test(what_is_not_known_or_wrong_is_named),
@@ -282,5 +377,6 @@ int main(void)
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tokenizer_cases_deinit(&cases);
     json_decref(golden);
+    json_decref(golden_models);
     return failed;
 }
