@@ -9,6 +9,7 @@ struct chat_template {
     struct jinja_template *jinja;
     json_t *variables; /* an object */
     time_t now;        /* when it was created */
+    char date[16];     /* its day */
 };
 
 struct chat_template *chat_template_create(const char *source, size_t n_bytes, struct error *err)
@@ -18,7 +19,10 @@ struct chat_template *chat_template_create(const char *source, size_t n_bytes, s
         error_set(err, ERROR_NO_MEMORY, "chat template: out of memory");
         return NULL;
     }
+    struct tm local;
     t->now = time(NULL);
+    if (localtime_r(&t->now, &local))
+        strftime(t->date, sizeof t->date, "%Y-%m-%d", &local);
     t->variables = json_object();
     if (!t->variables)
         error_set(err, ERROR_NO_MEMORY, "chat template: out of memory");
@@ -67,6 +71,11 @@ bool chat_template_set_variables(struct chat_template *t, const char *json, stru
 const json_t *chat_template_variables(const struct chat_template *t)
 {
     return t->variables;
+}
+
+const char *chat_template_date(const struct chat_template *t)
+{
+    return t->date;
 }
 
 bool chat_template_mentions(const struct chat_template *t, const char *name)

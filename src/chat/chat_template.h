@@ -24,6 +24,8 @@ void chat_template_destroy(struct chat_template *t);
 bool chat_template_set_variables(struct chat_template *t, const char *json, struct error *err);
 /* An object: those, or none. */
 const json_t *chat_template_variables(const struct chat_template *t);
+/* The day of its creation, "2026-11-28". */
+const char *chat_template_date(const struct chat_template *t);
 /* The name stands somewhere in the template as a variable's. */
 bool chat_template_mentions(const struct chat_template *t, const char *name);
 

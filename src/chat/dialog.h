@@ -21,13 +21,15 @@ enum dialog_thoughts {
     DIALOG_THOUGHTS_END,
 };
 
-/* What a template can do by itself, and, from `empty_tools` on, the repairs that it needs. */
+/* What a template can do by itself, and, from `functions` on, the repairs that it needs. */
 struct dialog_format {
     bool tools;                    /* describes tools, and shows calls and results */
     bool system;                   /* has a system role; else the first user says it */
     bool mid_system;               /* also after the first message; else a user says it */
     const struct dialect *dialect; /* in which calls are written where it has no tools */
     enum dialog_thoughts thoughts;
+    bool functions;         /* the tools are in the variable `functions`, too, as JSON text, and the
+                               date in `datetime` */
     bool empty_tools;       /* where none are offered the tools are [], not none */
     bool parts;             /* content is [{"type": "text", "text": …}] */
     bool arguments_as_text; /* of calls: JSON in a string */

@@ -90,13 +90,27 @@ static bool any_word_behind(const char *pattern, size_t n, const struct buf *tex
     return false;
 }
 
+/* Where the last of the first n words ends. Behind an answer may stand what ends a conversation. */
+static size_t end_of_words(const char *pattern, size_t n, const struct buf *text)
+{
+    char word[TRIAL_WORD_BYTES];
+    size_t end = 0;
+    for (size_t i = 0; i < n; i++) {
+        trial_word(word, pattern, i);
+        const char *at = strstr(text->data, word);
+        const size_t its_end = at ? (size_t)(at - text->data) + strlen(word) : 0;
+        end = its_end > end ? its_end : end;
+    }
+    return end;
+}
+
 /* Why `before`, of n blocks, is no beginning of `after`. */
 static enum history_break explain(const char *pattern, size_t n, const struct buf *before,
                                   const struct buf *after, bool was_closed)
 {
     char system[TRIAL_WORD_BYTES];
     const size_t at = common_prefix(before, after);
-    if (at == before->len)
+    if (at >= (was_closed ? end_of_words(pattern, n, before) : before->len))
         return HISTORY_GROWS;
     trial_word(system, pattern, 0);
     if (loses(pattern, n, 't', before, after))

@@ -64,7 +64,8 @@ static void probe_thoughts(struct render_setup *s)
     f->thoughts = DIALOG_REASONING_CONTENT;
 }
 
-/* A conversation that begins with an answer, and one in which nobody but the system speaks. */
+/* A conversation that begins with an answer, or a call, and one in which nobody but the system
+ * speaks. */
 static void probe_opening(struct render_setup *s)
 {
     static const char *const openings[] = {NULL, "", "."};
@@ -72,7 +73,8 @@ static void probe_opening(struct render_setup *s)
     size_t best = 0, best_score = 0;
     for (size_t i = 0; i < sizeof openings / sizeof *openings; i++) {
         s->format.opening = openings[i];
-        const size_t score = trial_shows(s, begun, false) + (size_t)trial_shows(s, "S", false);
+        const size_t score = (size_t)trial_shows(s, begun, false) + trial_shows(s, "S", false) +
+                             trial_shows(s, "cr", s->format.tools);
         best = score > best_score ? i : best;
         best_score = score > best_score ? score : best_score;
     }
@@ -92,11 +94,13 @@ void probe_format(struct render_setup *s, const struct dialects *dialects, unsig
 {
     struct dialog_format *f = &s->format;
     *f = (struct dialog_format){.dialect = dialects->rows[0], .system = true, .mid_system = true};
+    probe_repair(s, &f->functions, "u");
     probe_repair(s, &f->empty_tools, "u");
     probe_repair(s, &f->parts, "u");
     f->system = trial_shows(s, "Su", false);
     probe_tools(s);
-    f->mid_system = f->system && trial_shows(s, "Susau", false);
+    f->mid_system = f->system && trial_shows(s, "Susau", false) && trial_keeps(s, "Susau", 2) &&
+                    trial_keeps(s, "usau", 1);
     probe_thoughts(s);
     if (f->tools) {
         probe_repair(s, &f->joins_thoughts, "utacr");
@@ -116,6 +120,7 @@ void probe_name_repairs(const struct dialog_format *f, struct buf *out)
         const char *name;
         bool is_used;
     } repairs[] = {
+        {"tools as functions", f->functions},
         {"an empty list of tools", f->empty_tools},
         {"content as parts", f->parts},
         {"system prompt said by the first user", !f->system},

@@ -2,6 +2,8 @@
 
 #include "chat/json_exact.h"
 
+enum { FUNCTIONS_MAX_BYTES = 96 << 20 };
+
 static bool no_memory(struct error *err)
 {
     return error_set(err, ERROR_NO_MEMORY, "out of memory for the prompt");
@@ -35,6 +37,23 @@ static bool add_variables(json_t *context, const json_t *variables, struct jinja
     return ok;
 }
 
+/* As Firefunction has them. The date is the template's own (strftime_now), and here its day. */
+static bool add_functions(json_t *context, const struct render_setup *s, const json_t *tools)
+{
+    struct buf text;
+    buf_init(&text, FUNCTIONS_MAX_BYTES);
+    if (json_is_array(tools))
+        json_exact_write(&text, tools, JSON_EXACT_SPACED);
+    else
+        buf_puts(&text, "[]");
+    bool ok = !buf_failed(&text) &&
+              !json_object_set_new(context, "functions", json_stringn(text.data, text.len)) &&
+              !json_object_set_new(context, "datetime",
+                                   json_string(chat_template_date(s->chat_template)));
+    buf_deinit(&text);
+    return ok;
+}
+
 /* Takes messages and tools; NULL of either is out of memory. */
 static json_t *render_context(const struct render_setup *s, const struct render_options *o,
                               json_t *messages, json_t *tools, struct jinja_notes *notes)
@@ -46,10 +65,11 @@ static json_t *render_context(const struct render_setup *s, const struct render_
                             json_exact_view(tools, note_number, notes), "add_generation_prompt",
                             !o->is_closed && !o->tail, "bos_token", own_string(notes, s->bos),
                             "eos_token", own_string(notes, s->eos), "documents");
+    bool ok = context && (!s->format.functions || add_functions(context, s, tools));
     json_decref(messages);
     json_decref(tools);
-    if (context && ((o->variables && !add_variables(context, o->variables, notes)) ||
-                    (s->variables && !add_variables(context, s->variables, notes)))) {
+    if (!ok || ((o->variables && !add_variables(context, o->variables, notes)) ||
+                (s->variables && !add_variables(context, s->variables, notes)))) {
         json_decref(context);
         return NULL;
     }
@@ -97,6 +117,7 @@ static bool render_otherwise(const struct render_setup *s, const struct conversa
     struct render_setup words = *s, strict = *s;
     words.format.tools = false;
     strict.format = (struct dialog_format){.dialect = s->format.dialect,
+                                           .functions = s->format.functions,
                                            .empty_tools = s->format.empty_tools,
                                            .parts = s->format.parts,
                                            .opening = "."};

@@ -32,6 +32,8 @@ void trial_word(char word[TRIAL_WORD_BYTES], const char *pattern, size_t i);
 /* Renders, and shows every word but of thoughts and of answers beside a call, where templates
  * differ on purpose; and calls as no Python value. */
 bool trial_shows(const struct render_setup *s, const char *pattern, bool has_tools);
+/* Renders, and so does its beginning of n blocks, of which all that was said stays as it was. */
+bool trial_keeps(const struct render_setup *s, const char *pattern, size_t n);
 /* Renders, and shows this. */
 bool trial_has(const struct render_setup *s, const char *pattern, bool has_tools, const char *what);
 

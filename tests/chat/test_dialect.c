@@ -211,6 +211,13 @@ static void write_marked_call(struct marked_text *out, const char *name, const j
     marked_text_json(out, arguments);
 }
 
+static void write_plain_result(struct marked_text *out, const char *label,
+                               const struct conversation_text *text)
+{
+    (void)label;
+    marked_text_data(out, text->data, text->n);
+}
+
 /* The markers of a dialect that is written in words are ours: where the vocabulary knows them, they
  * are those tokens, and what stands between them is not. */
 static void test_own_markers_stay_markers(void **state)
@@ -222,6 +229,7 @@ static void test_own_markers_stay_markers(void **state)
         .opens = "",
         .write_tools = write_mark,
         .write_call = write_marked_call,
+        .write_result = write_plain_result,
     };
     static const struct dialect *const rows[] = {&marked};
     static const struct dialects only = {rows, 1};

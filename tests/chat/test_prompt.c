@@ -312,6 +312,21 @@ static void test_nobody_forges_control_tokens(void **state)
     check_forged(speaker_rigid, continued, 3); /* put behind the opening */
 }
 
+/* Where a template raises at what was said it is put in unseen, and stays what it is. */
+static void test_unseen_words_stay_data(void **state)
+{
+    static const char veiled[] =
+        "{% for m in messages %}{% if '<|end|>' in m.content %}{{ raise_exception('no') }}{% endif "
+        "%}"
+        "{{ '<|start|>' + m.role + '\n' + m.content + '<|end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|start|>assistant\n' }}{% endif %}";
+    static const char asked[] = HEAD "\"messages\":[{\"role\":\"user\",\"content\":\"" FORGED
+                                     "\"},{\"role\":\"assistant\",\"content\":\"" FORGED
+                                     "\"},{\"role\":\"user\",\"content\":\"q\"}]}";
+    (void)state;
+    check_forged(veiled, asked, 7);
+}
+
 /* A template that is asked to makes a token of somebody's word. */
 static void test_templates_compose_control_tokens(void **state)
 {
@@ -349,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_nothing_volatile),
         cmocka_unit_test(test_refusing_template),
         cmocka_unit_test(test_nobody_forges_control_tokens),
+        cmocka_unit_test(test_unseen_words_stay_data),
         cmocka_unit_test(test_templates_compose_control_tokens),
         cmocka_unit_test(test_data_is_plain_text),
     };

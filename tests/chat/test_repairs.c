@@ -154,6 +154,37 @@ static void test_parts(void **state)
           "<Read reads>[user]a[assistant]hmRead{\"p\": 1}[tool]b[assistant]");
 }
 
+/* Tools in a variable of their own; an empty list of them; system messages that all go to the
+ * beginning, or bring another beginning. */
+static void test_other_wishes(void **state)
+{
+    static const char functions[] = "({{ 'f' + functions + datetime[:2] }})" SHOW_MESSAGES ASK;
+    static const char list[] =
+        "{% for t in tools %}<{{ t.function.name }}>{% endfor %}" SHOW_MESSAGES ASK;
+    static const char gathers[] =
+        "{% for m in messages if m.role == 'system' %}{{ m.content }};{% endfor %}"
+        "{% for m in messages if m.role != 'system' %}[{{ m.role }}]{{ m.content }}{% endfor "
+        "%}" ASK;
+    static const char greets[] = "{% if not messages | selectattr('role', 'equalto', 'system') | "
+                                 "list %}Be kind.{% endif %}" SHOW_MESSAGES ASK;
+    static const char middle[] =
+        BODY(USER(SAID("a")) "," SYSTEM("b") "," MODEL(SAID("c")) "," USER(SAID("d")));
+    struct buf out;
+    (void)state;
+    check_repairs(functions, "tools as functions");
+    speaker_render(functions, TOOL_BODY(USER(SAID("a"))), &out);
+    assert_non_null(strstr(out.data, "\"name\": \"Read\""));
+    assert_non_null(strstr(out.data, "]20)[user]a[assistant]"));
+    buf_deinit(&out);
+    check(functions, BODY(USER(SAID("a"))), "(f[]20)[user]a[assistant]");
+    check_repairs(list, "an empty list of tools");
+    check(list, BODY(USER(SAID("a"))), "[user]a[assistant]");
+    check_repairs(gathers, "tools in words, later system messages said by users");
+    check(gathers, middle, "[user]a\n\nb[assistant]c[user]d[assistant]");
+    check_repairs(greets, "tools in words, later system messages said by users");
+    check(greets, middle, "Be kind.[user]a\n\nb[assistant]c[user]d[assistant]");
+}
+
 /* A conversation that grows: what was rendered of it, but for the opening of the answer, begins
  * what is rendered next. */
 static void test_what_was_rendered_stays(void **state)
@@ -337,6 +368,9 @@ static void test_history(void **state)
     check_history(tools_last, "describes the tools beside the last user message", "{}");
     check_history(hides_text, "drops what is said beside a call", "{}");
     check_history(opens, "opens an answer otherwise", "{}");
+    check_history(SHOW_TOOLS SHOW_MESSAGES
+                  "{% if add_generation_prompt %}[assistant]{% else %}</s>{% endif %}",
+                  "", "{}");
     check_history("{{ messages | length }}" SHOW_MESSAGES ASK, "rewrites", "{}");
 }
 
@@ -369,6 +403,7 @@ int main(void)
         cmocka_unit_test(test_channels),
         cmocka_unit_test(test_query),
         cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_other_wishes),
         cmocka_unit_test(test_what_was_rendered_stays),
         cmocka_unit_test(test_what_raises_later),
         cmocka_unit_test(test_variables),

@@ -82,6 +82,13 @@ class Clients:
                  [str(venv / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", "anthropic>=2.12,<3"])
         return venv / "bin" / "python"
 
+    def jinja_python(self):
+        """A Python that has the package jinja2."""
+        venv = self.folder / "jinja"
+        _install("jinja2", self.folder / "jinja.ok", [sys.executable, "-m", "venv", str(venv)],
+                 [str(venv / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", "jinja2>=3.1,<4"])
+        return venv / "bin" / "python"
+
     def _npm(self, name, package, version):
         folder = self.folder / name
         folder.mkdir(exist_ok=True)

@@ -183,6 +183,25 @@ static void test_containers(void **state)
          "«Äb cd»x"},
         {"{{ dict(a='x', b=s).b }}{{ dict(d).kEy }}", "«Äb cdvAl»"},
         {"{% for c in s | list | batch(3) %}{{ c | join }}/{% endfor %}", "«Äb »/«cd»/"},
+        {"{% set x = ['o'] %}{% set _ = x.append(s) %}{% set _ = x.insert(0, l[0]) %}"
+         "{% set _ = x.extend(['o', l[1]]) %}{{ x | join }}{{ x.pop() }}{{ x.pop(0) }}{{ x.pop(0) "
+         "}}",
+         "«p»o«Äb cd»o«qqp»o"},
+        {"{% set x = {'k': s} %}{% set _ = x.update({s: 'own'}, two='t') %}{{ x.pop('k') }}"
+         "{{ x.setdefault('n', l[0]) }}{% for k, v in x.items() %}{{ k }}={{ v }};{% endfor %}",
+         "«Äb cdpÄb cd»=own;two=t;n=«p»;"},
+    };
+    CHECK_ALL(cases);
+}
+
+static void test_json_text(void **state)
+{
+    static const struct expectation cases[] = {
+        {"{{ ('{\"k\": \"' ~ s ~ '!\"}') | from_json }}", "«{'»k«': 'Äb cd»!«'}»"},
+        {"{{ (('[\"a' ~ s ~ '\", 1]') | from_json)[0] }}", "a«Äb cd»"},
+        {"{{ (d | tojson | from_json).kEy }}{{ (d | tojson | from_json).two[1] }}", "«vAlw»"},
+        {"{{ lines | tojson | from_json }}", "«a\nb\n»"},
+        {"{{ '\"a\\\\n\\\\u00e9\"' | from_json }}", "a\né"},
     };
     CHECK_ALL(cases);
 }
@@ -317,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_joining_and_cutting),
         cmocka_unit_test(test_changing),
         cmocka_unit_test(test_containers),
+        cmocka_unit_test(test_json_text),
         cmocka_unit_test(test_statements),
         cmocka_unit_test(test_what_the_caller_notes),
         cmocka_unit_test(test_notes_are_about_nodes),
