@@ -17,6 +17,14 @@ bool map_folder_to_folder(struct plan *p, struct error *err);
 struct gguf_writer;
 struct names_architecture;
 
+/* What a folder's model_type stands for, or NULL with UNSUPPORTED. */
+const struct names_architecture *map_folder_architecture(const struct weights *w,
+                                                         struct error *err);
+/* A tensor of a folder that no output has. */
+bool map_is_unwanted(const struct plan *p, const struct weights_tensor *input);
+/* The tensor's rows; of the first of experts that lie one by one (expert 0), those of all. */
+bool map_take_folder_tensor(struct plan *p, struct plan_tensor *t,
+                            const struct weights_tensor *input, int expert, struct error *err);
 /* What every GGUF file that is made says of how it was. */
 void map_put_made(struct gguf_writer *g, const struct plan *p);
 /* The floats of a folder: of the type that was asked for; else bfloat16 where the input has it or

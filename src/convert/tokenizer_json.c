@@ -3,6 +3,7 @@
 #include "convert/tokenizer_json.h"
 
 #include "convert/json_writer.h"
+#include "convert/pre_tokenizers.h"
 #include "convert/spm_merges.h"
 
 #include <inttypes.h>
@@ -22,43 +23,9 @@ struct vocabulary {
     struct error *err;
 };
 
-/* ---- pre-tokenizers: GGUF's name, and the JSON ---- */
-
-#define SPLIT(regex)                                                                               \
-    "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"" regex                                      \
-    "\"}, \"behavior\": \"Isolated\", \"invert\": false}"
 #define BYTES(use_regex)                                                                           \
     "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "              \
     "\"use_regex\": " use_regex "}"
-#define DIGITS "{\"type\": \"Digits\", \"individual_digits\": true}"
-#define CL100K(digits)                                                                             \
-    SPLIT("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|" digits           \
-          "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+")
-#define UPPER "[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]"
-#define LOWER "[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]"
-#define NO_LETTER "[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?"
-#define CASED(tail, digits)                                                                        \
-    SPLIT(NO_LETTER UPPER "*" LOWER "+" tail "|" NO_LETTER UPPER "+" LOWER "*" tail "|" digits     \
-                    "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|"              \
-                    "\\\\s+(?!\\\\S)|\\\\s+")
-
-static const struct pre_tokenizer {
-    const char *name, *json;
-    bool is_nfc, ignores_merges;
-} pre_tokenizers[] = {
-    {"gpt-2", BYTES("true"), false, false},
-    {"smollm", DIGITS ", " BYTES("true"), false, false},
-    {"starcoder", DIGITS ", " BYTES("true"), false, false},
-    {"refact", DIGITS ", " BYTES("true"), false, false},
-    {"qwen2", CL100K("\\\\p{N}") ", " BYTES("false"), true, false},
-    {"deepseek-r1-qwen", CL100K("\\\\p{N}") ", " BYTES("false"), true, false},
-    {"llama-bpe", CL100K("\\\\p{N}{1,3}") ", " BYTES("false"), false, true},
-    {"llama3", CL100K("\\\\p{N}{1,3}") ", " BYTES("false"), false, true},
-    {"dbrx", CL100K("\\\\p{N}{1,3}") ", " BYTES("false"), false, false},
-    {"tekken", CASED("", "\\\\p{N}") ", " BYTES("false"), false, true},
-    {"gpt-4o", CASED("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "\\\\p{N}{1,3}") ", " BYTES("false"), false,
-     false},
-};
 
 static const struct pre_tokenizer *find_pre_tokenizer(const struct vocabulary *v)
 {
@@ -67,14 +34,12 @@ static const struct pre_tokenizer *find_pre_tokenizer(const struct vocabulary *v
         error_set(v->err, ERROR_UNSUPPORTED, "the file does not name its pre-tokenizer");
         return NULL;
     }
-    for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
-        if (name.len == strlen(pre_tokenizers[i].name) &&
-            !memcmp(name.data, pre_tokenizers[i].name, name.len))
-            return &pre_tokenizers[i];
-    error_set(v->err, ERROR_UNSUPPORTED,
-              "the pre-tokenizer %.*s cannot be written into a tokenizer.json by this build",
-              (int)(name.len < 40 ? name.len : 40), name.data);
-    return NULL;
+    const struct pre_tokenizer *found = pre_tokenizers_find(name.data, name.len);
+    if (!found)
+        error_set(v->err, ERROR_UNSUPPORTED,
+                  "the pre-tokenizer %.*s cannot be written into a tokenizer.json by this build",
+                  (int)(name.len < 40 ? name.len : 40), name.data);
+    return found;
 }
 
 /* ---- parts of both kinds ---- */

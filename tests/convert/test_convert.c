@@ -272,6 +272,244 @@ static void test_folders_of_others(void **state)
     weights_close(in);
 }
 
+/* ---- out of a folder ---- */
+
+static bool convert_from(const char *in, const char *out, const char *type, struct error *err)
+{
+    const struct convert_options o = {.type = type, .n_threads = 2, .group = 32};
+    return convert_model(in, out, &o, NULL, NULL, err);
+}
+
+/* An entry of both that says the same, byte for byte. */
+static void check_same_key(const struct weights *a, const struct weights *b, const char *key)
+{
+    struct weights_raw raw[2] = {{0}, {0}};
+    const struct weights *const both[2] = {a, b};
+    for (int k = 0; k < 2; k++)
+        for (size_t i = 0; i < weights_n_meta(both[k]); i++) {
+            const struct weights_string name = weights_meta_at(both[k], i).key;
+            if (name.len == strlen(key) && !memcmp(name.data, key, name.len))
+                raw[k] = weights_meta_raw(both[k], i);
+        }
+    if (!raw[0].data || !raw[1].data || raw[0].type != raw[1].type ||
+        raw[0].n_bytes != raw[1].n_bytes ||
+        memcmp(raw[0].data, raw[1].data, raw[0].n_bytes) != 0)
+        fail_msg("%s is not the same", key);
+}
+
+/* To a folder and back: the same model to the bit. */
+static void check_there_and_back(const char *architecture)
+{
+    static const char *const own[] = {"block_count",
+                                      "context_length",
+                                      "embedding_length",
+                                      "feed_forward_length",
+                                      "attention.head_count",
+                                      "attention.head_count_kv",
+                                      "attention.layer_norm_rms_epsilon",
+                                      "rope.freq_base"};
+    static const char *const common[] = {
+        "tokenizer.ggml.model",      "tokenizer.ggml.pre",    "tokenizer.ggml.tokens",
+        "tokenizer.ggml.token_type", "tokenizer.ggml.merges", "tokenizer.ggml.eos_token_id"};
+    char back[MAX_PATH];
+    struct error err = {0};
+    write_tiny(architecture);
+    snprintf(back, sizeof back, "%s/back.gguf", temp_folder);
+    if (!convert_from(in_path, out_path, "MLX_F32", &err) ||
+        !convert_from(out_path, back, "F32", &err))
+        fail_msg("%s", err.message);
+    struct weights *in = open_model(in_path), *out = open_model(back);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        char key[96];
+        snprintf(key, sizeof key, "%s.%s", architecture, own[i]);
+        check_same_key(in, out, key);
+    }
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++)
+        check_same_key(in, out, common[i]);
+    assert_int_equal(weights_n_tensors(in), weights_n_tensors(out));
+    for (size_t i = 0; i < weights_n_tensors(in); i++) {
+        const struct weights_tensor *a = weights_tensor_at(in, i);
+        const struct weights_tensor *b = weights_tensor(out, a->name);
+        assert_non_null(b);
+        assert_int_equal(a->n_dims, b->n_dims);
+        assert_memory_equal(a->shape, b->shape, sizeof a->shape);
+        assert_true(lost(in, a->name, out, a->name, NULL) == 0);
+    }
+    weights_close(in);
+    weights_close(out);
+}
+
+static void test_there_and_back(void **state)
+{
+    (void)state;
+    check_there_and_back("llama");
+    char command[MAX_PATH + 16];
+    snprintf(command, sizeof command, "rm -r %s/*", temp_folder);
+    assert_int_equal(system(command), 0);
+    check_there_and_back("phi3");
+}
+
+/* MLX's folder to every other kind; what is in the wanted form already is not made anew. */
+static void test_folders_to_others(void **state)
+{
+    static const struct {
+        const char *type, *matrix;
+    } types[] = {{"MLX_8", "AFFINE_8"}, {"MLX_4", "AFFINE_4"}, {"MLX_BF16", "BF16"},
+                 {"Q8_0", "Q8_0"},      {"Q4_K_M", "Q5_0"},    {"F16", "F16"}};
+    char other[MAX_PATH];
+    struct error err = {0};
+    (void)state;
+    write_tiny("llama");
+    assert_true(convert_from(in_path, out_path, "MLX_8", &err));
+    struct weights *in = open_model(in_path), *mlx = open_model(out_path);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        snprintf(other, sizeof other, "%s/other%zu", temp_folder, i);
+        if (!convert_from(out_path, other, types[i].type, &err))
+            fail_msg("%s: %s", types[i].type, err.message);
+        struct weights *out = open_model(other);
+        const bool is_folder = weights_format(out) == WEIGHTS_SAFETENSORS;
+        const char *q = is_folder ? "model.layers.1.self_attn.q_proj.weight"
+                                  : "blk.1.attn_q.weight";
+        assert_string_equal(weights_tensor(out, q)->type_name, types[i].matrix);
+        assert_true(lost(in, "blk.1.attn_q.weight", out, q, is_folder ? in_turns : NULL) < 0.15);
+        if (!i)
+            assert_true(lost(mlx, q, out, q, NULL) == 0);
+        weights_close(out);
+    }
+    weights_close(in);
+    weights_close(mlx);
+}
+
+/* ---- importance ---- */
+
+enum { N_COLS = TINY_EMBD };
+
+static const char important[] = "blk.0.ffn_up.weight";
+
+/* Columns that matter more and more. */
+static float importance_of(size_t i)
+{
+    return expf((float)i / 8);
+}
+
+/* llama.cpp's older form: of one matrix of n columns, summed over three calls. */
+static size_t put_dat(struct buf *b, int32_t n)
+{
+    const int32_t head[] = {1, (int32_t)strlen(important)}, calls[] = {3, n}, chunks = 7;
+    buf_init(b, 1 << 16);
+    buf_append(b, head, sizeof head);
+    buf_puts(b, important);
+    buf_append(b, calls, sizeof calls);
+    for (int32_t i = 0; i < n; i++)
+        buf_append(b, &(float){3 * importance_of((size_t)i)}, sizeof(float));
+    const size_t n_needed = b->len;
+    buf_append(b, &chunks, sizeof chunks);
+    return n_needed;
+}
+
+/* And its GGUF form. */
+static void put_gguf(const char *path)
+{
+    struct gguf_builder g;
+    float sums[N_COLS];
+    char name[64];
+    size_t size;
+    for (size_t i = 0; i < N_COLS; i++)
+        sums[i] = 5 * importance_of(i);
+    gguf_builder_init(&g);
+    gguf_builder_string(&g, "general.type", "imatrix");
+    gguf_builder_u32(&g, "imatrix.chunk_count", 7);
+    snprintf(name, sizeof name, "%s.in_sum2", important);
+    gguf_builder_tensor(&g, name, sums, N_COLS, 0);
+    snprintf(name, sizeof name, "%s.counts", important);
+    gguf_builder_tensor(&g, name, &(const float){5}, 1, 0);
+    void *file = gguf_builder_finish(&g, &size);
+    write_file(path, file, size);
+    free(file);
+}
+
+static double lost_by_importance(const struct weights *a, const struct weights *b)
+{
+    struct matrix m;
+    float *x = decode(a, important, &m), *y = decode(b, important, &m);
+    double sum = 0;
+    for (size_t i = 0; i < m.n_rows * m.n_cols; i++) {
+        const double d = (double)x[i] - (double)y[i];
+        sum += (double)importance_of(i % m.n_cols) * d * d;
+    }
+    free(x);
+    free(y);
+    return sqrt(sum);
+}
+
+static void test_importance(void **state)
+{
+    char matrix[MAX_PATH];
+    struct error err = {0};
+    struct buf dat;
+    double loss[3];
+    (void)state;
+    write_tiny("llama");
+    snprintf(matrix, sizeof matrix, "%s/in.imatrix", temp_folder);
+    struct weights *in = open_model(in_path);
+    for (int i = 0; i < 3; i++) {
+        struct convert_options o = {.type = "Q4_0", .importance = i ? matrix : NULL, .force = true};
+        uint64_t n = 0;
+        put_dat(&dat, N_COLS);
+        if (i == 1)
+            write_file(matrix, dat.data, dat.len);
+        else
+            put_gguf(matrix);
+        buf_deinit(&dat);
+        if (!convert_model(in_path, out_path, &o, NULL, NULL, &err))
+            fail_msg("%s", err.message);
+        struct weights *out = open_model(out_path);
+        loss[i] = lost_by_importance(in, out);
+        assert_true(weights_uint(out, "quantize.imatrix.chunks_count", &n) == (i > 0));
+        assert_int_equal(n, i ? 7 : 0);
+        weights_close(out);
+    }
+    if (loss[1] >= 0.97 * loss[0])
+        fail_msg("%g is lost, without importance %g", loss[1], loss[0]);
+    assert_true(fabs(loss[2] - loss[1]) < 0.01 * loss[1]); /* thirds are not exact */
+    weights_close(in);
+}
+
+/* Another model's, and one that is cut anywhere. */
+static void test_wrong_importance(void **state)
+{
+    char matrix[MAX_PATH];
+    struct error err = {0};
+    struct buf dat;
+    (void)state;
+    write_tiny("llama");
+    snprintf(matrix, sizeof matrix, "%s/in.imatrix", temp_folder);
+    const struct convert_options o = {.type = "Q4_0", .importance = matrix};
+    put_dat(&dat, N_COLS / 2);
+    write_file(matrix, dat.data, dat.len);
+    buf_deinit(&dat);
+    assert_false(convert_model(in_path, out_path, &o, NULL, NULL, &err));
+    assert_non_null(strstr(err.message, "has 32 values for blk.0.ffn_up.weight"));
+    const size_t n_needed = put_dat(&dat, N_COLS);
+    for (size_t n = 0; n < n_needed; n++) {
+        write_file(matrix, dat.data, n);
+        assert_false(convert_model(in_path, out_path, &o, NULL, NULL, &err));
+        assert_int_equal(err.code, ERROR_FORMAT);
+    }
+    const float bad = -1;
+    memcpy(dat.data + n_needed - sizeof bad, &bad, sizeof bad);
+    write_file(matrix, dat.data, dat.len);
+    assert_false(convert_model(in_path, out_path, &o, NULL, NULL, &err));
+    assert_non_null(strstr(err.message, "is negative or not finite"));
+    dat.data[10] = 'x'; /* the name of another matrix */
+    memcpy(dat.data + n_needed - sizeof bad, &(const float){1}, sizeof bad);
+    write_file(matrix, dat.data, dat.len);
+    assert_false(convert_model(in_path, out_path, &o, NULL, NULL, &err));
+    assert_non_null(strstr(err.message, "has none of the model's tensors"));
+    buf_deinit(&dat);
+    assert_string_equal(left_behind(), "");
+}
+
 /* ---- what is not made ---- */
 
 static void check_refusal(const char *type, enum error_code code, const char *words)
@@ -484,19 +722,19 @@ static void test_threads_make_the_same(void **state)
 /* A model of 384 MB, most of it a hole in the file, is converted in much less memory. */
 static void test_memory_is_bounded(void **state)
 {
-    enum { N_COLS = 4096, N_ROWS = 24 << 10 };
+    enum { N_WIDE = 4096, N_ROWS = 24 << 10 };
     struct gguf_builder g;
     size_t size;
     (void)state;
     write_tiny("llama");
     gguf_builder_init(&g);
     gguf_builder_string(&g, "general.architecture", "llama");
-    gguf_builder_declare(&g, "blk.0.ffn_up.weight", 0, 2, (const uint64_t[]){N_COLS, N_ROWS},
-                         (uint64_t)N_COLS * N_ROWS * 4);
+    gguf_builder_declare(&g, "blk.0.ffn_up.weight", 0, 2, (const uint64_t[]){N_WIDE, N_ROWS},
+                         (uint64_t)N_WIDE * N_ROWS * 4);
     void *head = gguf_builder_finish(&g, &size);
     write_file(in_path, head, size);
     free(head);
-    assert_int_equal(truncate(in_path, (off_t)(size + (uint64_t)N_COLS * N_ROWS * 4)), 0);
+    assert_int_equal(truncate(in_path, (off_t)(size + (uint64_t)N_WIDE * N_ROWS * 4)), 0);
     const pid_t child = fork();
     if (!child) {
         const struct convert_options o = {.type = "Q8_0", .n_threads = 2};
@@ -518,6 +756,10 @@ int main(void)
         TEST_IN_TEMP_FOLDER(test_every_gguf_type),
         TEST_IN_TEMP_FOLDER(test_every_folder_type),
         TEST_IN_TEMP_FOLDER(test_folders_of_others),
+        TEST_IN_TEMP_FOLDER(test_there_and_back),
+        TEST_IN_TEMP_FOLDER(test_folders_to_others),
+        TEST_IN_TEMP_FOLDER(test_importance),
+        TEST_IN_TEMP_FOLDER(test_wrong_importance),
         TEST_IN_TEMP_FOLDER(test_refusals),
         TEST_IN_TEMP_FOLDER(test_replaces_only_when_told),
         TEST_IN_TEMP_FOLDER(test_stopped),
