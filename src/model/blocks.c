@@ -109,6 +109,12 @@ void block_experts_init(struct block_experts *e, struct network_loader *loader, 
     e->up = network_activation(loader, e->n_used * e->n_ff);
 }
 
+struct block_feed_forward block_experts_room(const struct block_experts *e)
+{
+    return (struct block_feed_forward){
+        .n_ff = e->n_used * e->n_ff, .gate = e->gate, .up = e->up};
+}
+
 void block_experts(struct backend *be, const struct block_experts *e,
                    const struct block_experts_weights *w, const struct backend_activation *in,
                    struct backend_activation *out)
@@ -146,9 +152,10 @@ void block_attention_init(struct block_attention *a, struct network_loader *load
     a->rope.kind = rope;
     rope_scaling_read(loader, &a->rope);
     a->q = network_activation_within(loader, gate, n_ff, &in_gate, n_q);
-    a->out = network_activation_within(loader, gate, n_ff, &in_gate, n_q);
     a->k = network_activation_within(loader, up, n_ff, &in_up, n_kv);
     a->v = network_activation_within(loader, up, n_ff, &in_up, n_kv);
+    a->out = in_gate + n_q <= n_ff ? network_activation_within(loader, gate, n_ff, &in_gate, n_q)
+                                   : network_activation_within(loader, up, n_ff, &in_up, n_q);
 }
 
 struct backend_kv_layer block_attention_kv(const struct block_attention *a, uint32_t window)

@@ -70,6 +70,8 @@ struct block_experts_weights {
 
 /* By the file's hyper-parameters. */
 void block_experts_init(struct block_experts *e, struct network_loader *loader, bool normalize);
+/* The working memory of experts as that of a feed-forward, for block_attention_init. */
+struct block_feed_forward block_experts_room(const struct block_experts *e);
 /* out = sum over a row's experts of softmax(Wrouter in) * Wdown (silu(Wgate in) * Wup in); in and
  * out [n_rows][n_embd] may be one. */
 void block_experts(struct backend *be, const struct block_experts *e,

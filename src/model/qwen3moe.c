@@ -10,7 +10,8 @@ static void qwen3moe_load(struct model *m, struct network_loader *loader)
     hyper_bool(&loader->hyper, HYPER_EXPERTS_NORMALIZED, &normalize);
     block_stream_init(&d->stream, loader);
     block_experts_init(&d->experts, loader, normalize);
-    block_attention_init(&d->attn, loader, BACKEND_ROPE_HALVES, NULL);
+    const struct block_feed_forward over = block_experts_room(&d->experts);
+    block_attention_init(&d->attn, loader, BACKEND_ROPE_HALVES, &over);
     for (uint32_t i = 0; i < m->info.n_layers; i++) {
         decoder_load_attention(d, loader, i, network_window(loader, i), NETWORK_OPTIONAL);
         decoder_load_head_norms(d, loader, i);
