@@ -1,5 +1,7 @@
 """The measuring tools as they are called: test_tools.py FOLDER_OF_THE_TOOLS."""
 
+import importlib.machinery
+import importlib.util
 import json
 import pathlib
 import subprocess
@@ -69,6 +71,33 @@ class GgufSizes(unittest.TestCase):
         self.assertEqual(size.matrix_ops(10), 2 * (10 * n + 576 * 49152))
         self.assertEqual(size.attention_ops(1, 99), 4 * 576 * 100)
         self.assertEqual(size.token_bytes(100) - size.token_bytes(0), 100 * 2 * 192 * 2)
+
+
+    def test_of_experts_those_count_that_are_used(self):
+        meta = {"general.architecture": "m", "m.attention.head_count": 2, "m.block_count": 1,
+                "m.embedding_length": 64, "m.expert_used_count": 3}
+        size = gguf_sizes.sizes("m", meta, {"blk.0.ffn_up_exps.weight": ([64, 32, 16], 8), "token_embd.weight": ([64, 8], 0)})
+        self.assertEqual((size.layer_elements, size.layer_bytes), (3 * 64 * 32, 3 * 64 * 32 * 34 // 32))
+
+
+class Shapes(unittest.TestCase):
+    def test_usage(self):
+        r = subprocess.run([sys.executable, "-B", SCRIPTS / "shapes"], capture_output=True, text=True)
+        self.assertEqual((r.returncode, r.stdout), (2, ""))
+        self.assertIn("--made", r.stderr)
+
+    def test_a_folder_and_a_file_of_one_shape_read_about_the_same(self):
+        loader = importlib.machinery.SourceFileLoader("shapes", str(SCRIPTS / "shapes"))
+        shapes = importlib.util.module_from_spec(importlib.util.spec_from_loader("shapes", loader))
+        loader.exec_module(shapes)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [pathlib.Path(folder, name) for name in ("mlx", "m.gguf")]
+            for path, kind in zip(paths, (["--mlx"], ["--type", "Q4_0", "--pure"])):
+                r = run("make_model", "--shape", "smollm2-135m", "--layers", "1", *kind, str(path))
+                self.assertEqual((r.returncode, r.stderr), (0, ""))
+            norms = 3 * 576 * 2
+            self.assertEqual(shapes.folder_token_bytes(paths[0]),
+                             shapes.gguf_sizes.read(paths[1]).token_bytes(0) + norms)
 
 
 class Compare(unittest.TestCase):
