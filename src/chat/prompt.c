@@ -307,15 +307,20 @@ bool prompt_init(struct prompt *p, const struct tokenizer *tokenizer,
         .eos = p->eos,
         .variables = json_deep_copy(chat_template_variables(chat_template)),
     };
-    bool ok = p->bos && p->eos && p->setup.variables;
+    struct error spent = {0};
+    p->setup.spent = &spent;
+    bool ok = (p->bos && p->eos && p->setup.variables) || no_memory(&spent);
     if (ok) {
         probe_format(&p->setup, dialects, &p->own_dialects);
         p->history = history_probe(&p->setup);
-        ok = template_variables_init(&p->variables, &p->setup);
+        ok = template_variables_init(&p->variables, &p->setup) || no_memory(&spent);
     }
-    if (!ok) {
+    p->setup.spent = NULL;
+    if (!ok || spent.code != ERROR_NONE) {
         prompt_deinit(p);
-        return no_memory(err);
+        if (err)
+            *err = spent;
+        return error_prefix(err, "the model's chat template");
     }
     prompt_log(p);
     return true;

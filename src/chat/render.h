@@ -11,7 +11,8 @@ struct render_setup {
     const struct chat_template *chat_template;
     const char *bos, *eos; /* their written forms */
     struct dialog_format format;
-    json_t *variables; /* an object that every rendering has, or NULL */
+    json_t *variables;   /* an object that every rendering has, or NULL */
+    struct error *spent; /* of trials (trial.h), or NULL */
 };
 
 struct render_options {

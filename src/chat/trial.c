@@ -124,9 +124,16 @@ bool trial_render(const struct render_setup *s, const char *pattern,
 {
     const struct render_options o = {
         .is_closed = options->is_closed, .variables = options->variables, .is_as_it_is = true};
+    struct error unasked = {0}, *spent = s->spent ? s->spent : &unasked, err = {0};
     struct trial t;
-    bool ok = trial_init(&t, pattern, options->has_tools) &&
-              render_conversation(s, &t.c, &o, out, NULL, NULL) && buf_puts(out, "");
+    if (spent->code != ERROR_NONE)
+        return false;
+    bool ok = trial_init(&t, pattern, options->has_tools) ||
+              error_set(&err, ERROR_NO_MEMORY, "out of memory");
+    ok = ok && render_conversation(s, &t.c, &o, out, NULL, &err) &&
+         (buf_puts(out, "") || error_set(&err, ERROR_NO_MEMORY, "out of memory"));
+    if (err.code == ERROR_NO_MEMORY || err.code == ERROR_TOO_LARGE)
+        *spent = err;
     trial_deinit(&t);
     return ok;
 }

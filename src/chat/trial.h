@@ -24,7 +24,9 @@ struct trial_options {
 };
 
 /* Renders the pattern as the setup says, nothing else tried, into an empty buffer, which is closed
- * by a zero. False: the template raised, or out of memory. */
+ * by a zero. False: the template raised; or, with *s->spent set, memory ran out, or the work that a
+ * template may take: then nothing is rendered any more, so that a hostile template costs once what
+ * it may cost. */
 bool trial_render(const struct render_setup *s, const char *pattern,
                   const struct trial_options *options, struct buf *out);
 /* What the block at `i` says: of a call its argument, of a result its text. */

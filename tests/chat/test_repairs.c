@@ -1,5 +1,6 @@
 /* Templates that raise on what clients send, or want it otherwise: each is served in its own way,
  * found when it is loaded, and what was rendered stays as the conversation grows. */
+#include "support/cpu_time.h"
 #include "chat/prompt.h"
 #include "speaker.h"
 
@@ -251,6 +252,25 @@ static void test_what_raises_later(void **state)
     check(picky, BODY(USER(SAID("a")) "," MODEL(SAID("<bad> it"))), "[user]a[assistant]<bad> it");
 }
 
+/* A template that never ends costs once what one may cost, whatever is tried. */
+static void test_endless_template(void **state)
+{
+    static const char source[] =
+        "{% for i in range(99999) %}{% for k in range(99999) %}{% endfor %}"
+        "{% endfor %}" SHOW_MESSAGES ASK;
+    struct speaker s;
+    struct prompt p;
+    struct error err = {0};
+    (void)state;
+    speaker_open(&s, source);
+    const int64_t begin_ms = cpu_time_ms();
+    assert_false(prompt_init(&p, s.tokenizer, s.chat_template, &dialects_known, &err));
+    assert_true(cpu_time_ms() - begin_ms < 20000);
+    assert_int_equal(err.code, ERROR_TOO_LARGE);
+    assert_memory_equal(err.message, "the model's chat template", 25);
+    speaker_close(&s);
+}
+
 /* ---- variables ---- */
 
 static const char thinker[] =
@@ -406,6 +426,7 @@ int main(void)
         cmocka_unit_test(test_other_wishes),
         cmocka_unit_test(test_what_was_rendered_stays),
         cmocka_unit_test(test_what_raises_later),
+        cmocka_unit_test(test_endless_template),
         cmocka_unit_test(test_variables),
         cmocka_unit_test(test_wrong_variables),
         cmocka_unit_test(test_history),
