@@ -1,0 +1,91 @@
+"""Folders talk like the reference: real weights of SmolLM2, laid out as Hugging Face publishes them and converted to
+MLX's 4 bits by the reference tool, answer over /v1/messages as golden_talk.jsonl says (scripts/golden/folder_greedy.py, in float32).
+
+Usage: test_talk.py BINARY. scripts/make_mlx_folders makes the folders; without them the test is skipped, loudly. Where
+two tokens are nearly as likely the answers may part: that place is told, and what follows is not compared."""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+BINARY = os.path.abspath(sys.argv[1])
+PATIENCE = 240  # seconds that anything may take on a machine that is slow, or does other things, too
+NEAR = 0.25  # logits that rounding activations to 8 bits may turn around
+LEAST = 7  # tokens that must be compared for each folder, lest ties hide all
+
+
+def folder_of(name):
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    home = os.environ.get("PENSIEVE_HOME") or os.path.join(data, "pensieve")
+    return os.path.join(os.environ.get("PENSIEVE_TEST_MODELS") or os.path.join(home, "tests"), name)
+
+
+def golden():
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden_talk.jsonl"), encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    return {name: [line for line in lines if line["folder"] == name] for name in dict.fromkeys(line["folder"] for line in lines)}
+
+
+class Talk(unittest.TestCase):
+    def ask(self, port, question, n):
+        body = {"model": "any", "max_tokens": n, "temperature": 0, "messages": [{"role": "user", "content": question}]}
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        c.request("POST", "/v1/messages", json.dumps(body))
+        answer = json.loads(c.getresponse().read())
+        c.close()
+        return answer
+
+    def compared(self, line, answer):
+        """How many tokens of the answer are the reference's; a difference that is no near-tie is an error."""
+        text = "".join(part["text"] for part in answer["content"])
+        at = 0
+        for i, (piece, gap) in enumerate(zip(line["pieces"], line["gaps"])):
+            if text[at:at + len(piece)] != piece:
+                self.assertLess(gap, NEAR, "%r goes on with %r, not %r" % (text[:at], text[at:], piece))
+                print("  near-tie after %d tokens (%.3f): %r" % (i, gap, text[:at]), file=sys.stderr)
+                return i
+            at += len(piece)
+        self.assertEqual(text, "".join(line["pieces"]))
+        return len(line["pieces"])
+
+    def talk(self, name, lines):
+        p = subprocess.Popen([BINARY, "serve", "-m", folder_of(name), "-p", "0", "--kv-disk", "0"],
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            port = int(re.search(r":(\d+)$", p.stdout.readline().strip()).group(1))
+            n = 0
+            for line in lines:
+                answer = self.ask(port, line["question"], len(line["pieces"]))
+                self.assertEqual(answer["usage"]["input_tokens"] + answer["usage"]["cache_read_input_tokens"],
+                                 len(line["prompt"]))
+                n += self.compared(line, answer)
+            self.assertGreaterEqual(n, LEAST)
+        finally:
+            p.kill()
+            p.stdout.close()
+            p.wait()
+
+    def test_folders_talk_like_the_reference(self):
+        for name, lines in golden().items():
+            with self.subTest(name):
+                self.talk(name, lines)
+
+    def test_the_prompts_tokens_are_the_references(self):
+        for name, lines in golden().items():
+            for line in lines:
+                text = "<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n" % line["question"]
+                r = subprocess.run([BINARY, "tokenize", "--ids", "--special", folder_of(name), text], capture_output=True,
+                                   text=True, timeout=PATIENCE)
+                ids = [int(i) for i in r.stdout.split()]
+                self.assertEqual(ids, line["prompt"][-len(ids):])
+
+
+missing = [name for name in golden() if not os.path.exists(folder_of(name))]
+if missing:
+    print("SKIPPED: there is no %s: scripts/make_mlx_folders makes it" % folder_of(missing[0]), file=sys.stderr)
+    sys.exit(77)
+unittest.main(argv=sys.argv[:1], verbosity=2)
