@@ -96,14 +96,16 @@ def spm_of(path, kind):
     reader = gguf.GGUFReader(path)
     m = proto.ModelProto()
     tokens, scores = field(reader, "tokenizer.ggml.tokens"), field(reader, "tokenizer.ggml.scores")
-    for token, score, type_ in zip(tokens, scores, field(reader, "tokenizer.ggml.token_type")):
-        # To SentencePiece control tokens are never in a text.
-        m.pieces.add(piece=token, score=score, type={4: 3}.get(type_, type_))
+    unknown = field(reader, "tokenizer.ggml.unknown_token_id", 0)
+    for i, (token, score, type_) in enumerate(zip(tokens, scores, field(reader, "tokenizer.ggml.token_type"))):
+        # To SentencePiece control tokens are never in a text; and it has one unknown token.
+        type_ = 2 if i == unknown else 3 if type_ in (2, 4) else type_
+        m.pieces.add(piece=token, score=score, type=type_)
     bpe = kind == "llama"
     m.trainer_spec.model_type = proto.TrainerSpec.BPE if bpe else proto.TrainerSpec.UNIGRAM
     m.trainer_spec.byte_fallback = bpe
     m.trainer_spec.vocab_size = len(tokens)
-    m.trainer_spec.unk_id = field(reader, "tokenizer.ggml.unknown_token_id", 0)
+    m.trainer_spec.unk_id = unknown
     m.normalizer_spec.add_dummy_prefix = field(reader, "tokenizer.ggml.add_space_prefix", True)
     m.normalizer_spec.remove_extra_whitespaces = field(reader, "tokenizer.ggml.remove_extra_whitespaces", not bpe)
     m.normalizer_spec.precompiled_charsmap = bytes(

@@ -2,6 +2,7 @@
  * merged in place, long ones with a heap. */
 #include "text/bpe.h"
 
+#include "text/space_mark.h"
 #include "text/unicode.h"
 
 #include <stdlib.h>
@@ -14,8 +15,6 @@ enum {
 };
 static const uint32_t NO_RANK = UINT32_MAX;
 static const uint32_t NO_ID = UINT32_MAX;
-static const char MARK[] = "\xe2\x96\x81"; /* U+2581, a space */
-enum { MARK_BYTES = 3 };
 
 static size_t pair_slot(const struct bpe *b, uint32_t left, uint32_t right)
 {
@@ -101,15 +100,6 @@ static bool bpe_look_up(const struct bpe *b, struct reading *r)
     return true;
 }
 
-/* Is there a mark after another character? */
-static bool has_inner_mark(const struct weights_string *token)
-{
-    const char *at = token->data, *end = at + token->len;
-    while (end - at >= MARK_BYTES && !memcmp(at, MARK, MARK_BYTES))
-        at += MARK_BYTES;
-    return memmem(at, (size_t)(end - at), MARK, MARK_BYTES) != NULL;
-}
-
 /* Reads merges[n] of ranks from `rank` on, each step for all of them before the next: most of the
  * time here is waiting for memory, and this way the waits overlap. */
 static void read_batch(struct bpe *b, const struct tokenizer_merge *merges, size_t n, size_t rank,
@@ -129,7 +119,8 @@ static void read_batch(struct bpe *b, const struct tokenizer_merge *merges, size
             continue;
         *guess = (size_t)whole + 1;
         b->merged[rank + i] = (uint32_t)whole;
-        b->cuts_at_marks &= !has_inner_mark(&b->vocab->tokens[whole]);
+        b->cuts_at_marks &=
+            !space_mark_is_inside(b->vocab->tokens[whole].data, b->vocab->tokens[whole].len);
         bpe_add_merge(b, (uint32_t)r->left_id, (uint32_t)r->right_id, (uint32_t)(rank + i));
     }
 }
@@ -141,7 +132,7 @@ static bool leaves_nothing_out(const struct bpe *b)
     for (unsigned byte = 0; byte < 256; byte++)
         has_all &= b->byte_ids[byte] >= 0;
     return (has_all || b->unknown >= 0) &&
-           tokenizer_vocab_find_text(b->vocab, MARK, MARK_BYTES) >= 0;
+           tokenizer_vocab_find_text(b->vocab, SPACE_MARK, SPACE_MARK_BYTES) >= 0;
 }
 
 static void find_bytes(struct bpe *b, bool has_fallback)
@@ -393,21 +384,11 @@ static bool encode_long(const struct bpe *b, const char *piece, size_t n_bytes,
     return true;
 }
 
-/* The bytes up to the next mark that follows another character. */
-static size_t bytes_to_mark(const char *piece, size_t n_bytes)
-{
-    size_t n = 0;
-    while (n_bytes - n >= MARK_BYTES && !memcmp(piece + n, MARK, MARK_BYTES))
-        n += MARK_BYTES;
-    const char *mark = n < n_bytes ? memmem(piece + n, n_bytes - n, MARK, MARK_BYTES) : NULL;
-    return mark ? (size_t)(mark - piece) : n_bytes;
-}
-
 bool bpe_encode(const struct bpe *b, const char *piece, size_t n_bytes, struct bpe_scratch *scratch,
                 struct token_list *out)
 {
     for (size_t i = 0, n; i < n_bytes; i += n) {
-        n = b->cuts_at_marks ? bytes_to_mark(piece + i, n_bytes - i) : n_bytes;
+        n = b->cuts_at_marks ? space_mark_next(piece + i, n_bytes - i) : n_bytes;
         if (n <= SHORT_PIECE ? !encode_short(b, piece + i, n, out)
                              : !encode_long(b, piece + i, n, scratch, out))
             return false;

@@ -2,13 +2,12 @@
  * space, the way the vocabulary writes it. */
 #include "text/spm.h"
 
+#include "text/space_mark.h"
 #include "text/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const char SPACE[] = "\xe2\x96\x81"; /* U+2581 */
-enum { SPACE_BYTES = 3 };
 static const uint32_t NONE = UINT32_MAX;
 
 void spm_init(struct spm *m, const struct tokenizer_file *f, const struct tokenizer_vocab *v)
@@ -17,6 +16,10 @@ void spm_init(struct spm *m, const struct tokenizer_file *f, const struct tokeni
         .vocab = v, .scores = f->scores, .fuses_unknown = f->fuses_unknown, .unknown = f->unknown};
     for (unsigned byte = 0; byte < 256; byte++)
         m->byte_ids[byte] = tokenizer_vocab_find_byte(v, (uint8_t)byte);
+    m->cuts_at_marks = tokenizer_vocab_find_text(v, SPACE_MARK, SPACE_MARK_BYTES) >= 0;
+    for (size_t i = 0; m->cuts_at_marks && i < v->n; i++)
+        m->cuts_at_marks = !tokenizer_vocab_is_text(v, (int32_t)i) ||
+                           !space_mark_is_inside(v->tokens[i].data, v->tokens[i].len);
 }
 
 struct symbol {
@@ -154,30 +157,46 @@ static void spm_escape(struct merging *g, const char *text, size_t n_bytes, bool
 {
     char *to = g->text;
     if (prefix)
-        to = (char *)memcpy(to, SPACE, SPACE_BYTES) + SPACE_BYTES;
+        to = (char *)memcpy(to, SPACE_MARK, SPACE_MARK_BYTES) + SPACE_MARK_BYTES;
     for (size_t i = 0; i < n_bytes; i++) {
         if (text[i] == ' ')
-            to = (char *)memcpy(to, SPACE, SPACE_BYTES) + SPACE_BYTES;
+            to = (char *)memcpy(to, SPACE_MARK, SPACE_MARK_BYTES) + SPACE_MARK_BYTES;
         else
             *to++ = text[i];
     }
 }
 
-/* One symbol for each character; a byte of none is a symbol of its own. */
-static void spm_lay_out(struct merging *g)
+/* One symbol for each character of text[begin, end); a byte of none is a symbol of its own. */
+static void spm_lay_out(struct merging *g, size_t begin, size_t end)
 {
-    for (size_t at = 0, n; at < g->n_text; at += n) {
+    g->n_symbols = 0;
+    for (size_t at = begin, n; at < end; at += n) {
         uint32_t i = (uint32_t)g->n_symbols++;
-        n = unicode_char_bytes(g->text + at, g->n_text - at);
+        n = unicode_char_bytes(g->text + at, end - at);
         n += !n;
         g->symbols[i] = (struct symbol){
             .at = (uint32_t)at,
             .n_bytes = (uint32_t)n,
             .previous = i ? i - 1 : NONE,
-            .next = at + n < g->n_text ? i + 1 : NONE,
+            .next = at + n < end ? i + 1 : NONE,
             .id = tokenizer_vocab_find_text(g->m->vocab, g->text + at, n),
         };
     }
+}
+
+/* Word by word where nothing can merge across: what one takes stays in the cache. */
+static bool spm_encode_words(struct merging *g, struct token_list *out)
+{
+    for (size_t at = 0, n; at < g->n_text; at += n) {
+        n = g->n_text - at;
+        if (g->m->cuts_at_marks)
+            n = space_mark_next(g->text + at, n);
+        spm_lay_out(g, at, at + n);
+        spm_merge(g);
+        if (!push_symbols(g, out))
+            return false;
+    }
+    return true;
 }
 
 bool spm_encode(const struct spm *m, const char *text, size_t n_bytes, bool prefix,
@@ -185,8 +204,8 @@ bool spm_encode(const struct spm *m, const char *text, size_t n_bytes, bool pref
 {
     if (!n_bytes)
         return true;
-    size_t n_text =
-        n_bytes + (SPACE_BYTES - 1) * count_spaces(text, n_bytes) + (prefix ? SPACE_BYTES : 0);
+    size_t n_text = n_bytes + (SPACE_MARK_BYTES - 1) * count_spaces(text, n_bytes) +
+                    (prefix ? SPACE_MARK_BYTES : 0);
     if (n_text >= NONE)
         return false;
     struct merging g = {.m = m, .n_text = n_text};
@@ -197,9 +216,7 @@ bool spm_encode(const struct spm *m, const char *text, size_t n_bytes, bool pref
     bool ok = g.text && g.symbols && g.heap;
     if (ok) {
         spm_escape(&g, text, n_bytes, prefix);
-        spm_lay_out(&g);
-        spm_merge(&g);
-        ok = push_symbols(&g, out);
+        ok = spm_encode_words(&g, out);
     }
     free(g.text);
     free(g.symbols);

@@ -12,6 +12,7 @@ struct spm {
     const double *scores;  /* [n of the vocabulary], the file's; NULL: all are 0 */
     int32_t byte_ids[256]; /* -1: the vocabulary has no such byte */
     bool fuses_unknown;    /* one for all that stand side by side */
+    bool cuts_at_marks;    /* nothing merges across a mark that follows another character */
     int32_t unknown;       /* for what is neither token nor byte; -1: it is left out */
 };
 

@@ -1,6 +1,8 @@
 /* See tokenizer_file.h. */
 #include "text/tokenizer_file.h"
 
+#include "text/space_mark.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,8 +49,6 @@ void tokenizer_file_add_end(struct tokenizer_file *f, int32_t id)
         f->ends[f->n_ends++] = id;
 }
 
-#define MARK "\xe2\x96\x81" /* U+2581 */
-
 bool tokenizer_file_add_sentencepiece(struct tokenizer_file *f, struct charsmap *c, bool trims,
                                       bool adds_prefix, struct error *err)
 {
@@ -60,7 +60,8 @@ bool tokenizer_file_add_sentencepiece(struct tokenizer_file *f, struct charsmap 
     }
     struct regex *space = NULL;
     return normalizer_add_sentencepiece(f->normalizer, c, trims, err) &&
-           (!adds_prefix || normalizer_add_prepend(f->normalizer, MARK, strlen(MARK), err)) &&
+           (!adds_prefix ||
+            normalizer_add_prepend(f->normalizer, SPACE_MARK, SPACE_MARK_BYTES, err)) &&
            (space = regex_create_literal(" ", 1, err)) &&
-           normalizer_add_replace(f->normalizer, space, MARK, strlen(MARK), err);
+           normalizer_add_replace(f->normalizer, space, SPACE_MARK, SPACE_MARK_BYTES, err);
 }

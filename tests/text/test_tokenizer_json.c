@@ -3,6 +3,8 @@
  * flags of added tokens beside data, what begins and ends a text, what is refused. */
 #include "test_tokenizer_folder.h"
 
+#include "support/cpu_time.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -103,6 +105,15 @@ static size_t count_wrong(const struct tokenizer *t, json_t *variant, size_t ste
     return n_wrong;
 }
 
+static struct tokenizer_folder make_variant(json_t *variant, char **text)
+{
+    *text = variant_text(variant);
+    struct tokenizer_folder f = tokenizer_folder_make(*text, NULL, NULL);
+    if (!f.t)
+        fail_msg("%s: %s", json_string_value(json_object_get(variant, "name")), f.err.message);
+    return f;
+}
+
 static void every_variant_is_as_the_reference(void **state)
 {
     (void)state;
@@ -111,10 +122,8 @@ static void every_variant_is_as_the_reference(void **state)
     assert_true(step > 0 && json_array_size(variants) >= 50);
     json_array_foreach(variants, i, variant)
     {
-        char *text = variant_text(variant);
-        struct tokenizer_folder f = tokenizer_folder_make(text, NULL, NULL);
-        if (!f.t)
-            fail_msg("%s: %s", json_string_value(json_object_get(variant, "name")), f.err.message);
+        char *text;
+        struct tokenizer_folder f = make_variant(variant, &text);
         n_wrong += count_wrong(f.t, variant, step, TOKENIZER_SPECIAL);
         tokenizer_folder_unmake(&f);
         free(text);
@@ -141,6 +150,17 @@ static char *base64_bytes(const char *text, size_t *n)
     return bytes;
 }
 
+static struct tokenizer_folder make_model(json_t *variant, char **bytes)
+{
+    size_t n;
+    *bytes = base64_bytes(json_string_value(json_object_get(variant, "model")), &n);
+    struct weights_file files[] = {{"config.json", "{}", 2}, {"tokenizer.model", *bytes, n}};
+    struct tokenizer_folder f = tokenizer_folder_open(files, 2);
+    if (!f.t)
+        fail_msg("%s: %s", json_string_value(json_object_get(variant, "name")), f.err.message);
+    return f;
+}
+
 static void every_model_is_as_sentencepiece(void **state)
 {
     (void)state;
@@ -150,12 +170,8 @@ static void every_model_is_as_sentencepiece(void **state)
     assert_true(step > 0 && json_array_size(variants) == 5);
     json_array_foreach(variants, i, variant)
     {
-        size_t n;
-        char *bytes = base64_bytes(json_string_value(json_object_get(variant, "model")), &n);
-        struct weights_file files[] = {{"config.json", "{}", 2}, {"tokenizer.model", bytes, n}};
-        struct tokenizer_folder f = tokenizer_folder_open(files, 2);
-        if (!f.t)
-            fail_msg("%s: %s", json_string_value(json_object_get(variant, "name")), f.err.message);
+        char *bytes;
+        struct tokenizer_folder f = make_model(variant, &bytes);
         assert_true(tokenizer_bos(f.t) == 1 && tokenizer_eos(f.t) == 2);
         assert_true(tokenizer_is_eog(f.t, 2) && tokenizer_is_control(f.t, 1));
         n_wrong += count_wrong(f.t, variant, step, 0);
@@ -163,6 +179,25 @@ static void every_model_is_as_sentencepiece(void **state)
         free(bytes);
     }
     assert_int_equal(n_wrong, 0);
+}
+
+/* All variants of both files, one after the other. */
+static void for_each_variant(void (*take)(const struct tokenizer *t, const char *name))
+{
+    json_t *variant, *lists[] = {json_object_get(golden, "variants"),
+                                 json_object_get(golden_models, "variants")};
+    for (size_t list = 0; list < 2; list++) {
+        size_t i;
+        json_array_foreach(lists[list], i, variant)
+        {
+            char *text;
+            struct tokenizer_folder f =
+                list ? make_model(variant, &text) : make_variant(variant, &text);
+            take(f.t, json_string_value(json_object_get(variant, "name")));
+            tokenizer_folder_unmake(&f);
+            free(text);
+        }
+    }
 }
 
 /* ---- by hand ---- */
@@ -348,6 +383,73 @@ static void what_is_not_known_or_wrong_is_named(void **state)
     }
 }
 
+/* ---- time ---- */
+
+enum {
+    MOST_BYTES = 1 << 20,
+    SHORT_MS = 200, /* what takes less than this on any machine is not quadratic */
+    MOST_RATIO = 3, /* of twice the text: 2 is linear, 4 quadratic */
+    MOST_TRIES = 3, /* a machine may be busy */
+};
+
+static int64_t encode_ms(const struct tokenizer *t, const char *text, size_t n)
+{
+    struct token_list list = {0};
+    struct error err;
+    int64_t begin = cpu_time_ms();
+    assert_true(tokenizer_encode(t, text, n, TOKENIZER_SPECIAL, &list, &err));
+    int64_t ms = cpu_time_ms() - begin;
+    token_list_deinit(&list);
+    return ms;
+}
+
+/* n bytes of `fill` again and again: twice as much as half of it takes at most thrice the time. */
+static void assert_linear(const struct tokenizer *t, const char *name, const char *fill, size_t n)
+{
+    static char text[MOST_BYTES];
+    for (size_t i = 0, n_fill = strlen(fill); i < n; i++)
+        text[i] = fill[i % n_fill];
+    for (int i = 0; i < MOST_TRIES; i++) {
+        int64_t whole = encode_ms(t, text, n);
+        if (whole < SHORT_MS || whole <= MOST_RATIO * encode_ms(t, text, n / 2))
+            return;
+    }
+    fail_msg("%s: the time for %zu bytes of \"%s\" grows faster than the text", name, n, fill);
+}
+
+/* Each variant a while, some a million bytes long. */
+static void time_variant(const struct tokenizer *t, const char *name)
+{
+    static const char *const fills[] = {"a",
+                                        " ",
+                                        "\n",
+                                        "ab ",
+                                        "The quick brown fox, isn't it? 1234\n",
+                                        "'",
+                                        "9",
+                                        "\t ",
+                                        "<|im_",
+                                        "\xcc\x81\xcc\xa3", /* marks out of order */
+                                        "\xff",
+                                        "\xe4\xbd\xa0",
+                                        "\xe2\x96\x81",
+                                        "\xf0\x9f\x98\x80",
+                                        "e\xcc\x81"};
+    static const char *const whole[] = {"qwen2", "o200k", "deepseek", "llama2",
+                                        "gemma", "llama", "t5",       "unigram of the whole text"};
+    for (size_t i = 0; i < sizeof fills / sizeof *fills; i++)
+        assert_linear(t, name, fills[i], 1 << 16);
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        for (size_t k = 0; k < 2 && !strcmp(name, whole[i]); k++)
+            assert_linear(t, name, fills[k], MOST_BYTES);
+}
+
+static void time_grows_with_the_text(void **state)
+{
+    (void)state;
+    for_each_variant(time_variant);
+}
+
 static json_t *load_golden(const char *name)
 {
     json_error_t error;
@@ -361,7 +463,8 @@ static json_t *load_golden(const char *name)
     return root;
 }
 
-int main(void)
+/* With the argument "time", how long it takes instead. */
+int main(int argc, char **argv)
 {
     golden = load_golden("json.json");
     golden_models = load_golden("sentencepiece.json");
@@ -374,7 +477,9 @@ int main(void)
         cmocka_unit_test(what_begins_and_ends_is_read_from_beside_it),
         cmocka_unit_test(what_is_not_known_or_wrong_is_named),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest timed[] = {cmocka_unit_test(time_grows_with_the_text)};
+    int failed = argc > 1 && !strcmp(argv[1], "time") ? cmocka_run_group_tests(timed, NULL, NULL)
+                                                      : cmocka_run_group_tests(tests, NULL, NULL);
     tokenizer_cases_deinit(&cases);
     json_decref(golden);
     json_decref(golden_models);
