@@ -470,6 +470,62 @@ static void spm_begins_with_a_space_and_bos(void **state)
     unmake(&m);
 }
 
+static struct made make_marks(const char *model, const int32_t *scores, const char *const *merges,
+                              size_t n_merges)
+{
+    static const char *const tokens[] = {"<unk>", "<bos>", "a",      "b",      "ab", "▁",
+                                         "▁a",    "\n\n",  "\n\n\n", "<0x0A>", "▁▁"};
+    static const int32_t types[] = {UNKNOWN, CONTROL, NORMAL, NORMAL, NORMAL, NORMAL,
+                                    NORMAL,  NORMAL,  NORMAL, BYTE,   NORMAL};
+    struct gguf_builder g;
+    gguf_builder_init(&g);
+    gguf_builder_string(&g, "tokenizer.ggml.model", model);
+    gguf_builder_strings(&g, "tokenizer.ggml.tokens", tokens, 11);
+    gguf_builder_i32s(&g, "tokenizer.ggml.token_type", types, 11);
+    if (scores)
+        gguf_builder_i32s(&g, "tokenizer.ggml.scores", scores, 11);
+    if (merges)
+        gguf_builder_strings(&g, "tokenizer.ggml.merges", merges, n_merges);
+    gguf_builder_u32(&g, "tokenizer.ggml.bos_token_id", 1);
+    gguf_builder_u32(&g, "tokenizer.ggml.unknown_token_id", 0);
+    struct made m = make(&g);
+    if (!m.t)
+        fail_msg("%s", m.err.message);
+    return m;
+}
+
+/* Words are not cut apart, line ends are; those that are a token together are taken as such. */
+static void gemma4_merges_characters_between_line_ends(void **state)
+{
+    (void)state;
+    static const char *const merges[] = {"a b", "▁ a", "▁ ▁"};
+    struct made m = make_marks("gemma4", NULL, merges, 3);
+    ASSERT_IDS(m.t, "ab a", 0, 4, 6);
+    ASSERT_IDS(m.t, " ab", 0, 5, 4); /* the earlier merge first */
+    ASSERT_IDS(m.t, "a\n\nb", 0, 2, 7, 3);
+    ASSERT_IDS(m.t, "\n\n\n", 0, 8);
+    ASSERT_IDS(m.t, "\n\n\n\n", 0, 9, 9, 9, 9); /* no token, no merges: bytes */
+    ASSERT_IDS(m.t, "z", 0, 0);
+    ASSERT_IDS(m.t, "a  ", TOKENIZER_BOS, 1, 2, 10);
+    size_t n;
+    assert_memory_equal(tokenizer_piece(m.t, 6, &n), " a", 2);
+    assert_int_equal(n, 2);
+    unmake(&m);
+}
+
+/* The best sum, not the first token: a + b is better than ab; unknown ones side by side are one. */
+static void unigram_takes_the_best_sum(void **state)
+{
+    (void)state;
+    static const int32_t scores[] = {0, 0, -1, -1, -3, -2, -9, -9, -9, 0, -9};
+    struct made m = make_marks("t5", scores, NULL, 0);
+    ASSERT_IDS(m.t, "ab", 0, 5, 2, 3); /* a space is put before */
+    ASSERT_IDS(m.t, "  a  b ", 0, 5, 2, 5, 3);
+    ASSERT_IDS(m.t, "azzb", 0, 5, 2, 0, 3);
+    assert_ids(m.t, "   ", 3, 0, NULL, 0);
+    unmake(&m);
+}
+
 /* Reads a golden GGUF file with another name for the pre-tokenizer (NULL: as it is). */
 static struct made open_golden(const char *file, const char *pre)
 {
@@ -631,6 +687,8 @@ int main(void)
         cmocka_unit_test(wrong_files_are_refused),
         cmocka_unit_test(spm_merges_by_score_and_falls_back_to_bytes),
         cmocka_unit_test(spm_begins_with_a_space_and_bos),
+        cmocka_unit_test(gemma4_merges_characters_between_line_ends),
+        cmocka_unit_test(unigram_takes_the_best_sum),
         cmocka_unit_test_prestate(every_pre_tokenizer_cuts_as_the_reference, &cases),
         cmocka_unit_test_prestate(spm_ids_are_those_of_sentencepiece, &cases),
         cmocka_unit_test(hard_texts_take_no_time),
