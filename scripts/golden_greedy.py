@@ -40,6 +40,8 @@ def read_prompts(path):
 
 def short_name(model):
     name = model.name.lower()
+    if "gemma-3-270m" in name:
+        return "gemma270"
     return "smollm2" if "smollm2" in name else "qwen05" if "0.5b" in name or "qwen05" in name else model.stem
 
 
@@ -93,6 +95,24 @@ class Server:
         if self.process.poll() is None:
             self.process.terminate()
         self.process.wait()
+
+
+class InProcess(Server):
+    """The same out of Python package xllamacpp, in this process."""
+
+    def __init__(self, model, threads):
+        import xllamacpp
+        params = xllamacpp.CommonParams()
+        params.model.path = str(model)
+        params.n_ctx = 4096
+        params.n_parallel = 1
+        params.cpuparams.n_threads = threads
+        params.port = 0
+        self.server = xllamacpp.Server(params)
+        self.port = int(self.server.listening_address.rsplit(":", 1)[1])
+
+    def close(self):
+        del self.server
 
 
 def complete(server, prompt, n, **more):

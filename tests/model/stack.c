@@ -18,6 +18,7 @@ static const struct {
 } known[] = {
     {"smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"},
     {"qwen05", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"},
+    {"gemma270", "gemma-3-270m-q4_k_m.gguf"},
 };
 
 const char *stack_model_path(const char *name)

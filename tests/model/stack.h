@@ -15,7 +15,7 @@ struct stack {
     uint32_t n_pages;
 };
 
-/* The file of a model by its short name ("smollm2", "qwen05"), or NULL. Ends the program with
+/* The file of a model by its short name ("smollm2", "qwen05", "gemma270"), or NULL. Ends the program with
  * TEST_MODELS_SKIPPED when the file isn't there. */
 const char *stack_model_path(const char *name);
 
