@@ -1,10 +1,23 @@
 #include "model/decoder.h"
 
+#include <stdio.h>
+
 void decoder_init(struct decoder *d, struct network_loader *loader, enum backend_rope rope)
 {
     block_stream_init(&d->stream, loader);
     block_feed_forward_init(&d->ffn, loader);
     block_attention_init(&d->attn, loader, rope, &d->ffn);
+}
+
+/* A bias that would be left out: what is computed would be wrong without a word. */
+static void refuse_bias(struct network_loader *loader, uint32_t i, const char *module)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%u.%s.bias", i, module);
+    const struct names_text in_file = names_in_file(&loader->names, name);
+    if (in_file.text[0] && weights_tensor(loader->model->weights, in_file.text))
+        network_fail(loader, ERROR_UNSUPPORTED, "tensor %s: a bias there is not supported",
+                     in_file.text);
 }
 
 void decoder_load_attention(struct decoder *d, struct network_loader *loader, uint32_t i,
@@ -25,6 +38,7 @@ void decoder_load_attention(struct decoder *d, struct network_loader *loader, ui
         .bv = network_matrix(loader, n_kv, 1, bias_flags, "blk.%u.attn_v.bias", i),
         .wo = network_matrix(loader, n_q, n, 0, "blk.%u.attn_output.weight", i),
     };
+    refuse_bias(loader, i, "attn_output");
     d->model.kv[i] = block_attention_kv(a, window);
 }
 
@@ -46,6 +60,9 @@ void decoder_load_feed_forward(struct decoder *d, struct network_loader *loader,
         .w_up = network_matrix(loader, n, n_ff, 0, "blk.%u.ffn_up.weight", i),
         .w_down = network_matrix(loader, n_ff, n, 0, "blk.%u.ffn_down.weight", i),
     };
+    refuse_bias(loader, i, "ffn_gate");
+    refuse_bias(loader, i, "ffn_up");
+    refuse_bias(loader, i, "ffn_down");
 }
 
 void decoder_load_experts(struct decoder *d, struct network_loader *loader, uint32_t i)

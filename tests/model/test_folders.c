@@ -242,6 +242,12 @@ static void wrong_folders_are_refused(void **state)
         {{", \"model_type\": \"phi3\""}, ERROR_FORMAT, "model.layers.0.self_attn.qkv_proj.weight"},
         {{", \"model_type\": \"llama\"", .n_ff = 64, .extra = "model.layers.0.mlp.up_proj.global_scale"},
          ERROR_UNSUPPORTED, "global_scale"},
+        {{", \"model_type\": \"llama\", \"attention_bias\": true",
+          .extra = "model.layers.1.self_attn.o_proj.bias"},
+         ERROR_UNSUPPORTED, "self_attn.o_proj.bias: a bias there"},
+        {{", \"model_type\": \"llama\", \"mlp_bias\": true",
+          .extra = "model.layers.0.mlp.down_proj.bias"},
+         ERROR_UNSUPPORTED, "mlp.down_proj.bias: a bias there"},
         {{", \"model_type\": \"llama\", \"head_dim\": 7"}, ERROR_FORMAT, "7"},
         {{", \"model_type\": \"llama\", \"layer_types\": [\"sliding_attention\", \"linear\"], "
           "\"sliding_window\": 64"}, ERROR_UNSUPPORTED, "layer 1 is 'linear'"},
