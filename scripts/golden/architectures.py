@@ -4,8 +4,9 @@
     architectures.py BUILD_FOLDER [NAME...]
 
 BUILD_FOLDER has tests/support/write_network, which writes the very files that the tests make in memory
-(tests/support/tiny_networks.c). Each is loaded by llama.cpp's server (Python package xllamacpp), in float32 throughout:
-weights, keys and values, without flash attention. Kept are natural log probabilities of a few tokens after a few
+(tests/support/tiny_networks.c). Of files in other types than float32 package gguf decodes the weights. Each is loaded by
+llama.cpp's server (Python package xllamacpp), in float32 throughout: weights, keys and values, without flash attention.
+Kept are natural log probabilities of a few tokens after a few
 positions of a fixed sequence. With NAMEs only those cases are made anew.
 """
 import json
@@ -15,7 +16,10 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import xllamacpp
+from gguf import GGUFReader
+from gguf.quants import dequantize
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "tests" / "model" / "golden" / "architectures.json"
 VOCAB, CONTEXT = 260, 576
@@ -57,6 +61,14 @@ def log_probabilities(engine, prompt):
     return {t["id"]: t["logprob"] for t in top}
 
 
+def decoded(path, plain):
+    """The same model in float32: of the file that is laid out so, with the other's numbers."""
+    numbers = {t.name: dequantize(t.data, t.tensor_type) for t in GGUFReader(path).tensors}
+    for t in GGUFReader(plain, "r+").tensors:
+        t.data[...] = numbers[t.name].astype(np.float32).reshape(t.data.shape)
+    return plain
+
+
 def case(path):
     engine = server(path)
     rows = [log_probabilities(engine, SEQUENCE[:p + 1]) for p in POSITIONS]
@@ -65,13 +77,17 @@ def case(path):
 
 def main():
     write = Path(sys.argv[1]) / "tests" / "support" / "write_network"
-    names = subprocess.run([write], capture_output=True, text=True, check=True).stdout.split()
+    names = subprocess.run([write], capture_output=True, text=True, check=True).stdout.splitlines()
     cases = json.loads(GOLDEN.read_text())["cases"] if sys.argv[2:] else {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in sys.argv[2:] or names:
-            path = Path(folder) / f"{name}.gguf"
-            subprocess.run([write, name, path], check=True)
-            cases[name] = case(path)
+        for name in names:
+            network, kind = name.split()
+            if sys.argv[2:] and network not in sys.argv[2:]:
+                continue
+            path, plain = Path(folder) / f"{network}-{kind}.gguf", Path(folder) / f"{network}.gguf"
+            subprocess.run([write, network, kind, path], check=True)
+            subprocess.run([write, network, "f32", plain], check=True)
+            cases[name] = case(decoded(path, plain))
     lines = [f"  {json.dumps(name)}: {json.dumps(cases[name])}" for name in names]
     head = f"{{\n \"positions\": {list(POSITIONS)},\n \"tokens\": {TOKENS},\n \"cases\": {{\n"
     GOLDEN.write_text(head + ",\n".join(lines) + "\n }\n}\n")

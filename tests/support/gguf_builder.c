@@ -132,6 +132,16 @@ void gguf_builder_experts(struct gguf_builder *g, const char *name, const float 
     put_floats(g, name, values, 3, (const uint64_t[]){n_cols, n_rows, n_experts});
 }
 
+void gguf_builder_blocks(struct gguf_builder *g, const char *name, uint32_t type, const void *data,
+                         uint64_t n_bytes, uint64_t n_cols, uint64_t n_rows, uint64_t n_experts)
+{
+    const uint64_t shape[] = {n_cols, n_rows, n_experts};
+    gguf_builder_declare(g, name, type, n_experts > 1 ? 3 : n_rows ? 2 : 1, shape, n_bytes);
+    buf_append(&g->data, data, n_bytes);
+    while (g->data.len < g->n_data)
+        buf_putc(&g->data, 0);
+}
+
 void *gguf_builder_finish(struct gguf_builder *g, size_t *n_bytes)
 {
     struct buf file;

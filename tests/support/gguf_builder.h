@@ -33,6 +33,9 @@ void gguf_builder_tensor(struct gguf_builder *g, const char *name, const float *
 /* The same of experts, [n_experts][n_rows][n_cols]. */
 void gguf_builder_experts(struct gguf_builder *g, const char *name, const float *values,
                           uint64_t n_cols, uint64_t n_rows, uint64_t n_experts);
+/* The same of any type; n_rows 0: a vector, n_experts 1: a matrix. */
+void gguf_builder_blocks(struct gguf_builder *g, const char *name, uint32_t type, const void *data,
+                         uint64_t n_bytes, uint64_t n_cols, uint64_t n_rows, uint64_t n_experts);
 /* The whole file (free()); the builder is empty afterwards. */
 void *gguf_builder_finish(struct gguf_builder *g, size_t *n_bytes);
 

@@ -1,10 +1,13 @@
 #include "support/tiny_networks.h"
 
+#include "quant/half.h"
+
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { EMBD = 64, HEADS = 4, KV_HEADS = 2, FF = 96, EXPERTS = 8, EXPERT_FF = 40, NAME = 64 };
+enum { EMBD = 64, HEADS = 4, KV_HEADS = 2, FF = 96, EXPERTS = 8, EXPERT_FF = 64, NAME = 64 };
 
 /* ---- parts of a file ---- */
 
@@ -12,8 +15,80 @@ struct writer {
     struct gguf_builder g;
     const char *architecture;
     const struct tiny_change *change;
+    const struct type *type; /* of matrices */
     int changed;
 };
+
+/* ---- types: n floats as so many numbers, or as n / 32 blocks ---- */
+
+static void to_f16(const float *x, size_t n, uint8_t *out)
+{
+    for (size_t i = 0; i < n; i++)
+        memcpy(out + 2 * i, &(uint16_t){half_from_float(x[i])}, 2);
+}
+
+static void to_bf16(const float *x, size_t n, uint8_t *out)
+{
+    for (size_t i = 0; i < n; i++)
+        memcpy(out + 2 * i, &(uint16_t){half_bf16_from_float(x[i])}, 2);
+}
+
+static float largest(const float *x)
+{
+    float most = 0;
+    for (int i = 0; i < 32; i++)
+        most = fmaxf(most, fabsf(x[i]));
+    return most;
+}
+
+/* A scale and 32 signed bytes. */
+static void to_q8_0(const float *x, size_t n, uint8_t *out)
+{
+    for (size_t b = 0; b < n / 32; b++, x += 32, out += 34) {
+        const float d = largest(x) / 127;
+        memcpy(out, &(uint16_t){half_from_float(d)}, 2);
+        for (int i = 0; i < 32; i++)
+            out[2 + i] = (uint8_t)(int8_t)lrintf(x[i] / d);
+    }
+}
+
+/* A scale and 32 numbers of four bits, less 8; elements i and i + 16 share a byte. */
+static void to_q4_0(const float *x, size_t n, uint8_t *out)
+{
+    for (size_t b = 0; b < n / 32; b++, x += 32, out += 18) {
+        const float d = largest(x) / 7;
+        memcpy(out, &(uint16_t){half_from_float(d)}, 2);
+        for (int i = 0; i < 16; i++)
+            out[2 + i] = (uint8_t)((lrintf(x[i] / d) + 8) | (lrintf(x[i + 16] / d) + 8) << 4);
+    }
+}
+
+static const struct type {
+    const char *name;
+    uint32_t number; /* GGUF's */
+    size_t bytes_of_32;
+    void (*encode)(const float *x, size_t n, uint8_t *out);
+} types[] = {
+    {"f32", 0, 128, NULL},    {"f16", 1, 64, to_f16},   {"bf16", 30, 64, to_bf16},
+    {"q8_0", 8, 34, to_q8_0}, {"q4_0", 2, 18, to_q4_0},
+};
+
+const char *tiny_network_type(size_t i)
+{
+    return i < sizeof types / sizeof *types ? types[i].name : NULL;
+}
+
+static const struct type *type_named(const char *name)
+{
+    size_t i = 0;
+    while (i < sizeof types / sizeof *types && strcmp(types[i].name, name) != 0)
+        i++;
+    if (i == sizeof types / sizeof *types)
+        abort();
+    return &types[i];
+}
+
+/* ---- keys and tensors ---- */
 
 static int is_changed(struct writer *w, const char *name)
 {
@@ -50,6 +125,22 @@ static void put_string(struct writer *w, const char *name, const char *value)
     gguf_builder_string(&w->g, key, value);
 }
 
+static void put_values(struct writer *w, const char *name, const uint64_t shape[3],
+                       const float *values, size_t n)
+{
+    const struct type *type = shape[1] ? w->type : &types[0];
+    const size_t n_bytes = type->encode ? n / 32 * type->bytes_of_32 : n * sizeof *values;
+    uint8_t *encoded = malloc(n_bytes);
+    if (!encoded)
+        abort();
+    if (type->encode)
+        type->encode(values, n, encoded);
+    else
+        memcpy(encoded, values, n_bytes);
+    gguf_builder_blocks(&w->g, name, type->number, encoded, n_bytes, shape[0], shape[1], shape[2]);
+    free(encoded);
+}
+
 /* Noise of its name, [n_experts][n_rows][n_cols]; n_rows 0 is a vector. */
 static void put_tensor(struct writer *w, const char *name, const uint64_t shape[3], float mean,
                        float deviation)
@@ -62,10 +153,7 @@ static void put_tensor(struct writer *w, const char *name, const uint64_t shape[
     if (is_changed(w, name))
         for (size_t i = 0; i < n; i++)
             values[i] += w->change->value;
-    if (shape[2] > 1)
-        gguf_builder_experts(&w->g, name, values, shape[0], shape[1], shape[2]);
-    else
-        gguf_builder_tensor(&w->g, name, values, shape[0], shape[1]);
+    put_values(w, name, shape, values, n);
     free(values);
 }
 
@@ -218,9 +306,10 @@ static void put_network(struct writer *w, const struct network_case *c)
         put_layer(w, i, c->head_dim, c->parts);
 }
 
-void tiny_network_init(struct tiny_model *m, const char *name, const struct tiny_change *change)
+void tiny_network_init(struct tiny_model *m, const char *name, const char *type,
+                       const struct tiny_change *change)
 {
-    struct writer w = {.change = change};
+    struct writer w = {.change = change, .type = type_named(type)};
     size_t i = 0;
     gguf_builder_init(&w.g);
     while (i < sizeof cases / sizeof *cases && strcmp(cases[i].name, name) != 0)

@@ -15,8 +15,11 @@ struct tiny_change {
 
 /* The name of a case ("qwen3", "gemma3", ...), NULL past the last. */
 const char *tiny_network_name(size_t i);
-/* Its file, tiny_model_deinit() ends it; `change` may be NULL. Aborts when there is no such case,
+/* A type that matrices may have ("f32", "q8_0", ...), NULL past the last. Vectors are F32. */
+const char *tiny_network_type(size_t i);
+/* Its file, tiny_model_deinit() ends it; `change` may be NULL. Aborts when there is no such case or type,
  * when nothing is called as the change, and when out of memory. */
-void tiny_network_init(struct tiny_model *m, const char *name, const struct tiny_change *change);
+void tiny_network_init(struct tiny_model *m, const char *name, const char *type,
+                       const struct tiny_change *change);
 
 #endif

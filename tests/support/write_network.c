@@ -1,5 +1,5 @@
-/* Writes the tiny model of an architecture (tiny_networks.h): write_network NAME FILE; without
- * arguments it lists the names. */
+/* Writes the tiny model of an architecture (tiny_networks.h): write_network NAME TYPE FILE,
+ * TYPE being that of matrices. Without arguments: which there are, a line for each. */
 #include "support/tiny_networks.h"
 
 #include <stdio.h>
@@ -8,11 +8,12 @@ int main(int argc, char **argv)
 {
     struct tiny_model m;
     for (size_t i = 0; argc == 1 && tiny_network_name(i); i++)
-        puts(tiny_network_name(i));
-    if (argc != 3)
+        for (size_t k = 0; tiny_network_type(k); k++)
+            printf("%s %s\n", tiny_network_name(i), tiny_network_type(k));
+    if (argc != 4)
         return argc == 1 ? 0 : 2;
-    tiny_network_init(&m, argv[1], NULL);
-    FILE *file = fopen(argv[2], "wb");
+    tiny_network_init(&m, argv[1], argv[2], NULL);
+    FILE *file = fopen(argv[3], "wb");
     if (!file || fwrite(m.data, 1, m.size, file) != m.size || fclose(file))
         return 1;
     tiny_model_deinit(&m);
