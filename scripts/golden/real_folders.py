@@ -204,7 +204,8 @@ def golden_of(program, name):
         guess = tok.encode(answer.rstrip("\n"), add_special_tokens=False)[:N_TOKENS]
         tokens, others = greedy(model, tok.eos_token_id, prompt, guess)
         print(f"{name}: {tok.decode(tokens)!r}, guessed: {answer!r}", flush=True)
-        prompts.append({"prompt": prompt, "tokens": tokens, "others": others})
+        prompts.append({"text": text, "prompt": prompt, "tokens": tokens, "pieces": tok.batch_decode([[t] for t in tokens]),
+                        "others": others})
     return prompts
 
 

@@ -1,5 +1,5 @@
-"""Folders talk like the reference: real weights of SmolLM2, laid out as Hugging Face publishes them and converted to
-MLX's 4 bits by the reference tool, answer over /v1/messages as golden_talk.jsonl says (scripts/golden/folder_greedy.py, in float32).
+"""Folders talk like the reference: real weights of SmolLM2, laid out as Hugging Face publishes llama and phi3, as they are
+and as mlx-lm converts them, answer over /v1/messages as mlx-lm does (scripts/golden/real_folders.py).
 
 Usage: test_talk.py BINARY. scripts/make_mlx_folders makes the folders; without them the test is skipped, loudly. Where
 two tokens are nearly as likely the answers may part: that place is told, and what follows is not compared."""
@@ -14,6 +14,8 @@ import unittest
 
 BINARY = os.path.abspath(sys.argv[1])
 PATIENCE = 240  # seconds that anything may take on a machine that is slow, or does other things, too
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "model", "golden", "greedy-folders.json")
+END = "<|im_end|>"
 NEAR = 0.25  # logits that rounding activations to 8 bits may turn around
 LEAST = 7  # tokens that must be compared for each folder, lest ties hide all
 
@@ -21,13 +23,18 @@ LEAST = 7  # tokens that must be compared for each folder, lest ties hide all
 def folder_of(name):
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     home = os.environ.get("PENSIEVE_HOME") or os.path.join(data, "pensieve")
-    return os.path.join(os.environ.get("PENSIEVE_TEST_MODELS") or os.path.join(home, "tests"), name)
+    models = os.environ.get("PENSIEVE_TEST_MODELS") or os.path.join(home, "models")
+    return os.path.join(models, "folders", name)
 
 
 def golden():
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden_talk.jsonl"), encoding="utf-8") as file:
-        lines = [json.loads(line) for line in file]
-    return {name: [line for line in lines if line["folder"] == name] for name in dict.fromkeys(line["folder"] for line in lines)}
+    """What the folders answer, up to the token that ends it (in f16's lines it goes on behind that)."""
+    with open(GOLDEN, encoding="utf-8") as file:
+        answers = json.load(file)
+    for line in (line for lines in answers.values() for line in lines):
+        if END in line["pieces"]:
+            line["pieces"] = line["pieces"][:line["pieces"].index(END)]
+    return answers
 
 
 class Talk(unittest.TestCase):
@@ -43,7 +50,8 @@ class Talk(unittest.TestCase):
         """How many tokens of the answer are the reference's; a difference that is no near-tie is an error."""
         text = "".join(part["text"] for part in answer["content"])
         at = 0
-        for i, (piece, gap) in enumerate(zip(line["pieces"], line["gaps"])):
+        for i, (piece, others) in enumerate(zip(line["pieces"], line["others"])):
+            gap = others[0][1]  # to the second likeliest
             if text[at:at + len(piece)] != piece:
                 self.assertLess(gap, NEAR, "%r goes on with %r, not %r" % (text[:at], text[at:], piece))
                 print("  near-tie after %d tokens (%.3f): %r" % (i, gap, text[:at]), file=sys.stderr)
@@ -59,7 +67,7 @@ class Talk(unittest.TestCase):
             port = int(re.search(r":(\d+)$", p.stdout.readline().strip()).group(1))
             n = 0
             for line in lines:
-                answer = self.ask(port, line["question"], len(line["pieces"]))
+                answer = self.ask(port, line["text"], len(line["pieces"]))
                 self.assertEqual(answer["usage"]["input_tokens"] + answer["usage"]["cache_read_input_tokens"],
                                  len(line["prompt"]))
                 n += self.compared(line, answer)
@@ -77,7 +85,7 @@ class Talk(unittest.TestCase):
     def test_the_prompts_tokens_are_the_references(self):
         for name, lines in golden().items():
             for line in lines:
-                text = "<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n" % line["question"]
+                text = "<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n" % line["text"]
                 r = subprocess.run([BINARY, "tokenize", "--ids", "--special", folder_of(name), text], capture_output=True,
                                    text=True, timeout=PATIENCE)
                 ids = [int(i) for i in r.stdout.split()]
