@@ -1,6 +1,7 @@
 /* See model_name.h. */
 #include "cli/model_name.h"
 
+#include "base/path.h"
 #include "base/printable.h"
 
 #include <stdlib.h>
@@ -8,30 +9,11 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-/* A part of a path. */
-struct path_word {
-    const char *text;
-    size_t len;
-};
-
-/* Takes the last part off path[*len], slashes behind it too. */
-static struct path_word last_word(const char *path, size_t *len)
-{
-    size_t end = *len;
-    while (end && path[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin && path[begin - 1] != '/')
-        begin--;
-    *len = begin;
-    return (struct path_word){path + begin, end - begin};
-}
-
 /* Hugging Face's cache keeps a model at models--<owner>--<name>/snapshots/<commit>. */
 static struct path_word name_in_cache(const char *path, size_t len, struct path_word commit)
 {
     static const char begin[] = "models--", above[] = "snapshots";
-    const struct path_word snapshots = last_word(path, &len), model = last_word(path, &len);
+    const struct path_word snapshots = path_last_word(path, &len), model = path_last_word(path, &len);
     if (snapshots.len != strlen(above) || memcmp(snapshots.text, above, snapshots.len) != 0 ||
         model.len <= strlen(begin) || memcmp(model.text, begin, strlen(begin)) != 0)
         return commit;
@@ -50,9 +32,9 @@ void model_name(char *out, size_t size, const char *path, const struct weights *
     char *real = realpath(path, NULL); /* "." has a name, too */
     path = real ? real : path;
     size_t len = strlen(path);
-    struct path_word word = last_word(path, &len);
+    struct path_word word = path_last_word(path, &len);
     if (is_folder && !stat(path, &st) && S_ISREG(st.st_mode))
-        word = last_word(path, &len);
+        word = path_last_word(path, &len);
     if (is_folder)
         word = name_in_cache(path, len, word);
     size_t n = printable_strip(out, size, word.text, word.len);

@@ -3,6 +3,7 @@
 #include "store/store.h"
 
 #include "base/nearest.h"
+#include "base/path.h"
 #include "store/catalogue.h"
 #include "store/sha256.h"
 
@@ -71,33 +72,14 @@ static bool store_file_calls_itself(const char *path, const char *general_name)
     return memmem(head, n, general_name, strlen(general_name)) != NULL;
 }
 
-/* A part of a path, from behind. */
-struct store_word {
-    const char *text;
-    size_t len;
-};
-
-/* Takes the last part off path[*len], slashes behind it too. */
-static struct store_word store_last_word(const char *path, size_t *len)
-{
-    size_t end = *len;
-    while (end && path[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin && path[begin - 1] != '/')
-        begin--;
-    *len = begin;
-    return (struct store_word){path + begin, end - begin};
-}
-
-static bool store_is_word(struct store_word word, const char *text)
+static bool store_is_word(struct path_word word, const char *text)
 {
     return word.len == strlen(text) && !strncasecmp(word.text, text, word.len);
 }
 
 /* Its folder, or a file in its folder. */
-static bool store_is_in_folder(const struct store_model *model, struct store_word last,
-                               struct store_word before)
+static bool store_is_in_folder(const struct store_model *model, struct path_word last,
+                               struct path_word before)
 {
     if (store_is_word(last, model->file))
         return true;
@@ -107,7 +89,7 @@ static bool store_is_in_folder(const struct store_model *model, struct store_wor
     return false;
 }
 
-static bool store_is_file(const struct store_model *model, const char *path, struct store_word name,
+static bool store_is_file(const struct store_model *model, const char *path, struct path_word name,
                           uint64_t n_bytes)
 {
     return model->n_bytes == n_bytes &&
@@ -118,8 +100,7 @@ static bool store_is_file(const struct store_model *model, const char *path, str
 const struct store_model *store_model_of_file(const char *path, uint64_t n_bytes)
 {
     size_t len = strlen(path);
-    const struct store_word last = store_last_word(path, &len),
-                            before = store_last_word(path, &len);
+    const struct path_word last = path_last_word(path, &len), before = path_last_word(path, &len);
     for (size_t i = 0; i < store_n_models(); i++) {
         const struct store_model *model = store_model_at(i);
         if (model->is_folder ? store_is_in_folder(model, last, before)
