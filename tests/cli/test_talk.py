@@ -1,5 +1,5 @@
 """Folders talk like the reference: real weights of SmolLM2, laid out as Hugging Face publishes llama and phi3, as they are
-and as mlx-lm converts them, answer over /v1/messages as mlx-lm does (scripts/golden/real_folders.py).
+and as mlx-lm converts them, and as we do, answer over /v1/messages as mlx-lm does (scripts/golden/real_folders.py).
 
 Usage: test_talk.py BINARY. scripts/make_mlx_folders makes the folders; without them the test is skipped, loudly. Where
 two tokens are nearly as likely the answers may part: that place is told, and what follows is not compared."""
@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 BINARY = os.path.abspath(sys.argv[1])
@@ -37,6 +38,15 @@ def golden():
     return answers
 
 
+def tensors(folder):
+    """What is in its model.safetensors: type, shape and bytes by name."""
+    with open(os.path.join(folder, "model.safetensors"), "rb") as file:
+        n = int.from_bytes(file.read(8), "little")
+        header, data = json.loads(file.read(n)), file.read()
+    header.pop("__metadata__", None)
+    return {name: (t["dtype"], t["shape"], data[slice(*t["data_offsets"])]) for name, t in header.items()}
+
+
 class Talk(unittest.TestCase):
     def ask(self, port, question, n):
         body = {"model": "any", "max_tokens": n, "temperature": 0, "messages": [{"role": "user", "content": question}]}
@@ -60,8 +70,8 @@ class Talk(unittest.TestCase):
         self.assertEqual(text, "".join(line["pieces"]))
         return len(line["pieces"])
 
-    def talk(self, name, lines):
-        p = subprocess.Popen([BINARY, "serve", "-m", folder_of(name), "-p", "0", "--kv-disk", "0"],
+    def talk(self, model, lines):
+        p = subprocess.Popen([BINARY, "serve", "-m", model, "-p", "0", "--kv-disk", "0"],
                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             port = int(re.search(r":(\d+)$", p.stdout.readline().strip()).group(1))
@@ -80,7 +90,24 @@ class Talk(unittest.TestCase):
     def test_folders_talk_like_the_reference(self):
         for name, lines in golden().items():
             with self.subTest(name):
-                self.talk(name, lines)
+                self.talk(folder_of(name), lines)
+
+    def test_what_we_convert_talks_like_the_reference(self):
+        for name, kind in (("smollm2-llama-f16", "MLX_8"), ("smollm2-phi3-8bit", "Q8_0")):
+            with self.subTest(kind), tempfile.TemporaryDirectory() as folder:
+                out = os.path.join(folder, "out")
+                subprocess.run([BINARY, "convert", "-q", "--type", kind, folder_of(name), out], check=True,
+                               stdout=subprocess.DEVNULL, timeout=PATIENCE)
+                self.talk(out, golden()[name])
+
+    def test_four_bits_are_the_very_tensors_that_mlx_lm_makes(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out")
+            subprocess.run([BINARY, "convert", "-q", "--type", "MLX_4", folder_of("smollm2-llama-f16"), out], check=True,
+                           stdout=subprocess.DEVNULL, timeout=PATIENCE)
+            ours, theirs = tensors(out), tensors(folder_of("smollm2-llama-4bit"))
+            self.assertEqual(ours.keys(), theirs.keys())
+            self.assertEqual([n for n in theirs if ours[n] != theirs[n]], [])
 
     def test_the_prompts_tokens_are_the_references(self):
         for name, lines in golden().items():
@@ -92,7 +119,7 @@ class Talk(unittest.TestCase):
                 self.assertEqual(ids, line["prompt"][-len(ids):])
 
 
-missing = [name for name in golden() if not os.path.exists(folder_of(name))]
+missing = [name for name in [*golden(), "smollm2-llama-4bit"] if not os.path.exists(folder_of(name))]
 if missing:
     print("SKIPPED: there is no %s: scripts/make_mlx_folders makes it" % folder_of(missing[0]), file=sys.stderr)
     sys.exit(77)
