@@ -7,6 +7,7 @@
 #include "quant/half.h"
 #include "quant/quant.h"
 #include "random_weights.h"
+#include "weights/tensor_names.h"
 #include "write_model.h"
 #include "write_tokenizer.h"
 
@@ -38,30 +39,6 @@ struct mlx_tensor {
     uint64_t n_bytes;
 };
 
-static const struct {
-    const char *gguf, *mlx;
-} names[] = {
-    {"token_embd", "model.embed_tokens"},
-    {"output_norm", "model.norm"},
-    {"output", "lm_head"},
-    {"attn_norm", "input_layernorm"},
-    {"attn_qkv", "self_attn.qkv_proj"},
-    {"attn_q", "self_attn.q_proj"},
-    {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},
-    {"attn_output", "self_attn.o_proj"},
-    {"attn_q_norm", "self_attn.q_norm"},
-    {"attn_k_norm", "self_attn.k_norm"},
-    {"ffn_norm", "post_attention_layernorm"},
-    {"ffn_gate", "mlp.gate_proj"},
-    {"ffn_up", "mlp.up_proj"},
-    {"ffn_down", "mlp.down_proj"},
-    {"ffn_gate_inp", "mlp.gate"},
-    {"ffn_gate_exps", "mlp.switch_mlp.gate_proj"},
-    {"ffn_up_exps", "mlp.switch_mlp.up_proj"},
-    {"ffn_down_exps", "mlp.switch_mlp.down_proj"},
-};
-
 /* "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj", without the last word; false for what
  * MLX keeps in the config. */
 static bool mlx_name(const struct mlx *m, const char *gguf, char out[100])
@@ -70,17 +47,17 @@ static bool mlx_name(const struct mlx *m, const char *gguf, char out[100])
     int at = 0;
     bool in_layer = sscanf(gguf, "blk.%u.%n", &layer, &at) == 1 && at;
     const char *rest = gguf + at, *dot = strchr(rest, '.');
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *name = names[i].mlx;
-        if (strlen(names[i].gguf) != (size_t)(dot - rest) ||
-            strncmp(names[i].gguf, rest, (size_t)(dot - rest)) != 0)
+    for (const struct tensor_name *row = tensor_names; row->gguf; row++) {
+        const char *name = row->folder;
+        if (strlen(row->gguf) != (size_t)(dot - rest) ||
+            strncmp(row->gguf, rest, (size_t)(dot - rest)) != 0)
             continue;
         if (m->shape->is_fused && !strcmp(name, "mlp.up_proj"))
             name = "mlp.gate_up_proj";
         if (in_layer)
             snprintf(out, 100, "model.layers.%u.%s", layer, name);
         else
-            snprintf(out, 100, "%s", name);
+            snprintf(out, 100, "%s%s", strcmp(name, "lm_head") != 0 ? "model." : "", name);
         return true;
     }
     return false;

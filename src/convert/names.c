@@ -1,5 +1,4 @@
-/* See names.h. Hugging Face's names are those of the transformers library's modules; mlx-lm keeps
- * them, but stacks experts in a module switch_mlp. */
+/* See names.h. */
 #include "convert/names.h"
 
 #include <stddef.h>
@@ -7,43 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct names_architecture architectures[] = {
-    {"llama", "llama", "LlamaForCausalLM", "mistral", true, 0},
-    {"qwen2", "qwen2", "Qwen2ForCausalLM", NULL, false, 0},
-    {"qwen3", "qwen3", "Qwen3ForCausalLM", NULL, false, 0},
-    {"qwen3moe", "qwen3_moe", "Qwen3MoeForCausalLM", NULL, false, 0},
-    {"phi3", "phi3", "Phi3ForCausalLM", NULL, false, 0},
-    {"granite", "granite", "GraniteForCausalLM", NULL, true, 0},
-    {"gemma3", "gemma3_text", "Gemma3ForCausalLM", NULL, false, 1},
+static const struct tensor_name phi3_names[] = {{"ffn_up", "mlp.gate_up_proj"}, {NULL, NULL}};
+static const struct tensor_name gemma3_names[] = {
+    {"ffn_norm", "pre_feedforward_layernorm"},
+    {"post_attention_norm", "post_attention_layernorm"},
+    {"post_ffw_norm", "post_feedforward_layernorm"},
+    {NULL, NULL},
 };
 
-/* The rows that hold for one architecture alone come first. */
-static const struct {
-    const char *architecture, *gguf, *folder;
-} rows[] = {
-    {"phi3", "ffn_up", "mlp.gate_up_proj"},
-    {"gemma3", "ffn_norm", "pre_feedforward_layernorm"},
-    {"gemma3", "post_attention_norm", "post_attention_layernorm"},
-    {"gemma3", "post_ffw_norm", "post_feedforward_layernorm"},
-    {NULL, "token_embd", "model.embed_tokens"},
-    {NULL, "output_norm", "model.norm"},
-    {NULL, "output", "lm_head"},
-    {NULL, "attn_norm", "input_layernorm"},
-    {NULL, "attn_q", "self_attn.q_proj"},
-    {NULL, "attn_k", "self_attn.k_proj"},
-    {NULL, "attn_v", "self_attn.v_proj"},
-    {NULL, "attn_qkv", "self_attn.qkv_proj"},
-    {NULL, "attn_output", "self_attn.o_proj"},
-    {NULL, "attn_q_norm", "self_attn.q_norm"},
-    {NULL, "attn_k_norm", "self_attn.k_norm"},
-    {NULL, "ffn_norm", "post_attention_layernorm"},
-    {NULL, "ffn_gate", "mlp.gate_proj"},
-    {NULL, "ffn_up", "mlp.up_proj"},
-    {NULL, "ffn_down", "mlp.down_proj"},
-    {NULL, "ffn_gate_inp", "mlp.gate"},
-    {NULL, "ffn_gate_exps", "mlp.switch_mlp.gate_proj"},
-    {NULL, "ffn_up_exps", "mlp.switch_mlp.up_proj"},
-    {NULL, "ffn_down_exps", "mlp.switch_mlp.down_proj"},
+static const struct names_architecture architectures[] = {
+    {"llama", "llama", "LlamaForCausalLM", "mistral", true, 0, NULL},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", NULL, false, 0, NULL},
+    {"qwen3", "qwen3", "Qwen3ForCausalLM", NULL, false, 0, NULL},
+    {"qwen3moe", "qwen3_moe", "Qwen3MoeForCausalLM", NULL, false, 0, NULL},
+    {"phi3", "phi3", "Phi3ForCausalLM", NULL, false, 0, phi3_names},
+    {"granite", "granite", "GraniteForCausalLM", NULL, true, 0, NULL},
+    {"gemma3", "gemma3_text", "Gemma3ForCausalLM", NULL, false, 1, gemma3_names},
 };
 
 const struct names_architecture *names_of_gguf(const char *architecture)
@@ -80,34 +58,38 @@ static const char *after_number(const char *text, const char *before, unsigned l
     return *end == '.' ? end + 1 : NULL;
 }
 
+/* The row of that GGUF word, or of that folder's module. */
+static const struct tensor_name *names_find(const struct tensor_name *rows, bool by_gguf,
+                                            const char *text, size_t len)
+{
+    for (; rows && rows->gguf; rows++)
+        if (names_fit(by_gguf ? rows->gguf : rows->folder, text, len))
+            return rows;
+    return NULL;
+}
+
+/* Those of the architecture's own hide the common ones. */
+static const struct tensor_name *names_row(const struct names_architecture *a, bool by_gguf,
+                                           const char *text, size_t len)
+{
+    const struct tensor_name *own = names_find(a->own, by_gguf, text, len);
+    return own ? own : names_find(tensor_names, by_gguf, text, len);
+}
+
 struct names_text names_to_folder(const struct names_architecture *a, const char *gguf)
 {
     struct names_text out = {""};
     unsigned long layer = 0;
     const char *rest = after_number(gguf, "blk.", &layer), *name = rest ? rest : gguf;
     const size_t len = strcspn(name, ".");
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if ((rows[i].architecture && strcmp(rows[i].architecture, a->gguf) != 0) ||
-            !names_fit(rows[i].gguf, name, len))
-            continue;
-        if (rest)
-            snprintf(out.text, sizeof out.text, "model.layers.%lu.%s%.24s", layer, rows[i].folder,
-                     name + len);
-        else
-            snprintf(out.text, sizeof out.text, "%s%.24s", rows[i].folder, name + len);
-        return out;
-    }
+    const struct tensor_name *row = names_row(a, true, name, len);
+    if (row && rest)
+        snprintf(out.text, sizeof out.text, "model.layers.%lu.%s%.24s", layer, row->folder,
+                 name + len);
+    else if (row)
+        snprintf(out.text, sizeof out.text, "%s%s%.24s",
+                 strcmp(row->folder, "lm_head") != 0 ? "model." : "", row->folder, name + len);
     return out;
-}
-
-/* The row of a module; a row of one architecture hides the common one of the same module. */
-static const char *find_module(const struct names_architecture *a, const char *name, size_t len)
-{
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if ((!rows[i].architecture || !strcmp(rows[i].architecture, a->gguf)) &&
-            names_fit(rows[i].folder, name, len))
-            return rows[i].gguf;
-    return NULL;
 }
 
 /* "mlp.experts.5.gate_proj" as "mlp.switch_mlp.gate_proj" and 5. */
@@ -131,14 +113,17 @@ struct names_text names_to_gguf(const struct names_architecture *a, const char *
     if (!strncmp(folder, language, sizeof language - 1))
         folder += sizeof language - 1;
     const char *rest = after_number(folder, "model.layers.", &layer);
+    if (!rest && !strncmp(folder, "model.", strlen("model.")))
+        folder += strlen("model.");
     unite_expert(rest ? rest : folder, name, expert);
     const char *last = strrchr(name, '.');
-    const char *module = last ? find_module(a, name, (size_t)(last - name)) : NULL;
-    if (!module || strlen(last) > 24)
+    const struct tensor_name *row =
+        last ? names_row(a, false, name, (size_t)(last - name)) : NULL;
+    if (!row || strlen(last) > 24)
         return out;
     if (rest)
-        snprintf(out.text, sizeof out.text, "blk.%lu.%s%s", layer, module, last);
+        snprintf(out.text, sizeof out.text, "blk.%lu.%s%s", layer, row->gguf, last);
     else
-        snprintf(out.text, sizeof out.text, "%s%s", module, last);
+        snprintf(out.text, sizeof out.text, "%s%s", row->gguf, last);
     return out;
 }

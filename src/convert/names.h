@@ -3,6 +3,8 @@
 #ifndef PENSIEVE_CONVERT_NAMES_H
 #define PENSIEVE_CONVERT_NAMES_H
 
+#include "weights/tensor_names.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,6 +16,7 @@ struct names_architecture {
     const char *also;   /* another model_type that is read, or NULL */
     bool has_turns;     /* GGUF's rows of q and k take turns, see plan.h */
     float norms_add;    /* GGUF's norms are so much more */
+    const struct tensor_name *own; /* in what its names differ from others'; or NULL */
 };
 
 /* NULL: it cannot go to the other format. */

@@ -115,7 +115,7 @@ static void gemma3_load(struct model *m, struct network_loader *loader)
 }
 
 static const char *const gemma3_types[] = {"gemma3_text", "gemma3", NULL};
-static const struct names_row gemma3_names[] = {
+static const struct tensor_name gemma3_names[] = {
     {"post_attention_norm", "post_attention_layernorm"},
     {"ffn_norm", "pre_feedforward_layernorm"},
     {"post_ffw_norm", "post_feedforward_layernorm"},

@@ -39,7 +39,7 @@ struct network {
     const char *name;               /* general.architecture */
     const char *const *model_types; /* of config.json, which folders go by; NULL after the last */
     const struct hyper_default *defaults; /* of its hyper-parameters, or NULL */
-    const struct names_row *names;  /* in what a folder's names differ from others'; or NULL */
+    const struct tensor_name *names;  /* in what a folder's names differ from others'; or NULL */
     size_t n_bytes, n_layer_bytes; /* of its struct, and of its layers', both zeroed at first */
     /* Fills info; n_params and n_vocab are model.c's. */
     bool (*read)(const struct hyper *h, struct model_info *info, struct error *err);

@@ -47,7 +47,7 @@ static void phi3_load(struct model *m, struct network_loader *loader)
 }
 
 static const char *const phi3_types[] = {"phi3", NULL};
-static const struct names_row phi3_names[] = {{"ffn_up", "mlp.gate_up_proj"}, {NULL, NULL}};
+static const struct tensor_name phi3_names[] = {{"ffn_up", "mlp.gate_up_proj"}, {NULL, NULL}};
 
 const struct network network_phi3 = {
     .name = "phi3",
