@@ -13,7 +13,8 @@
 static struct path_word name_in_cache(const char *path, size_t len, struct path_word commit)
 {
     static const char begin[] = "models--", above[] = "snapshots";
-    const struct path_word snapshots = path_last_word(path, &len), model = path_last_word(path, &len);
+    const struct path_word snapshots = path_last_word(path, &len),
+                           model = path_last_word(path, &len);
     if (snapshots.len != strlen(above) || memcmp(snapshots.text, above, snapshots.len) != 0 ||
         model.len <= strlen(begin) || memcmp(model.text, begin, strlen(begin)) != 0)
         return commit;

@@ -117,8 +117,7 @@ struct names_text names_to_gguf(const struct names_architecture *a, const char *
         folder += strlen("model.");
     unite_expert(rest ? rest : folder, name, expert);
     const char *last = strrchr(name, '.');
-    const struct tensor_name *row =
-        last ? names_row(a, false, name, (size_t)(last - name)) : NULL;
+    const struct tensor_name *row = last ? names_row(a, false, name, (size_t)(last - name)) : NULL;
     if (!row || strlen(last) > 24)
         return out;
     if (rest)
