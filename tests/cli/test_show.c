@@ -314,8 +314,8 @@ static void a_folder_is_shown_whole(void **state)
         "  vocabulary     32064 tokens\n",
         "  beside them    tokenizer_config.json, generation_config.json, config.json\n",
         "  its sampling   temperature 0, top_k 5\n",
-        "  chat template  14 bytes of tokenizer_config.json (whole: --template)\n    | {{ messages "
-        "}}\n",
+        ("  chat template  14 bytes of tokenizer_config.json (whole: --template)\n"
+         "    | {{ messages }}\n"),
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         assert_says(r->out, parts[i]);
