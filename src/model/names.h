@@ -1,7 +1,7 @@
 /* What a folder calls the tensors that networks know by GGUF's names: "blk.3.attn_q.weight" is
  * "model.layers.3.self_attn.q_proj.weight" there, behind another prefix where the folder has more
- * than a language model. weights/tensor_names.h has the names that most share, and a network a table
- * of the same rows where it differs. Knows no networks. */
+ * than a language model. weights/tensor_names.h has the names that most share, and a network a
+ * table of the same rows where it differs. Knows no networks. */
 #ifndef PENSIEVE_MODEL_NAMES_H
 #define PENSIEVE_MODEL_NAMES_H
 

@@ -59,9 +59,10 @@ INLINE struct affine affine_of(const struct matrix *m)
 
 INLINE struct packed_row packed_row_of(const struct matrix *m, size_t row)
 {
+    const bool has_biases = m->parts[MATRIX_BIASES].data;
     return (struct packed_row){matrix_row(m, MATRIX_PACKED, row),
                                matrix_row(m, MATRIX_SCALES, row),
-                               matrix_row(m, MATRIX_BIASES, row),
+                               has_biases ? matrix_row(m, MATRIX_BIASES, row) : NULL,
                                matrix_row(m, MATRIX_SCALES, row)};
 }
 
