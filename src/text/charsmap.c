@@ -4,6 +4,8 @@
  * upper bits how far its children are. See charsmap.h. */
 #include "text/charsmap.h"
 
+#include "text/unicode.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +26,12 @@ struct charsmap *charsmap_create(const void *data, size_t n_bytes, struct error 
         error_set(err, ERROR_FORMAT, "a table of replacements of %zu bytes that is none", n_bytes);
         return NULL;
     }
+    const char *strings = (const char *)data + sizeof n_trie + n_trie;
+    const size_t n_strings = n_bytes - sizeof n_trie - n_trie;
+    if (unicode_valid_bytes(strings, n_strings) != n_strings) {
+        error_set(err, ERROR_FORMAT, "a table of replacements that are not UTF-8");
+        return NULL;
+    }
     struct charsmap *c = calloc(1, sizeof *c + n_bytes);
     if (!c) {
         error_set(err, ERROR_NO_MEMORY, "out of memory for %zu bytes of replacements", n_bytes);
@@ -33,7 +41,7 @@ struct charsmap *charsmap_create(const void *data, size_t n_bytes, struct error 
     c->units = (uint32_t *)(c + 1);
     c->n_units = n_trie / sizeof *c->units;
     c->strings = (const char *)(c + 1) + n_trie;
-    c->n_strings = n_bytes - sizeof n_trie - n_trie;
+    c->n_strings = n_strings;
     return c;
 }
 
@@ -82,6 +90,11 @@ static size_t children_of(uint32_t unit)
     return (size_t)(unit >> 10) << ((unit & 1u << 9) >> 6);
 }
 
+static bool is_within_character(char c)
+{
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
 bool charsmap_find(const struct charsmap *c, const char *text, size_t n_bytes, bool longest,
                    struct charsmap_match *match)
 {
@@ -94,10 +107,10 @@ bool charsmap_find(const struct charsmap *c, const char *text, size_t n_bytes, b
             break;
         uint32_t unit = c->units[node];
         node ^= children_of(unit);
-        if (!(unit & 1u << 8))
+        if (!(unit & 1u << 8) || (i + 1 < n_bytes && is_within_character(text[i + 1])))
             continue;
         size_t at = node < c->n_units ? c->units[node] & ~(1u << 31) : SIZE_MAX;
-        if (at >= c->n_strings)
+        if (at >= c->n_strings || is_within_character(c->strings[at]))
             break;
         *match = (struct charsmap_match){i + 1, c->strings + at, strlen(c->strings + at)};
         found = true;

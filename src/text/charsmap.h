@@ -1,6 +1,7 @@
 /* SentencePiece's compiled table of replacements (precompiled_charsmap): a trie over the bytes of
  * what is replaced, as a double array, then the replacements one after the other. Every number in
- * it is checked where it is followed. Immutable; any thread may use one. Private to src/text. */
+ * it is checked where it is followed, and valid UTF-8 stays so. Immutable; any thread may use one.
+ * Private to src/text. */
 #ifndef PENSIEVE_TEXT_CHARSMAP_H
 #define PENSIEVE_TEXT_CHARSMAP_H
 

@@ -334,11 +334,9 @@ bool regex_next(const struct regex *r, struct regex_scratch *s, const char *text
         const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(match);
         *begin = ends[0];
         *end = ends[1];
-        if (*end > *begin && *begin >= from)
+        if (*end > *begin)
             return true;
-        const size_t at = *end > from ? *end : from; /* a look behind may end before */
-        const size_t n = at < n_bytes ? unicode_char_bytes(text + at, n_bytes - at) : 1;
-        from = at + (n ? n : 1);
+        from = *end < n_bytes ? *end + unicode_char_bytes(text + *end, n_bytes - *end) : n_bytes;
     }
     return false;
 }

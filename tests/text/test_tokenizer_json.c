@@ -373,6 +373,9 @@ static void what_is_not_known_or_wrong_is_named(void **state)
          "base64", ERROR_FORMAT},
         {"{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}}",
          "replacements", ERROR_FORMAT},
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\","
+         "\"precompiled_charsmap\":\"BAAAAAAAAACAAA==\"}}",
+         "not UTF-8", ERROR_FORMAT},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct tokenizer_folder f = tokenizer_folder_make(wrong[i].json, NULL, NULL);
