@@ -1,6 +1,8 @@
 /* See json_read.h. A machine of seven states and a stack of one bit for each level. */
 #include "base/json_read.h"
 
+#include "base/utf8.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -55,29 +57,6 @@ static bool is_digit(const struct json_reader *r, size_t at)
 static bool is_one_of(const struct json_reader *r, size_t at, const char *set)
 {
     return at < r->len && r->text[at] && strchr(set, r->text[at]);
-}
-
-/* Bytes of the UTF-8 sequence that begins with a byte above 0x7f, or 0. */
-static size_t utf8_sequence(const unsigned char *s, size_t n)
-{
-    unsigned char low = 0x80, high = 0xbf;
-    size_t len = s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
-    if (!len || n < len)
-        return 0;
-    if (s[0] == 0xe0)
-        low = 0xa0; /* shorter forms are there */
-    else if (s[0] == 0xed)
-        high = 0x9f; /* surrogates */
-    else if (s[0] == 0xf0)
-        low = 0x90;
-    else if (s[0] == 0xf4)
-        high = 0x8f; /* past U+10FFFF */
-    if (s[1] < low || s[1] > high)
-        return 0;
-    for (size_t i = 2; i < len; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    return len;
 }
 
 static int hex_digit(char c)
@@ -155,7 +134,7 @@ static enum json_read_event json_string(struct json_reader *r, enum json_read_ev
         if (c < 0x20)
             return json_failed_at(r, r->at, "a control character in a string");
         if (c > 0x7f)
-            n = utf8_sequence((const unsigned char *)r->text + r->at, r->len - r->at);
+            n = utf8_char_bytes(r->text + r->at, r->len - r->at);
         if (!n)
             return json_failed_at(r, r->at, "a string is not UTF-8");
         r->at += n;

@@ -1,28 +1,13 @@
 /* See json_writer.h. */
 #include "convert/json_writer.h"
 
-/* The length of a well-formed character of UTF-8, or 0. */
-static size_t utf8_length(const char *text, size_t len)
-{
-    const unsigned char *c = (const unsigned char *)text;
-    const size_t n = *c < 0x80 ? 1 : *c >= 0xc2 && *c < 0xe0 ? 2 : *c >= 0xe0 && *c < 0xf0 ? 3
-                   : *c >= 0xf0 && *c < 0xf5                 ? 4
-                                                             : 0;
-    if (!n || n > len)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-    const bool is_long = (*c == 0xe0 && c[1] < 0xa0) || (*c == 0xf0 && c[1] < 0x90);
-    const bool is_out = (*c == 0xed && c[1] >= 0xa0) || (*c == 0xf4 && c[1] >= 0x90);
-    return is_long || is_out ? 0 : n;
-}
+#include "base/utf8.h"
 
 void json_writer_string(struct buf *out, const char *text, size_t len)
 {
     buf_putc(out, '"');
     for (size_t i = 0; i < len;) {
-        const size_t n = utf8_length(text + i, len - i);
+        const size_t n = utf8_char_bytes(text + i, len - i);
         const unsigned char c = (unsigned char)text[i];
         if (!n)
             buf_puts(out, "\xef\xbf\xbd");

@@ -2,6 +2,7 @@
  * merged in place, long ones with a heap. */
 #include "text/bpe.h"
 
+#include "base/utf8.h"
 #include "text/space_mark.h"
 #include "text/unicode.h"
 
@@ -244,7 +245,7 @@ static size_t bpe_lay_out(const struct bpe *b, const char *piece, size_t n_bytes
     for (size_t i = 0, n; i < n_bytes; i += n) {
         n = 1;
         if (!b->is_bytes) {
-            n = unicode_char_bytes(piece + i, n_bytes - i);
+            n = utf8_char_bytes(piece + i, n_bytes - i);
             n += !n;
             lay_character(&l, piece + i, n);
         } else if (b->byte_ids[(unsigned char)piece[i]] >= 0) {

@@ -2,6 +2,7 @@
 #include "text/regex.h"
 
 #include "base/buf.h"
+#include "base/utf8.h"
 #include "text/unicode.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -336,7 +337,7 @@ bool regex_next(const struct regex *r, struct regex_scratch *s, const char *text
         *end = ends[1];
         if (*end > *begin)
             return true;
-        from = *end < n_bytes ? *end + unicode_char_bytes(text + *end, n_bytes - *end) : n_bytes;
+        from = *end < n_bytes ? *end + utf8_char_bytes(text + *end, n_bytes - *end) : n_bytes;
     }
     return false;
 }

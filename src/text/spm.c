@@ -2,8 +2,8 @@
  * space, the way the vocabulary writes it. */
 #include "text/spm.h"
 
+#include "base/utf8.h"
 #include "text/space_mark.h"
-#include "text/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -172,7 +172,7 @@ static void spm_lay_out(struct merging *g, size_t begin, size_t end)
     g->n_symbols = 0;
     for (size_t at = begin, n; at < end; at += n) {
         uint32_t i = (uint32_t)g->n_symbols++;
-        n = unicode_char_bytes(g->text + at, end - at);
+        n = utf8_char_bytes(g->text + at, end - at);
         n += !n;
         g->symbols[i] = (struct symbol){
             .at = (uint32_t)at,

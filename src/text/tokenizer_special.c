@@ -3,6 +3,7 @@
  */
 #include "text/tokenizer_special.h"
 
+#include "base/utf8.h"
 #include "text/unicode.h"
 
 #include <stdlib.h>
@@ -202,7 +203,7 @@ static size_t decode_before(const char *text, size_t end, uint32_t *c)
     while (n < 4 && n < end && ((unsigned char)text[end - n] & 0xc0) == 0x80)
         n++;
     *c = 0xfffd;
-    if (unicode_char_bytes(text + end - n, n) != n)
+    if (utf8_char_bytes(text + end - n, n) != n)
         return 1;
     return unicode_decode(text + end - n, c);
 }
@@ -211,7 +212,7 @@ static size_t decode_before(const char *text, size_t end, uint32_t *c)
 static size_t decode_after(const char *text, size_t n_bytes, size_t at, uint32_t *c)
 {
     *c = 0xfffd;
-    return unicode_char_bytes(text + at, n_bytes - at) ? unicode_decode(text + at, c) : 1;
+    return utf8_char_bytes(text + at, n_bytes - at) ? unicode_decode(text + at, c) : 1;
 }
 
 static bool is_alone(const char *text, size_t n_bytes, size_t begin, size_t end)

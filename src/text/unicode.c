@@ -1,33 +1,9 @@
 /* UTF-8 validity and GPT-2's byte alphabet, by arithmetic alone: no tables, no state. */
 #include "text/unicode.h"
 
+#include "base/utf8.h"
+
 #include <string.h>
-
-static bool is_continuation(unsigned char c)
-{
-    return (c & 0xc0) == 0x80;
-}
-
-size_t unicode_char_bytes(const char *text, size_t n_bytes)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    if (!n_bytes)
-        return 0;
-    if (s[0] < 0x80)
-        return 1;
-    if (s[0] < 0xc2 || s[0] > 0xf4)
-        return 0;
-    size_t n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-    if (n_bytes < n)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if (!is_continuation(s[i]))
-            return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return n;
-}
 
 size_t unicode_valid_bytes(const char *text, size_t n_bytes)
 {
@@ -41,7 +17,7 @@ size_t unicode_valid_bytes(const char *text, size_t n_bytes)
                 continue;
             }
         }
-        size_t n = unicode_char_bytes(text + i, n_bytes - i);
+        size_t n = utf8_char_bytes(text + i, n_bytes - i);
         if (!n)
             break;
         i += n;
@@ -52,7 +28,7 @@ size_t unicode_valid_bytes(const char *text, size_t n_bytes)
 size_t unicode_invalid_bytes(const char *text, size_t n_bytes)
 {
     size_t i = 0;
-    while (i < n_bytes && !unicode_char_bytes(text + i, n_bytes - i))
+    while (i < n_bytes && !utf8_char_bytes(text + i, n_bytes - i))
         i++;
     return i;
 }
@@ -111,7 +87,7 @@ size_t unicode_from_byte(uint8_t byte, char out[2])
 
 int unicode_to_byte(const char *text, size_t n_bytes, size_t *n_char)
 {
-    *n_char = unicode_char_bytes(text, n_bytes);
+    *n_char = utf8_char_bytes(text, n_bytes);
     if (!*n_char)
         *n_char = 1;
     unsigned first = (unsigned char)text[0], shown = first;

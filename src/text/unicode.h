@@ -7,10 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The bytes (1 to 4) of the character at text[0] of n_bytes, or 0 if no valid one begins there
- * (Unicode, table 3-7: no surrogate, no overlong form, nothing above U+10FFFF). */
-size_t unicode_char_bytes(const char *text, size_t n_bytes);
-
 /* How many bytes from the start are valid UTF-8, and how many belong to no valid character. */
 size_t unicode_valid_bytes(const char *text, size_t n_bytes);
 size_t unicode_invalid_bytes(const char *text, size_t n_bytes);

@@ -2,7 +2,7 @@
  * hash table. See unigram.h. */
 #include "text/unigram.h"
 
-#include "text/unicode.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -210,7 +210,7 @@ bool unigram_encode(const struct unigram *u, const char *text, size_t n_bytes,
         steps[i].id = UNREACHED;
     steps[0] = (struct unigram_step){0, 0, UNKNOWN};
     for (size_t at = 0, n_char; at < n_bytes; at += n_char) {
-        n_char = unicode_char_bytes(text + at, n_bytes - at);
+        n_char = utf8_char_bytes(text + at, n_bytes - at);
         n_char += !n_char;
         search_from(u, steps, text, n_bytes, at, n_char);
     }
