@@ -1,7 +1,7 @@
 /* experts: what a layer of experts takes by itself, beside what memory gives in the same minute and
  * what one large matrix gets of it. The shape is Qwen3-30B-A3B's; rows choose experts at random. */
 #include "backend/cpu/cpu.h"
-#include "backend/cpu/pool.h"
+#include "base/pool.h"
 #include "base/clock.h"
 #include "kernels/peaks.h"
 #include "random_weights.h"

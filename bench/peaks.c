@@ -3,7 +3,7 @@
  * disturbs little; the clock is measured beside, which tells whether a figure is the whole. */
 #include "kernels/peaks.h"
 
-#include "backend/cpu/cores.h"
+#include "base/cores.h"
 #include "base/clock.h"
 
 #include <getopt.h>

@@ -2,7 +2,7 @@
 #include "convert/work.h"
 
 #include "base/clock.h"
-#include "convert/crew.h"
+#include "base/pool.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -13,10 +13,9 @@
 enum {
     WORK_SLICE_BYTES = 8 << 20, /* of the output; a row may be longer */
     WORK_ROWS = 16,             /* of a job */
-    WORK_MAX_THREADS = 256,
 };
 
-/* A slice of a tensor on its way through the crew. */
+/* A slice of a tensor on its way through the threads. */
 struct work {
     const struct plan *p;
     const struct plan_tensor *t;
@@ -77,7 +76,7 @@ static void encode_row(struct work *w, const float *row, uint64_t number, uint8_
     quant_encode_packed(&out, row, importance, n);
 }
 
-static void work_row(struct work *w, size_t worker, size_t i)
+static void work_row(struct work *w, uint32_t worker, size_t i)
 {
     const struct plan_tensor *t = w->t;
     const uint64_t number = w->first + i;
@@ -104,11 +103,12 @@ static void work_row(struct work *w, size_t worker, size_t i)
     encode_row(w, row, number, to);
 }
 
-static void work_job(void *context, size_t worker, size_t i)
+static void work_job(void *context, uint32_t i, uint32_t worker)
 {
     struct work *w = context;
-    const size_t end = (i + 1) * WORK_ROWS < w->n_rows ? (i + 1) * WORK_ROWS : w->n_rows;
-    for (size_t row = i * WORK_ROWS; row < end; row++)
+    const size_t begin = (size_t)i * WORK_ROWS, left = w->n_rows - begin;
+    const size_t end = begin + (left < WORK_ROWS ? left : WORK_ROWS);
+    for (size_t row = begin; row < end; row++)
         work_row(w, worker, row);
 }
 
@@ -143,11 +143,11 @@ static bool work_raw(struct work *w)
     return true;
 }
 
-static bool work_slice(struct work *w, struct crew *crew)
+static bool work_slice(struct work *w, struct pool *pool)
 {
     const struct plan_tensor *t = w->t;
     uint64_t n_bytes = 0;
-    crew_run(crew, work_job, w, (w->n_rows + WORK_ROWS - 1) / WORK_ROWS);
+    pool_run(pool, (uint32_t)((w->n_rows + WORK_ROWS - 1) / WORK_ROWS), work_job, w);
     if (atomic_load(&w->is_wrong))
         return error_set(w->err, ERROR_FORMAT, "tensor %.72s has a weight that is no finite number",
                          t->name);
@@ -178,7 +178,7 @@ static uint64_t slice_rows(const struct plan_tensor *t)
     return n > n_rows ? n_rows : n ? n : 1;
 }
 
-static bool work_tensor(struct work *w, struct crew *crew, const struct plan_tensor *t)
+static bool work_tensor(struct work *w, struct pool *pool, const struct plan_tensor *t)
 {
     const uint64_t n_rows = plan_n_rows(t), n_slice = slice_rows(t);
     w->t = t;
@@ -186,7 +186,7 @@ static bool work_tensor(struct work *w, struct crew *crew, const struct plan_ten
         return work_raw(w);
     for (w->first = 0; w->first < n_rows; w->first += n_slice) {
         w->n_rows = (size_t)(n_rows - w->first < n_slice ? n_rows - w->first : n_slice);
-        if (!work_slice(w, crew))
+        if (!work_slice(w, pool))
             return false;
     }
     return true;
@@ -226,11 +226,12 @@ static bool work_files(struct work *w)
     return true;
 }
 
-static size_t work_n_threads(const struct plan *p)
+/* One thread alone where the system gives no more. */
+static struct pool *work_pool(const struct plan *p, struct error *err)
 {
-    const long n = p->n_threads ? (long)p->n_threads
-                                         : sysconf(_SC_NPROCESSORS_ONLN);
-    return n < 1 ? 1 : n > WORK_MAX_THREADS ? WORK_MAX_THREADS : (size_t)n;
+    const long n = p->n_threads ? (long)p->n_threads : sysconf(_SC_NPROCESSORS_ONLN);
+    struct pool *pool = n > 1 ? pool_create((uint32_t)n, false, NULL) : NULL;
+    return pool ? pool : pool_create(1, false, err);
 }
 
 bool work_do(const struct plan *p, struct output *out, const struct convert_sink *sink,
@@ -239,15 +240,15 @@ bool work_do(const struct plan *p, struct output *out, const struct convert_sink
     struct work w = {.p = p, .out = out, .sink = sink, .err = err, .begin_ns = clock_now_ns()};
     w.progress.n_total = p->n_bytes;
     atomic_init(&w.is_wrong, false);
-    struct crew *crew = crew_create(work_n_threads(p), err);
-    bool ok = crew && work_reserve(&w, crew_size(crew)) && work_files(&w);
+    struct pool *pool = work_pool(p, err);
+    bool ok = pool && work_reserve(&w, pool_n_threads(pool)) && work_files(&w);
     for (size_t i = 0; ok && i < p->n_tensors; i++)
-        ok = work_tensor(&w, crew, &p->tensors[i]);
-    for (size_t i = 0; w.rows && i < crew_size(crew); i++)
+        ok = work_tensor(&w, pool, &p->tensors[i]);
+    for (size_t i = 0; w.rows && i < pool_n_threads(pool); i++)
         free(w.rows[i]);
     for (int k = 0; k < MATRIX_N_PARTS; k++)
         free(w.parts[k]);
     free(w.rows);
-    crew_destroy(crew);
+    pool_destroy(pool);
     return ok;
 }

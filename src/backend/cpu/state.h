@@ -3,7 +3,7 @@
 #define PENSIEVE_BACKEND_CPU_STATE_H
 
 #include "backend/backend.h"
-#include "backend/cpu/pool.h"
+#include "base/pool.h"
 #include "base/memory.h"
 #include "kernels/kernels.h"
 

@@ -1,5 +1,5 @@
 /* See cores.h. Linux tells which CPUs share a core; elsewhere only how many CPUs there are. */
-#include "backend/cpu/cores.h"
+#include "base/cores.h"
 
 #include <sched.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* The workers. One atomic word, the ticket, carries the job's number, its task count and the next
  * task; a claim is a compare-and-swap on it, so a worker that comes late can never take a task of
  * another job. */
-#include "backend/cpu/pool.h"
+#include "base/pool.h"
 
-#include "backend/cpu/cores.h"
 #include "base/clock.h"
+#include "base/cores.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,10 +1,17 @@
 /* The thread pool: every task once, whatever comes between jobs, and no work when there is none. */
-#include "backend/cpu/cores.h"
-#include "fixture.h"
+#include "base/cores.h"
+#include "base/pool.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 struct count {
     _Atomic uint32_t *done; /* [n_tasks] */

@@ -1,6 +1,6 @@
 /* The machine's physical cores, and threads that stay on one. */
-#ifndef PENSIEVE_BACKEND_CPU_CORES_H
-#define PENSIEVE_BACKEND_CPU_CORES_H
+#ifndef PENSIEVE_BASE_CORES_H
+#define PENSIEVE_BASE_CORES_H
 
 #include <pthread.h>
 #include <stdint.h>

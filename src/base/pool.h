@@ -2,8 +2,8 @@
  * one, so which thread does which is open and results must not depend on it. Between jobs the
  * workers watch for a few microseconds, then sleep; so does the caller, once it has no task left.
  * Knows nothing of what the tasks compute. */
-#ifndef PENSIEVE_BACKEND_CPU_POOL_H
-#define PENSIEVE_BACKEND_CPU_POOL_H
+#ifndef PENSIEVE_BASE_POOL_H
+#define PENSIEVE_BASE_POOL_H
 
 #include "base/error.h"
 
