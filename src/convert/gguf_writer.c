@@ -1,18 +1,11 @@
 /* See gguf_writer.h. */
 #include "convert/gguf_writer.h"
 
+#include "weights/gguf_format.h"
+
 #include <string.h>
 
 enum { GGUF_ALIGNMENT = 32, GGUF_VERSION = 3, GGUF_MAX_BYTES = 1 << 30 };
-/* GGUF's numbers of kinds of values */
-enum {
-    GGUF_UINT = 4,
-    GGUF_INT = 5,
-    GGUF_FLOAT = 6,
-    GGUF_BOOL = 7,
-    GGUF_STRING = 8,
-    GGUF_ARRAY = 9,
-};
 
 static void put_u32(struct buf *b, uint32_t value)
 {
@@ -57,13 +50,13 @@ void gguf_writer_deinit(struct gguf_writer *g)
 
 void gguf_writer_uint(struct gguf_writer *g, const char *key, uint32_t value)
 {
-    put_key(g, key, strlen(key), GGUF_UINT);
+    put_key(g, key, strlen(key), GGUF_U32);
     put_u32(&g->meta, value);
 }
 
 void gguf_writer_float(struct gguf_writer *g, const char *key, float value)
 {
-    put_key(g, key, strlen(key), GGUF_FLOAT);
+    put_key(g, key, strlen(key), GGUF_F32);
     buf_append(&g->meta, &value, sizeof value);
 }
 
@@ -89,13 +82,13 @@ void gguf_writer_strings(struct gguf_writer *g, const char *key,
 
 void gguf_writer_ints(struct gguf_writer *g, const char *key, const int32_t *items, size_t n)
 {
-    put_array(g, key, GGUF_INT, n);
+    put_array(g, key, GGUF_I32, n);
     buf_append(&g->meta, items, n * sizeof *items);
 }
 
 void gguf_writer_floats(struct gguf_writer *g, const char *key, const float *items, size_t n)
 {
-    put_array(g, key, GGUF_FLOAT, n);
+    put_array(g, key, GGUF_F32, n);
     buf_append(&g->meta, items, n * sizeof *items);
 }
 

@@ -7,9 +7,7 @@
 #define SPLIT(regex)                                                                               \
     "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"" regex                                      \
     "\"}, \"behavior\": \"Isolated\", \"invert\": false}"
-#define BYTES(use_regex)                                                                           \
-    "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "              \
-    "\"use_regex\": " use_regex "}"
+#define BYTES PRE_TOKENIZERS_BYTES
 #define DIGITS "{\"type\": \"Digits\", \"individual_digits\": true}"
 #define CL100K(digits)                                                                             \
     SPLIT("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|" digits           \

@@ -6,6 +6,11 @@
 
 #include <stdbool.h>
 
+/* The step that writes bytes in GPT-2's alphabet, as tokenizer.json has it. */
+#define PRE_TOKENIZERS_BYTES(use_regex)                                                            \
+    "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "              \
+    "\"use_regex\": " use_regex "}"
+
 struct pre_tokenizer {
     const char *name; /* GGUF's */
     const char *json; /* the items of a Sequence */

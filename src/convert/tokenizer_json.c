@@ -5,6 +5,7 @@
 #include "convert/json_writer.h"
 #include "convert/pre_tokenizers.h"
 #include "convert/spm_merges.h"
+#include "weights/gguf_format.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 
 enum { TOKENIZER_MAX_BYTES = 256 << 20, TOKENIZER_MAX_TOKENS = 1 << 22 };
-enum { TOKEN_CONTROL = 3, TOKEN_USER_DEFINED = 4 };
 
 struct vocabulary {
     const struct weights *w;
@@ -22,10 +22,6 @@ struct vocabulary {
     struct buf json;
     struct error *err;
 };
-
-#define BYTES(use_regex)                                                                           \
-    "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "              \
-    "\"use_regex\": " use_regex "}"
 
 static const struct pre_tokenizer *find_pre_tokenizer(const struct vocabulary *v)
 {
@@ -58,14 +54,14 @@ static void put_added(struct vocabulary *v)
     buf_puts(&v->json, "{\n \"version\": \"1.0\",\n \"truncation\": null,\n \"padding\": null,\n "
                        "\"added_tokens\": [");
     for (size_t i = 0; v->types && i < v->n; i++) {
-        if (v->types[i] != TOKEN_CONTROL && v->types[i] != TOKEN_USER_DEFINED)
+        if (v->types[i] != GGUF_TOKEN_CONTROL && v->types[i] != GGUF_TOKEN_USER_DEFINED)
             continue;
         buf_printf(&v->json, "%s\n  {\"id\": %zu, \"content\": ", comma, i);
         put_token(v, i);
         buf_printf(&v->json,
                    ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
                    "\"normalized\": false, \"special\": %s}",
-                   v->types[i] == TOKEN_CONTROL ? "true" : "false");
+                   v->types[i] == GGUF_TOKEN_CONTROL ? "true" : "false");
         comma = ",";
     }
     buf_puts(&v->json, "\n ]");
@@ -127,10 +123,11 @@ static bool put_bpe(struct vocabulary *v)
     buf_printf(&v->json, ",\n \"normalizer\": %s", pre->is_nfc ? "{\"type\": \"NFC\"}" : "null");
     buf_printf(&v->json, ",\n \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [%s]}",
                pre->json);
-    put_post_processor(v, pre->ignores_merges, BYTES("false"));
-    buf_puts(&v->json, ",\n \"decoder\": " BYTES("false") ",\n \"model\": {\"type\": \"BPE\", "
-                       "\"dropout\": null, \"unk_token\": null, \"continuing_subword_prefix\": "
-                       "null, \"end_of_word_suffix\": null, \"fuse_unk\": false, "
+    put_post_processor(v, pre->ignores_merges, PRE_TOKENIZERS_BYTES("false"));
+    buf_puts(&v->json, ",\n \"decoder\": " PRE_TOKENIZERS_BYTES("false"));
+    buf_puts(&v->json, ",\n \"model\": {\"type\": \"BPE\", \"dropout\": null, "
+                       "\"unk_token\": null, \"continuing_subword_prefix\": null, "
+                       "\"end_of_word_suffix\": null, \"fuse_unk\": false, "
                        "\"byte_fallback\": false, ");
     buf_printf(&v->json, "\"ignore_merges\": %s, ", pre->ignores_merges ? "true" : "false");
     put_vocabulary(v);

@@ -3,6 +3,7 @@
 
 #include "base/json_tree.h"
 #include "convert/pre_tokenizers.h"
+#include "weights/gguf_format.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,16 +11,6 @@
 #include <string.h>
 
 enum { VOCABULARY_MAX_TOKENS = 1 << 22, VOCABULARY_MAX_VALUES = 1 << 24 };
-
-/* GGUF's types of tokens */
-enum {
-    TOKEN_NORMAL = 1,
-    TOKEN_UNKNOWN = 2,
-    TOKEN_CONTROL = 3,
-    TOKEN_USER_DEFINED = 4,
-    TOKEN_UNUSED = 5,
-    TOKEN_BYTE = 6,
-};
 
 struct numbered_text {
     struct weights_string text;
@@ -92,7 +83,9 @@ static bool read_vocabulary(struct vocabulary *v)
         uint64_t number;
         if (!json_tree_uint(id, &number))
             return error_set(v->err, ERROR_FORMAT, "tokenizer.json: a token's number is none");
-        if (!set_token(v, number, text, v->is_spm && is_byte(text) ? TOKEN_BYTE : TOKEN_NORMAL))
+        const int32_t type =
+            v->is_spm && is_byte(text) ? GGUF_TOKEN_BYTE : GGUF_TOKEN_NORMAL;
+        if (!set_token(v, number, text, type))
             return false;
         text = json_tree_after(id);
     }
@@ -117,9 +110,9 @@ static bool read_added(struct vocabulary *v)
                                 unknown->len == text->len &&
                                 !memcmp(unknown->text, text->text, text->len);
         if (!set_token(v, id, text,
-                       is_unknown   ? TOKEN_UNKNOWN
-                       : is_special ? TOKEN_CONTROL
-                                    : TOKEN_USER_DEFINED))
+                       is_unknown   ? GGUF_TOKEN_UNKNOWN
+                       : is_special ? GGUF_TOKEN_CONTROL
+                                    : GGUF_TOKEN_USER_DEFINED))
             return false;
     }
     return true;
@@ -137,7 +130,7 @@ static bool fill_and_sort(struct vocabulary *v)
         if (!copy)
             return vocabulary_no_memory(v);
         v->tokens[i] = (struct weights_string){copy, (size_t)n};
-        v->types[i] = TOKEN_UNUSED;
+        v->types[i] = GGUF_TOKEN_UNUSED;
     }
     for (size_t i = 0; i < v->n; i++)
         v->sorted[i] = (struct numbered_text){v->tokens[i], (uint32_t)i};
@@ -202,7 +195,7 @@ static bool score_merges(struct vocabulary *v, const struct json_tree_value *mer
     const struct json_tree_value *item = merges->n_items ? json_tree_first(merges) : NULL;
     struct weights_string half[2];
     for (size_t i = 0; i < v->n; i++)
-        v->scores[i] = v->types[i] == TOKEN_NORMAL ? -(float)merges->n_items - 1 : 0;
+        v->scores[i] = v->types[i] == GGUF_TOKEN_NORMAL ? -(float)merges->n_items - 1 : 0;
     for (uint32_t i = 0; i < merges->n_items; i++, item = json_tree_after(item)) {
         char text[512];
         if (!merge_halves(item, half))

@@ -104,14 +104,14 @@ static size_t write_text_piece(const struct tokenizer *t, const struct weights_s
 static size_t write_piece(const struct tokenizer *t, size_t id, char *out)
 {
     const struct weights_string *token = &t->vocab.tokens[id];
-    enum tokenizer_type type = t->vocab.types[id];
-    int byte = type == TOKENIZER_TYPE_BYTE ? byte_of(token) : -1;
+    enum gguf_token_type type = t->vocab.types[id];
+    int byte = type == GGUF_TOKEN_BYTE ? byte_of(token) : -1;
     if (byte >= 0) {
         out[0] = (char)byte;
         return 1;
     }
-    bool as_written = type == TOKENIZER_TYPE_CONTROL || type == TOKENIZER_TYPE_UNKNOWN ||
-                      (type == TOKENIZER_TYPE_USER_DEFINED && is_byte_level(t));
+    bool as_written = type == GGUF_TOKEN_CONTROL || type == GGUF_TOKEN_UNKNOWN ||
+                      (type == GGUF_TOKEN_USER_DEFINED && is_byte_level(t));
     if (!as_written)
         return write_text_piece(t, token, out);
     memcpy(out, token->data, token->len);
@@ -371,9 +371,9 @@ bool tokenizer_is_control(const struct tokenizer *t, int32_t id)
 {
     if (id < 0 || (size_t)id >= t->vocab.n)
         return false;
-    enum tokenizer_type type = t->vocab.types[id];
-    return type == TOKENIZER_TYPE_CONTROL || type == TOKENIZER_TYPE_UNKNOWN ||
-           type == TOKENIZER_TYPE_UNUSED;
+    enum gguf_token_type type = t->vocab.types[id];
+    return type == GGUF_TOKEN_CONTROL || type == GGUF_TOKEN_UNKNOWN ||
+           type == GGUF_TOKEN_UNUSED;
 }
 
 bool tokenizer_is_eog(const struct tokenizer *t, int32_t id)

@@ -55,8 +55,8 @@ static int32_t find_known(const struct tokenizer_vocab *v, const char *text)
     int32_t id = tokenizer_vocab_find(v, text, strlen(text));
     if (id < 0)
         return -1;
-    bool own = v->types[id] == TOKENIZER_TYPE_CONTROL ||
-               v->types[id] == TOKENIZER_TYPE_USER_DEFINED || !v->has_types;
+    bool own = v->types[id] == GGUF_TOKEN_CONTROL ||
+               v->types[id] == GGUF_TOKEN_USER_DEFINED || !v->has_types;
     return own ? id : -1;
 }
 
@@ -78,7 +78,7 @@ void tokenizer_eog_init(struct tokenizer_eog *e, const struct tokenizer_file *f,
         int32_t id = find_known(v, known[i]);
         if (id < 0 || (harmony && !strcmp(known[i], "<|end|>")))
             continue;
-        v->types[id] = TOKENIZER_TYPE_CONTROL;
+        v->types[id] = GGUF_TOKEN_CONTROL;
         eog_add(e, id);
     }
 }

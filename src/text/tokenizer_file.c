@@ -19,7 +19,7 @@ bool tokenizer_file_reserve(struct tokenizer_file *f, size_t n, struct error *er
         return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu tokens", n);
     for (size_t i = 0; i < n; i++)
         f->tokens[i].data = "";
-    memset(f->types, TOKENIZER_TYPE_UNUSED, n);
+    memset(f->types, GGUF_TOKEN_UNUSED, n);
     return true;
 }
 

@@ -8,21 +8,12 @@
 #include "base/json_tree.h"
 #include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
+#include "weights/gguf_format.h"
 #include "weights/weights.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* tokenizer.ggml.token_type, which all formats' tokens are told in */
-enum tokenizer_type {
-    TOKENIZER_TYPE_NORMAL = 1,
-    TOKENIZER_TYPE_UNKNOWN,
-    TOKENIZER_TYPE_CONTROL,
-    TOKENIZER_TYPE_USER_DEFINED, /* always matched as a whole in text */
-    TOKENIZER_TYPE_UNUSED,       /* fills the embedding matrix up */
-    TOKENIZER_TYPE_BYTE,         /* <0x0A> */
-};
 
 /* How control and user-defined tokens are looked for; tokenizer.json's words. */
 enum tokenizer_flag {
@@ -49,7 +40,7 @@ enum { TOKENIZER_MAX_ENDS = 64 };
 struct tokenizer_file {
     enum tokenizer_kind kind;
     struct weights_string *tokens; /* [n] as the file writes them; "" for an id that is none */
-    uint8_t *types;                /* [n] enum tokenizer_type */
+    uint8_t *types;                /* [n] enum gguf_token_type */
     uint8_t *flags;                /* [n] enum tokenizer_flag */
     double *scores;                /* [n], SPM and UNIGRAM; or NULL: all are 0 */
     size_t n;

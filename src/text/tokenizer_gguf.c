@@ -38,7 +38,7 @@ static bool gguf_read_types(struct tokenizer_file *f, const struct weights *w, s
 {
     const char *key = KEY("token_type");
     size_t n = weights_array_len(w, key);
-    memset(f->types, TOKENIZER_TYPE_NORMAL, f->n);
+    memset(f->types, GGUF_TOKEN_NORMAL, f->n);
     if (!n)
         return true;
     if (n != f->n)
@@ -48,8 +48,8 @@ static bool gguf_read_types(struct tokenizer_file *f, const struct weights *w, s
         return error_set(err, ERROR_NO_MEMORY, "out of memory for %zu tokens", n);
     f->has_types = weights_array_ints(w, key, types, n);
     for (size_t i = 0; f->has_types && i < n; i++) {
-        bool known = types[i] >= TOKENIZER_TYPE_NORMAL && types[i] <= TOKENIZER_TYPE_BYTE;
-        f->types[i] = known ? (uint8_t)types[i] : TOKENIZER_TYPE_UNUSED;
+        bool known = types[i] >= GGUF_TOKEN_NORMAL && types[i] <= GGUF_TOKEN_BYTE;
+        f->types[i] = known ? (uint8_t)types[i] : GGUF_TOKEN_UNUSED;
     }
     free(types);
     return f->has_types || error_set(err, ERROR_FORMAT, "%s is not an array of integers", key);
@@ -251,9 +251,9 @@ static void gguf_flag_phi3(struct tokenizer_file *f, const struct weights *w)
         !(name_has(&name, "phi-3") || name_has(&name, "phi3")))
         return;
     for (size_t i = 0; i < f->n; i++) {
-        bool rstrip = f->types[i] == TOKENIZER_TYPE_CONTROL ||
-                      f->types[i] == TOKENIZER_TYPE_USER_DEFINED ||
-                      f->types[i] == TOKENIZER_TYPE_UNKNOWN || string_is(&f->tokens[i], "</s>");
+        bool rstrip = f->types[i] == GGUF_TOKEN_CONTROL ||
+                      f->types[i] == GGUF_TOKEN_USER_DEFINED ||
+                      f->types[i] == GGUF_TOKEN_UNKNOWN || string_is(&f->tokens[i], "</s>");
         for (size_t k = 0; k < sizeof plain / sizeof *plain; k++)
             rstrip &= !string_is(&f->tokens[i], plain[k]);
         f->flags[i] = rstrip ? TOKENIZER_RSTRIP : 0;

@@ -61,7 +61,7 @@ static bool put_token(struct tokenizer_file *f, uint64_t id, const struct json_t
                       const char *where, struct error *err)
 {
     struct weights_string *token = &f->tokens[id];
-    bool taken = f->types[id] != TOKENIZER_TYPE_UNUSED;
+    bool taken = f->types[id] != GGUF_TOKEN_UNUSED;
     if (taken && (token->len != text->len || memcmp(token->data, text->text, text->len) != 0))
         return error_set(err, ERROR_FORMAT, "%s: id %" PRIu64 " is \"%.*s\" and \"%.*s\"", where,
                          id, (int)(token->len < 64 ? token->len : 64), token->data,
@@ -85,7 +85,7 @@ static bool read_vocab(struct tokenizer_file *f, const struct json_tree_value *v
         if (!put_token(f, id, name, "model.vocab", err))
             return false;
         f->types[id] =
-            f->has_fallback && is_byte_name(name) ? TOKENIZER_TYPE_BYTE : TOKENIZER_TYPE_NORMAL;
+            f->has_fallback && is_byte_name(name) ? GGUF_TOKEN_BYTE : GGUF_TOKEN_NORMAL;
     }
     return true;
 }
@@ -107,7 +107,7 @@ static bool read_scored(struct tokenizer_file *f, const struct json_tree_value *
                              i);
         f->tokens[i] = (struct weights_string){name->text, name->len};
         f->types[i] =
-            f->has_fallback && is_byte_name(name) ? TOKENIZER_TYPE_BYTE : TOKENIZER_TYPE_NORMAL;
+            f->has_fallback && is_byte_name(name) ? GGUF_TOKEN_BYTE : GGUF_TOKEN_NORMAL;
     }
     return true;
 }
@@ -137,8 +137,8 @@ bool tokenizer_json_added(struct tokenizer_file *f, uint64_t id,
     if (!put_token(f, id, json_tree_member(token, "content"), where, err))
         return false;
     f->types[id] = json_tree_is(special, JSON_TREE_BOOL) && special->is_true
-                       ? TOKENIZER_TYPE_CONTROL
-                       : TOKENIZER_TYPE_USER_DEFINED;
+                       ? GGUF_TOKEN_CONTROL
+                       : GGUF_TOKEN_USER_DEFINED;
     f->flags[id] = added_flags(token);
     return true;
 }
@@ -212,7 +212,7 @@ static bool read_tokens(struct tokenizer_file *f, const struct json_tree_value *
 static int32_t find_token(const struct tokenizer_file *f, const struct json_tree_value *text)
 {
     for (size_t i = 0; json_tree_is(text, JSON_TREE_STRING) && i < f->n; i++)
-        if (f->types[i] != TOKENIZER_TYPE_UNUSED && f->tokens[i].len == text->len &&
+        if (f->types[i] != GGUF_TOKEN_UNUSED && f->tokens[i].len == text->len &&
             !memcmp(f->tokens[i].data, text->text, text->len))
             return (int32_t)i;
     return -1;

@@ -139,7 +139,7 @@ static bool read_piece(struct tokenizer_file *f, size_t id, struct wire r)
 {
     struct wire_field field;
     bool ok;
-    f->types[id] = TOKENIZER_TYPE_NORMAL;
+    f->types[id] = GGUF_TOKEN_NORMAL;
     while (wire_next(&r, &field, &ok)) {
         if (field.number == 1)
             f->tokens[id] = (struct weights_string){(const char *)field.bytes.at,
@@ -152,9 +152,9 @@ static bool read_piece(struct tokenizer_file *f, size_t id, struct wire r)
         }
         if (field.number == 3)
             f->types[id] =
-                field.value >= TOKENIZER_TYPE_NORMAL && field.value <= TOKENIZER_TYPE_BYTE
+                field.value >= GGUF_TOKEN_NORMAL && field.value <= GGUF_TOKEN_BYTE
                     ? (uint8_t)field.value
-                    : TOKENIZER_TYPE_UNUSED;
+                    : GGUF_TOKEN_UNUSED;
     }
     return ok && (f->scores[id] == f->scores[id] || wire_fail(&r, "a score that is no number"));
 }
@@ -170,7 +170,7 @@ static bool read_pieces(struct tokenizer_file *f, struct wire r)
             continue;
         if (!read_piece(f, id, field.bytes))
             return false;
-        if (f->types[id] == TOKENIZER_TYPE_USER_DEFINED)
+        if (f->types[id] == GGUF_TOKEN_USER_DEFINED)
             f->scores[id] = 0;
         id++;
     }

@@ -14,8 +14,8 @@ static bool is_special(const struct tokenizer_vocab *v, size_t id, bool control)
 {
     uint8_t type = v->types[id];
     return v->tokens[id].len &&
-           (type == TOKENIZER_TYPE_USER_DEFINED ||
-            (control && (type == TOKENIZER_TYPE_CONTROL || type == TOKENIZER_TYPE_UNKNOWN)));
+           (type == GGUF_TOKEN_USER_DEFINED ||
+            (control && (type == GGUF_TOKEN_CONTROL || type == GGUF_TOKEN_UNKNOWN)));
 }
 
 static int special_compare(const struct weights_string *a, const struct weights_string *b)

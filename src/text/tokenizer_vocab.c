@@ -102,14 +102,14 @@ static bool is_markup(const struct weights_string *token)
 
 bool tokenizer_vocab_is_marker(const struct tokenizer_vocab *v, int32_t id)
 {
-    return v->types[id] == TOKENIZER_TYPE_CONTROL || v->types[id] == TOKENIZER_TYPE_UNKNOWN ||
-           (v->types[id] == TOKENIZER_TYPE_USER_DEFINED && is_markup(&v->tokens[id]));
+    return v->types[id] == GGUF_TOKEN_CONTROL || v->types[id] == GGUF_TOKEN_UNKNOWN ||
+           (v->types[id] == GGUF_TOKEN_USER_DEFINED && is_markup(&v->tokens[id]));
 }
 
 bool tokenizer_vocab_is_text(const struct tokenizer_vocab *v, int32_t id)
 {
-    return v->types[id] == TOKENIZER_TYPE_NORMAL ||
-           (v->types[id] == TOKENIZER_TYPE_USER_DEFINED && !is_markup(&v->tokens[id]));
+    return v->types[id] == GGUF_TOKEN_NORMAL ||
+           (v->types[id] == GGUF_TOKEN_USER_DEFINED && !is_markup(&v->tokens[id]));
 }
 
 int32_t tokenizer_vocab_find_text(const struct tokenizer_vocab *v, const char *text, size_t n_bytes)

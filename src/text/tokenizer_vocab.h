@@ -16,7 +16,7 @@ struct tokenizer_slot {
 
 struct tokenizer_vocab {
     const struct weights_string *tokens; /* [n], the file's */
-    uint8_t *types;                      /* [n] enum tokenizer_type, the file's */
+    uint8_t *types;                      /* [n] enum gguf_token_type, the file's */
     size_t n;
     size_t max_bytes;             /* of the longest token */
     bool has_types;               /* the file says what type each is */

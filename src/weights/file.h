@@ -6,31 +6,14 @@
 #include "base/arena.h"
 #include "base/file_map.h"
 #include "base/json_tree.h"
+#include "weights/gguf_format.h"
 #include "weights/name_index.h"
 #include "weights/safetensors.h"
 #include "weights/weights.h"
 
-/* How a value lies in the file; the numbers are GGUF's. */
-enum file_value_type {
-    FILE_U8,
-    FILE_I8,
-    FILE_U16,
-    FILE_I16,
-    FILE_U32,
-    FILE_I32,
-    FILE_F32,
-    FILE_BOOL,
-    FILE_STRING,
-    FILE_ARRAY,
-    FILE_U64,
-    FILE_I64,
-    FILE_F64,
-    FILE_N_VALUE_TYPES,
-};
-
 struct file_meta {
     struct weights_string key; /* in the file */
-    enum file_value_type type; /* of the value, or of an array's items; never FILE_ARRAY */
+    enum gguf_value_type type; /* of the value, or of an array's items; never GGUF_ARRAY */
     bool is_array;
     uint64_t n_items;    /* of an array, else 1 */
     uint64_t at;         /* where the value or the first item begins in the file */
@@ -127,7 +110,7 @@ struct folder_tensors {
 bool mlx_make_tensors(struct weights *w, const struct folder_tensors *raw, struct error *err);
 
 /* Bytes of a value of fixed size; 0 for strings and arrays. */
-size_t file_value_bytes(enum file_value_type type);
+size_t file_value_bytes(enum gguf_value_type type);
 
 void file_meta_deinit(struct file_meta_table *meta);
 /* NULL when the key is missing, or is an array where none is asked for, or the reverse. */

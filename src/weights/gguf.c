@@ -128,7 +128,7 @@ static bool take_value_type(struct reader *r, uint32_t *out)
     uint64_t at = r->at;
     if (!take_u32(r, out))
         return false;
-    if (*out >= FILE_N_VALUE_TYPES)
+    if (*out >= GGUF_N_VALUE_TYPES)
         return fail(r, ERROR_FORMAT, at, "unknown value type %" PRIu32, *out);
     return true;
 }
@@ -140,7 +140,7 @@ static bool skip_numbers(struct reader *r, const struct file_meta *meta)
         return fail(r, ERROR_FORMAT, r->at,
                     "%" PRIu64 " values of %zu bytes reach past the file's end at %" PRIu64,
                     meta->n_items, size, r->file->size);
-    if (meta->type == FILE_BOOL) {
+    if (meta->type == GGUF_BOOL) {
         for (uint64_t i = 0; i < meta->n_items; i++)
             if (r->file->data[r->at + i] > 1)
                 return fail(r, ERROR_FORMAT, r->at + i, "a bool is %u", r->file->data[r->at + i]);
@@ -181,19 +181,19 @@ static bool take_value(struct reader *r, struct file_meta *meta)
     if (!take_value_type(r, &type))
         return false;
     meta->n_items = 1;
-    if (type == FILE_ARRAY) {
+    if (type == GGUF_ARRAY) {
         meta->is_array = true;
         at = r->at;
         if (!take_value_type(r, &type))
             return false;
-        if (type == FILE_ARRAY)
+        if (type == GGUF_ARRAY)
             return fail(r, ERROR_UNSUPPORTED, at, "arrays of arrays are not supported");
         if (!take_u64(r, &meta->n_items))
             return false;
     }
     meta->type = type;
     meta->at = r->at;
-    return type == FILE_STRING ? skip_strings(r, meta) : skip_numbers(r, meta);
+    return type == GGUF_STRING ? skip_strings(r, meta) : skip_numbers(r, meta);
 }
 
 /* Adds number `number` under a name that must be new. */

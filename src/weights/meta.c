@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-size_t file_value_bytes(enum file_value_type type)
+size_t file_value_bytes(enum gguf_value_type type)
 {
-    static const uint8_t bytes[FILE_N_VALUE_TYPES] = {
-        [FILE_U8] = 1,  [FILE_I8] = 1,  [FILE_U16] = 2, [FILE_I16] = 2,
-        [FILE_U32] = 4, [FILE_I32] = 4, [FILE_F32] = 4, [FILE_BOOL] = 1,
-        [FILE_U64] = 8, [FILE_I64] = 8, [FILE_F64] = 8,
+    static const uint8_t bytes[GGUF_N_VALUE_TYPES] = {
+        [GGUF_U8] = 1,  [GGUF_I8] = 1,  [GGUF_U16] = 2, [GGUF_I16] = 2,
+        [GGUF_U32] = 4, [GGUF_I32] = 4, [GGUF_F32] = 4, [GGUF_BOOL] = 1,
+        [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
     };
     return bytes[type];
 }
@@ -24,22 +24,22 @@ void file_meta_deinit(struct file_meta_table *meta)
     *meta = (struct file_meta_table){0};
 }
 
-static enum weights_kind kind_of(enum file_value_type type)
+static enum weights_kind kind_of(enum gguf_value_type type)
 {
     switch (type) {
-    case FILE_I8:
-    case FILE_I16:
-    case FILE_I32:
-    case FILE_I64:
+    case GGUF_I8:
+    case GGUF_I16:
+    case GGUF_I32:
+    case GGUF_I64:
         return WEIGHTS_INT;
-    case FILE_F32:
-    case FILE_F64:
+    case GGUF_F32:
+    case GGUF_F64:
         return WEIGHTS_FLOAT;
-    case FILE_BOOL:
+    case GGUF_BOOL:
         return WEIGHTS_BOOL;
-    case FILE_STRING:
+    case GGUF_STRING:
         return WEIGHTS_STRING;
-    case FILE_ARRAY:
+    case GGUF_ARRAY:
         return WEIGHTS_ARRAY;
     default:
         return WEIGHTS_UINT;
@@ -63,12 +63,11 @@ struct weights_meta weights_meta_at(const struct weights *w, size_t i)
 struct weights_raw weights_meta_raw(const struct weights *w, size_t i)
 {
     const struct file_meta *meta = &w->meta.items[i];
-    /* GGUF's numbers, see enum file_value_type */
     struct weights_raw raw = {.type = (uint32_t)meta->type,
                               .is_array = meta->is_array,
                               .n_items = meta->n_items,
                               .data = w->meta.data + meta->at};
-    if (meta->type != FILE_STRING) {
+    if (meta->type != GGUF_STRING) {
         raw.n_bytes = (size_t)(meta->n_items * file_value_bytes(meta->type));
     } else if (meta->n_items) {
         const uint64_t last = meta->is_array ? meta->string_at[meta->n_items - 1] : meta->at;
@@ -89,39 +88,39 @@ struct value {
 
 #define LOAD(type, from) (*(type *)memcpy(&(type){0}, (from), sizeof(type)))
 
-static struct value load(enum file_value_type type, const uint8_t *p)
+static struct value load(enum gguf_value_type type, const uint8_t *p)
 {
     struct value v = {.kind = kind_of(type)};
     switch (type) {
-    case FILE_U8:
-    case FILE_BOOL:
+    case GGUF_U8:
+    case GGUF_BOOL:
         v.u = *p;
         break;
-    case FILE_U16:
+    case GGUF_U16:
         v.u = LOAD(uint16_t, p);
         break;
-    case FILE_U32:
+    case GGUF_U32:
         v.u = LOAD(uint32_t, p);
         break;
-    case FILE_U64:
+    case GGUF_U64:
         v.u = LOAD(uint64_t, p);
         break;
-    case FILE_I8:
+    case GGUF_I8:
         v.i = LOAD(int8_t, p);
         break;
-    case FILE_I16:
+    case GGUF_I16:
         v.i = LOAD(int16_t, p);
         break;
-    case FILE_I32:
+    case GGUF_I32:
         v.i = LOAD(int32_t, p);
         break;
-    case FILE_I64:
+    case GGUF_I64:
         v.i = LOAD(int64_t, p);
         break;
-    case FILE_F32:
+    case GGUF_F32:
         v.f = (double)LOAD(float, p);
         break;
-    case FILE_F64:
+    case GGUF_F64:
         v.f = LOAD(double, p);
         break;
     default:
@@ -177,7 +176,7 @@ const struct file_meta *file_meta_find(const struct file_meta_table *table, cons
 bool file_meta_uint(const struct file_meta_table *table, const struct file_meta *meta,
                     uint64_t *out)
 {
-    if (meta->type == FILE_STRING)
+    if (meta->type == GGUF_STRING)
         return false;
     struct value v = load(meta->type, table->data + meta->at);
     return value_to_uint(&v, out);
@@ -186,7 +185,7 @@ bool file_meta_uint(const struct file_meta_table *table, const struct file_meta 
 static bool scalar(const struct weights *w, const char *key, struct value *out)
 {
     const struct file_meta *meta = file_meta_find(&w->meta, key, false);
-    if (!meta || meta->type == FILE_STRING)
+    if (!meta || meta->type == GGUF_STRING)
         return false;
     *out = load(meta->type, w->meta.data + meta->at);
     return true;
@@ -204,7 +203,7 @@ static struct value load_item(const struct weights *w, const struct file_meta *m
 static bool array_item(const struct weights *w, const char *key, size_t i, struct value *out)
 {
     const struct file_meta *meta = file_meta_find(&w->meta, key, true);
-    if (!meta || meta->type == FILE_STRING || i >= meta->n_items)
+    if (!meta || meta->type == GGUF_STRING || i >= meta->n_items)
         return false;
     *out = load_item(w, meta, i);
     return true;
@@ -247,7 +246,7 @@ bool weights_bool(const struct weights *w, const char *key, bool *out)
 bool weights_string(const struct weights *w, const char *key, struct weights_string *out)
 {
     const struct file_meta *meta = file_meta_find(&w->meta, key, false);
-    if (!meta || meta->type != FILE_STRING)
+    if (!meta || meta->type != GGUF_STRING)
         return false;
     *out = string_at(w, meta->at);
     return true;
@@ -263,7 +262,7 @@ bool weights_array_string(const struct weights *w, const char *key, size_t i,
                           struct weights_string *out)
 {
     const struct file_meta *meta = file_meta_find(&w->meta, key, true);
-    if (!meta || meta->type != FILE_STRING || i >= meta->n_items)
+    if (!meta || meta->type != GGUF_STRING || i >= meta->n_items)
         return false;
     *out = string_at(w, meta->string_at[i]);
     return true;
@@ -273,7 +272,7 @@ bool weights_array_strings(const struct weights *w, const char *key, struct weig
                            size_t n)
 {
     const struct file_meta *meta = file_meta_find(&w->meta, key, true);
-    if (!meta || meta->type != FILE_STRING || n > meta->n_items)
+    if (!meta || meta->type != GGUF_STRING || n > meta->n_items)
         return false;
     for (size_t i = 0; i < n; i++)
         out[i] = string_at(w, meta->string_at[i]);
@@ -295,7 +294,7 @@ bool weights_array_int(const struct weights *w, const char *key, size_t i, int64
 bool weights_array_ints(const struct weights *w, const char *key, int64_t *out, size_t n)
 {
     const struct file_meta *meta = file_meta_find(&w->meta, key, true);
-    if (!meta || meta->type == FILE_STRING || n > meta->n_items)
+    if (!meta || meta->type == GGUF_STRING || n > meta->n_items)
         return false;
     for (size_t i = 0; i < n; i++) {
         struct value v = load_item(w, meta, i);
