@@ -45,12 +45,8 @@ static bool shows_thoughts(const struct render_setup *s, const char *pattern, bo
 {
     const struct trial_options o = {.is_closed = is_closed};
     char word[TRIAL_WORD_BYTES];
-    struct buf out;
     trial_word(word, pattern, 1);
-    buf_init(&out, 1 << 20);
-    bool ok = trial_render(s, pattern, &o, &out) && strstr(out.data, word);
-    buf_deinit(&out);
-    return ok;
+    return trial_has(s, pattern, &o, word);
 }
 
 /* Thoughts are shown before the result of their call, if anywhere, or at the end. */
@@ -83,9 +79,10 @@ static void probe_opening(struct render_setup *s)
 
 static unsigned probe_dialects(const struct render_setup *s, const struct dialects *dialects)
 {
+    const struct trial_options o = {.has_tools = false};
     unsigned found = 0;
     for (size_t i = 0; i < dialects->n; i++)
-        if (trial_has(s, "ucr", false, dialects->rows[i]->open))
+        if (trial_has(s, "ucr", &o, dialects->rows[i]->open))
             found |= 1u << i;
     return found;
 }

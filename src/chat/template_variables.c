@@ -73,13 +73,16 @@ static bool reads_switch(const struct render_setup *s, const char *name, const c
     return reads;
 }
 
-static bool add_variable(json_t **object, const char *name, const char *value)
+static bool add_variable(json_t **object, const char *name, json_t *value)
 {
-    if (!value)
-        return true;
     if (!*object)
         *object = json_object();
-    return !json_object_set_new(*object, name, json_loads(value, JSON_DECODE_ANY, NULL));
+    return !json_object_set_new(*object, name, value);
+}
+
+static bool add_switch(json_t **object, const char *name, const char *value)
+{
+    return !value || add_variable(object, name, json_loads(value, JSON_DECODE_ANY, NULL));
 }
 
 static bool find_switches(struct template_variables *v, const struct render_setup *s)
@@ -89,10 +92,10 @@ static bool find_switches(struct template_variables *v, const struct render_setu
         if (!chat_template_mentions(s->chat_template, name) ||
             (!reads_switch(s, name, switches[i].off) && !reads_switch(s, name, switches[i].on)))
             continue;
-        if (!add_variable(&v->thinking[CONVERSATION_THINKING_OFF], name, switches[i].off) ||
-            !add_variable(&v->thinking[CONVERSATION_THINKING_ADAPTIVE], name,
-                          switches[i].adaptive) ||
-            !add_variable(&v->thinking[CONVERSATION_THINKING_ON], name, switches[i].on))
+        if (!add_switch(&v->thinking[CONVERSATION_THINKING_OFF], name, switches[i].off) ||
+            !add_switch(&v->thinking[CONVERSATION_THINKING_ADAPTIVE], name,
+                        switches[i].adaptive) ||
+            !add_switch(&v->thinking[CONVERSATION_THINKING_ON], name, switches[i].on))
             return false;
     }
     return true;
@@ -141,9 +144,7 @@ static bool find_effort(json_t **object, const struct render_setup *s, const cha
         json_decref(variables);
         if (!fits)
             continue;
-        if (!*object)
-            *object = json_object();
-        return !json_object_set_new(*object, name, json_string(*words));
+        return add_variable(object, name, json_string(*words));
     }
     return true;
 }

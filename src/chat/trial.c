@@ -196,12 +196,12 @@ bool trial_keeps(const struct render_setup *s, const char *pattern, size_t n)
     return ok;
 }
 
-bool trial_has(const struct render_setup *s, const char *pattern, bool has_tools, const char *what)
+bool trial_has(const struct render_setup *s, const char *pattern,
+               const struct trial_options *options, const char *what)
 {
-    const struct trial_options o = {.has_tools = has_tools};
     struct buf out;
     buf_init(&out, RENDER_MAX_BYTES);
-    bool ok = trial_render(s, pattern, &o, &out) && strstr(out.data, what);
+    bool ok = trial_render(s, pattern, options, &out) && strstr(out.data, what);
     buf_deinit(&out);
     return ok;
 }

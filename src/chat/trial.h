@@ -37,6 +37,7 @@ bool trial_shows(const struct render_setup *s, const char *pattern, bool has_too
 /* Renders, and so does its beginning of n blocks, of which all that was said stays as it was. */
 bool trial_keeps(const struct render_setup *s, const char *pattern, size_t n);
 /* Renders, and shows this. */
-bool trial_has(const struct render_setup *s, const char *pattern, bool has_tools, const char *what);
+bool trial_has(const struct render_setup *s, const char *pattern,
+               const struct trial_options *options, const char *what);
 
 #endif
