@@ -4,10 +4,7 @@
 #include "chat/prompt.h"
 #include "claude/request.h"
 #include "speaker.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "support/json_lines.h"
 
 static json_t *text_of(const struct prompt *p, const char *body, size_t n)
 {
@@ -52,8 +49,7 @@ static bool answer(const json_t *request)
     json_t *reply = json_pack("{s:o, s:o, s:s, s:o}", "repairs", note(&p, prompt_repairs_note),
                               "variables", note(&p, prompt_variables_note), "history",
                               prompt_history_note(&p), "texts", texts);
-    bool written = reply && json_dumpf(reply, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;
-    json_decref(reply);
+    const bool written = json_lines_write(reply);
     prompt_deinit(&p);
     speaker_close(&s);
     return written;
@@ -61,15 +57,5 @@ static bool answer(const json_t *request)
 
 int main(void)
 {
-    char *line = NULL;
-    size_t cap = 0;
-    ssize_t n;
-    bool ok = true;
-    while (ok && (n = getline(&line, &cap, stdin)) > 0) {
-        json_t *request = json_loadb(line, (size_t)n, JSON_ALLOW_NUL, NULL);
-        ok = json_is_object(request) && answer(request);
-        json_decref(request);
-    }
-    free(line);
-    return ok ? 0 : 1;
+    return json_lines_serve(answer);
 }

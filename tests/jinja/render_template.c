@@ -1,9 +1,7 @@
 /* Renders templates for scripts/check_templates: reads {"template", "context", "now"} from each
  * line of standard input and writes {"output"} or {"error"} as a line. */
 #include "jinja/jinja.h"
-
-#include <stdio.h>
-#include <stdlib.h>
+#include "support/json_lines.h"
 
 static bool answer(const json_t *request)
 {
@@ -19,8 +17,7 @@ static bool answer(const json_t *request)
                                          &out, NULL, &err);
     json_t *reply = ok ? json_pack("{s:s%}", "output", out.data ? out.data : "", out.len)
                        : json_pack("{s:s}", "error", err.message);
-    bool written = reply && json_dumpf(reply, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;
-    json_decref(reply);
+    const bool written = json_lines_write(reply);
     jinja_template_destroy(t);
     buf_deinit(&out);
     return written;
@@ -28,15 +25,5 @@ static bool answer(const json_t *request)
 
 int main(void)
 {
-    char *line = NULL;
-    size_t cap = 0;
-    ssize_t n;
-    bool ok = setenv("TZ", "UTC", 1) == 0;
-    while (ok && (n = getline(&line, &cap, stdin)) > 0) {
-        json_t *request = json_loadb(line, (size_t)n, JSON_ALLOW_NUL, NULL);
-        ok = json_is_object(request) && answer(request);
-        json_decref(request);
-    }
-    free(line);
-    return ok ? 0 : 1;
+    return setenv("TZ", "UTC", 1) == 0 ? json_lines_serve(answer) : 1;
 }

@@ -15,6 +15,15 @@
 
 char fixture_dir[512];
 
+char fixture_notes[8192];
+
+void fixture_hear_note(void *context, const char *line)
+{
+    (void)context;
+    size_t n = strlen(fixture_notes);
+    snprintf(fixture_notes + n, sizeof fixture_notes - n, "%s\n", line);
+}
+
 void fixture_begin(void)
 {
     const char *tmp = getenv("TMPDIR");

