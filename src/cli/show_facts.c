@@ -3,7 +3,7 @@
 
 #include "cli/model_name.h"
 #include "cli/recommended.h"
-#include "model/hyper.h"
+#include "weights/hyper.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -3,6 +3,7 @@
 
 #include "convert/facts.h"
 #include "convert/json_writer.h"
+#include "weights/llama3_rope.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -16,6 +17,7 @@ struct config {
     const struct plan *p;
     const struct weights *w;
     const struct names_architecture *a;
+    struct hyper hyper;
     struct buf json;
     struct error *err;
 };
@@ -64,52 +66,41 @@ static void put_bool(struct config *c, const char *name, bool value)
     buf_puts(&c->json, value ? "true" : "false");
 }
 
-/* Keys of GGUF that become a member each where they are there. */
 static void put_known(struct config *c)
 {
-    static const struct {
-        const char *gguf, *folder;
-        bool is_float;
-    } known[] = {
-        {"block_count", "num_hidden_layers", false},
-        {"embedding_length", "hidden_size", false},
-        {"feed_forward_length", "intermediate_size", false},
-        {"attention.head_count", "num_attention_heads", false},
-        {"context_length", "max_position_embeddings", false},
-        {"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
-        {"attention.sliding_window", "sliding_window", false},
-        {"expert_count", "num_experts", false},
-        {"expert_used_count", "num_experts_per_tok", false},
-        {"expert_feed_forward_length", "moe_intermediate_size", false},
-        {"embedding_scale", "embedding_multiplier", true},
-        {"residual_scale", "residual_multiplier", true},
-        {"logit_scale", "logits_scaling", true},
-        {"attention.scale", "attention_multiplier", true},
-    };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    for (size_t i = 0; i < FACTS_N_ROWS; i++) {
+        const enum hyper_key key = facts_rows[i].key;
         uint64_t n;
         float x;
-        if (known[i].is_float && facts_float(c->w, known[i].gguf, &x))
-            put_float(c, known[i].folder, x);
-        else if (!known[i].is_float && facts_uint(c->w, known[i].gguf, &n))
-            put_number(c, known[i].folder, n);
+        if (facts_rows[i].is_float && hyper_float(&c->hyper, key, &x))
+            put_float(c, hyper_folder_path(key).text, x);
+        else if (!facts_rows[i].is_float && hyper_uint(&c->hyper, key, &n))
+            put_number(c, hyper_folder_path(key).text, n);
     }
+}
+
+static uint64_t head_dim_of(const struct config *c)
+{
+    uint64_t own;
+    return hyper_uint(&c->hyper, HYPER_HEAD_DIM, &own)
+               ? own
+               : facts_number(&c->hyper, HYPER_N_EMBD) / c->p->model.n_heads;
 }
 
 static bool put_heads(struct config *c)
 {
     const struct target_model *m = &c->p->model;
     const struct weights_tensor *embedding = weights_tensor(c->w, "token_embd.weight");
-    uint64_t n_embd = facts_number(c->w, "embedding_length"), head_dim = 0;
-    if (!m->n_layers || !m->n_heads || !n_embd || !embedding)
+    uint64_t window;
+    if (!m->n_layers || !m->n_heads || !facts_number(&c->hyper, HYPER_N_EMBD) || !embedding)
         return error_set(c->err, ERROR_FORMAT,
                          "the file lacks %s.block_count, %s.attention.head_count, "
                          "%s.embedding_length or token_embd.weight",
                          c->a->gguf, c->a->gguf, c->a->gguf);
-    if (!facts_uint(c->w, "attention.key_length", &head_dim))
-        head_dim = n_embd / m->n_heads;
+    if (hyper_uint(&c->hyper, HYPER_WINDOW, &window))
+        put_number(c, "sliding_window", window);
     put_number(c, "num_key_value_heads", m->n_kv_heads ? m->n_kv_heads : m->n_heads);
-    put_number(c, "head_dim", head_dim);
+    put_number(c, "head_dim", head_dim_of(c));
     put_number(c, "vocab_size", embedding->shape[1]);
     put_bool(c, "tie_word_embeddings", m->is_tied);
     return true;
@@ -140,7 +131,7 @@ static bool put_factors(struct config *c, const char *name, const char *tensor)
 static bool put_long_rope(struct config *c)
 {
     uint64_t n = 0;
-    facts_uint(c->w, "rope.scaling.original_context_length", &n);
+    hyper_uint(&c->hyper, HYPER_ROPE_N_CTX, &n);
     if (n)
         put_number(c, "original_max_position_embeddings", n);
     put_member(c, "rope_scaling");
@@ -152,30 +143,14 @@ static bool put_long_rope(struct config *c)
     return true;
 }
 
-/* Llama 3's factors, of which GGUF keeps what they come to: the constants of Meta's own models are
- * tried, and must give the same. */
-struct llama3 {
-    float factor, low, high, n_ctx;
-};
-
-static float llama3_factor(const struct llama3 *s, float base, size_t i, size_t n)
-{
-    const float wave = 2 * 3.14159265358979f * powf(base, (float)i / (float)n);
-    const float low_wave = s->n_ctx / s->low, high_wave = s->n_ctx / s->high;
-    if (wave < high_wave)
-        return 1;
-    if (wave > low_wave)
-        return s->factor;
-    const float smooth = (s->n_ctx / wave - s->low) / (s->high - s->low);
-    return 1 / ((1 - smooth) / s->factor + smooth);
-}
-
+/* Of Llama 3's way GGUF keeps what it comes to: the constants of Meta's own models are tried, and
+ * must give the same. */
 static bool put_llama3(struct config *c)
 {
-    struct llama3 s = {1, 1, 4, 8192};
+    struct llama3_rope s = {.factor = 1, .low = 1, .high = 4, .n_original = 8192};
     struct matrix m;
     float base = 10000, factors[512];
-    facts_float(c->w, "rope.freq_base", &base);
+    hyper_float(&c->hyper, HYPER_ROPE_BASE, &base);
     if (!weights_matrix(c->w, "rope_freqs.weight", &m) || !matrix_check(&m, c->err) ||
         m.n_cols > sizeof factors / sizeof *factors)
         return error_set(c->err, ERROR_FORMAT, "rope_freqs.weight cannot be read");
@@ -183,7 +158,8 @@ static bool put_llama3(struct config *c)
     for (size_t i = 0; i < m.n_cols; i++)
         s.factor = factors[i] > s.factor ? factors[i] : s.factor;
     for (size_t i = 0; i < m.n_cols; i++)
-        if (fabsf(llama3_factor(&s, base, i, m.n_cols) - factors[i]) > 1e-3f * factors[i])
+        if (fabsf(llama3_rope_divisor(&s, base, (unsigned)i, (unsigned)m.n_cols) - factors[i]) >
+            1e-3f * factors[i])
             return error_set(c->err, ERROR_UNSUPPORTED,
                              "rope_freqs.weight is not what Llama 3's constants give, and "
                              "config.json has no place for it");
@@ -205,12 +181,12 @@ static bool put_scaling(struct config *c, const struct weights_string *type)
         return error_set(c->err, ERROR_UNSUPPORTED, "config.json has no place for the RoPE "
                                                     "scaling %.*s",
                          (int)(type->len < 32 ? type->len : 32), type->data);
-    facts_float(c->w, "rope.scaling.factor", &factor);
+    hyper_float(&c->hyper, HYPER_ROPE_FACTOR, &factor);
     put_member(c, "rope_scaling");
     buf_printf(&c->json, "{\"rope_type\": \"%s\", \"type\": \"%s\", \"factor\": ",
                is_yarn ? "yarn" : "linear", is_yarn ? "yarn" : "linear");
     put_real(&c->json, factor);
-    if (facts_uint(c->w, "rope.scaling.original_context_length", &n))
+    if (hyper_uint(&c->hyper, HYPER_ROPE_N_CTX, &n))
         buf_printf(&c->json, ", \"original_max_position_embeddings\": %" PRIu64, n);
     buf_putc(&c->json, '}');
     return true;
@@ -221,18 +197,17 @@ static bool put_rope(struct config *c)
     const struct weights *w = c->w;
     struct weights_string type;
     float base = 10000;
-    uint64_t n_dims = 0, n_embd = facts_number(w, "embedding_length"), head_dim = 0;
-    facts_float(w, "rope.freq_base", &base);
+    uint64_t n_dims = 0;
+    const uint64_t head_dim = head_dim_of(c);
+    hyper_float(&c->hyper, HYPER_ROPE_BASE, &base);
     put_float(c, "rope_theta", base);
-    if (!facts_uint(w, "attention.key_length", &head_dim))
-        head_dim = n_embd / c->p->model.n_heads;
-    if (facts_uint(w, "rope.dimension_count", &n_dims) && n_dims && n_dims < head_dim)
+    if (hyper_uint(&c->hyper, HYPER_ROPE_DIMS, &n_dims) && n_dims && n_dims < head_dim)
         put_float(c, "partial_rotary_factor", (float)n_dims / (float)head_dim);
     if (weights_tensor(w, "rope_factors_long.weight"))
         return put_long_rope(c);
     if (weights_tensor(w, "rope_freqs.weight"))
         return put_llama3(c);
-    if (facts_string(w, "rope.scaling.type", &type) &&
+    if (hyper_string(&c->hyper, HYPER_ROPE_SCALING, &type) &&
         !(type.len == 4 && !memcmp(type.data, "none", 4)))
         return put_scaling(c, &type);
     return true;
@@ -242,7 +217,7 @@ static bool put_rope(struct config *c)
 
 static void put_gemma3(struct config *c)
 {
-    uint64_t head_dim = facts_number(c->w, "attention.key_length");
+    const uint32_t head_dim = facts_number(&c->hyper, HYPER_HEAD_DIM);
     put_float(c, "rope_local_base_freq", 10000);
     put_number(c, "sliding_window_pattern", 6);
     put_float(c, "query_pre_attn_scalar", head_dim ? (float)head_dim : 256);
@@ -335,7 +310,7 @@ static bool add_file(struct config *c, struct plan *p, const char *name)
 
 bool config_json_add(struct plan *p, const struct names_architecture *a, struct error *err)
 {
-    struct config c = {.p = p, .w = p->w, .a = a, .err = err};
+    struct config c = {.p = p, .w = p->w, .a = a, .hyper = {p->w, a->gguf, NULL}, .err = err};
     buf_init(&c.json, CONFIG_MAX_BYTES);
     buf_puts(&c.json, "{");
     put_word(&c, "model_type", a->folder);

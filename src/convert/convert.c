@@ -19,33 +19,18 @@ struct convert_target_name convert_target_at(size_t i)
 
 /* ---- what the mixes look at ---- */
 
-static uint32_t config_number(const struct weights *w, const char *key)
-{
-    char path[128];
-    uint64_t n = 0;
-    snprintf(path, sizeof path, "text_config.%s", key);
-    if (!weights_config_uint(w, path, &n))
-        weights_config_uint(w, key, &n);
-    return n <= UINT32_MAX ? (uint32_t)n : 0;
-}
-
 static void look_at_model(struct plan *p)
 {
     const struct weights *w = p->w;
-    if (weights_format(w) == WEIGHTS_GGUF) {
-        p->model.n_layers = (uint32_t)facts_number(w, "block_count");
-        p->model.n_experts = (uint32_t)facts_number(w, "expert_count");
-        p->model.n_heads = (uint32_t)facts_number(w, "attention.head_count");
-        p->model.n_kv_heads = (uint32_t)facts_number(w, "attention.head_count_kv");
-        p->model.is_tied = !weights_tensor(w, "output.weight");
-    } else {
-        p->model.n_layers = config_number(w, "num_hidden_layers");
-        p->model.n_experts = config_number(w, "num_experts");
-        p->model.n_heads = config_number(w, "num_attention_heads");
-        p->model.n_kv_heads = config_number(w, "num_key_value_heads");
-        p->model.is_tied = !weights_tensor(w, "lm_head.weight") &&
-                           !weights_tensor(w, "language_model.lm_head.weight");
-    }
+    const struct facts_name architecture = facts_architecture(w);
+    const struct hyper h = {w, architecture.text, NULL};
+    p->model.n_layers = facts_number(&h, HYPER_N_LAYERS);
+    p->model.n_experts = facts_number(&h, HYPER_N_EXPERTS);
+    p->model.n_heads = facts_number(&h, HYPER_N_HEADS);
+    p->model.n_kv_heads = facts_number(&h, HYPER_N_KV_HEADS);
+    p->model.is_tied = !weights_tensor(w, "output.weight") &&
+                       !weights_tensor(w, "lm_head.weight") &&
+                       !weights_tensor(w, "language_model.lm_head.weight");
     p->model.has_importance = p->importance != NULL;
 }
 

@@ -3,6 +3,22 @@
 
 #include <stdio.h>
 
+const struct facts_row facts_rows[FACTS_N_ROWS] = {
+    {HYPER_N_CTX, false},
+    {HYPER_N_EMBD, false},
+    {HYPER_N_LAYERS, false},
+    {HYPER_N_FF, false},
+    {HYPER_N_HEADS, false},
+    {HYPER_NORM_EPS, true},
+    {HYPER_N_EXPERTS, false},
+    {HYPER_N_EXPERTS_USED, false},
+    {HYPER_N_EXPERT_FF, false},
+    {HYPER_EMBEDDING_SCALE, true},
+    {HYPER_RESIDUAL_SCALE, true},
+    {HYPER_LOGIT_SCALE, true},
+    {HYPER_ATTENTION_SCALE, true},
+};
+
 struct facts_name facts_architecture(const struct weights *w)
 {
     struct facts_name name = {""};
@@ -12,34 +28,8 @@ struct facts_name facts_architecture(const struct weights *w)
     return name;
 }
 
-struct facts_key {
-    char text[160];
-};
-
-static struct facts_key facts_key(const struct weights *w, const char *key)
-{
-    struct facts_key out;
-    snprintf(out.text, sizeof out.text, "%s.%s", facts_architecture(w).text, key);
-    return out;
-}
-
-bool facts_uint(const struct weights *w, const char *key, uint64_t *out)
-{
-    return weights_uint(w, facts_key(w, key).text, out);
-}
-
-bool facts_float(const struct weights *w, const char *key, float *out)
-{
-    return weights_float(w, facts_key(w, key).text, out);
-}
-
-bool facts_string(const struct weights *w, const char *key, struct weights_string *out)
-{
-    return weights_string(w, facts_key(w, key).text, out);
-}
-
-uint64_t facts_number(const struct weights *w, const char *key)
+uint32_t facts_number(const struct hyper *h, enum hyper_key key)
 {
     uint64_t n = 0;
-    return facts_uint(w, key, &n) ? n : 0;
+    return hyper_uint(h, key, &n) && n <= UINT32_MAX ? (uint32_t)n : 0;
 }

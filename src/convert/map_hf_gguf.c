@@ -1,9 +1,11 @@
 /* A folder to GGUF: names and rows as llama.cpp has them (github.com/ggml-org/llama.cpp,
  * conversion/), config.json as keys, the tokenizer as metadata. */
+#include "convert/facts.h"
 #include "convert/gguf_writer.h"
 #include "convert/map.h"
 #include "convert/names.h"
 #include "convert/vocabulary.h"
+#include "weights/llama3_rope.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,47 +15,10 @@ struct hf {
     struct plan *p;
     const struct weights *w;
     const struct names_architecture *a;
+    struct hyper hyper;
     struct gguf_writer g;
     struct error *err;
 };
-
-/* ---- values of config.json, in text_config where that is ---- */
-
-struct hf_path {
-    char text[96];
-};
-
-static struct hf_path hf_path(const struct hf *h, const char *path)
-{
-    struct hf_path out;
-    snprintf(out.text, sizeof out.text, "text_config.%s", path);
-    if (!weights_config(h->w, out.text))
-        snprintf(out.text, sizeof out.text, "%s", path);
-    return out;
-}
-
-static bool hf_uint(const struct hf *h, const char *path, uint64_t *out)
-{
-    return weights_config_uint(h->w, hf_path(h, path).text, out) && *out <= UINT32_MAX;
-}
-
-static bool hf_float(const struct hf *h, const char *path, float *out)
-{
-    return weights_config_float(h->w, hf_path(h, path).text, out);
-}
-
-/* RoPE's settings: one of their own in transformers 5, two before it. */
-static bool hf_rope_float(const struct hf *h, const char *name, float *out)
-{
-    static const char *const places[] = {"rope_parameters.", "rope_scaling.", ""};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        char path[80];
-        snprintf(path, sizeof path, "%s%s", places[i], name);
-        if (hf_float(h, path, out))
-            return true;
-    }
-    return false;
-}
 
 /* ---- metadata ---- */
 
@@ -80,56 +45,39 @@ static void put_float(struct hf *h, const char *key, float value)
 
 static void put_known(struct hf *h)
 {
-    static const struct {
-        const char *folder, *gguf;
-        bool is_float;
-    } known[] = {
-        {"max_position_embeddings", "context_length", false},
-        {"hidden_size", "embedding_length", false},
-        {"num_hidden_layers", "block_count", false},
-        {"intermediate_size", "feed_forward_length", false},
-        {"num_attention_heads", "attention.head_count", false},
-        {"rms_norm_eps", "attention.layer_norm_rms_epsilon", true},
-        {"num_experts", "expert_count", false},
-        {"num_experts_per_tok", "expert_used_count", false},
-        {"moe_intermediate_size", "expert_feed_forward_length", false},
-        {"embedding_multiplier", "embedding_scale", true},
-        {"residual_multiplier", "residual_scale", true},
-        {"logits_scaling", "logit_scale", true},
-        {"attention_multiplier", "attention.scale", true},
-    };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    for (size_t i = 0; i < FACTS_N_ROWS; i++) {
+        const enum hyper_key key = facts_rows[i].key;
         uint64_t n;
         float x;
-        if (known[i].is_float && hf_float(h, known[i].folder, &x))
-            put_float(h, known[i].gguf, x);
-        else if (!known[i].is_float && hf_uint(h, known[i].folder, &n))
-            put_uint(h, known[i].gguf, n);
+        if (facts_rows[i].is_float && hyper_float(&h->hyper, key, &x))
+            put_float(h, hyper_gguf_key(key), x);
+        else if (!facts_rows[i].is_float && hyper_uint(&h->hyper, key, &n) && n <= UINT32_MAX)
+            put_uint(h, hyper_gguf_key(key), n);
     }
 }
 
 static bool put_heads(struct hf *h)
 {
     const struct target_model *m = &h->p->model;
-    uint64_t n_embd = 0, head_dim = 0, window = 0;
+    const uint32_t n_embd = facts_number(&h->hyper, HYPER_N_EMBD);
+    const uint32_t own_dim = facts_number(&h->hyper, HYPER_HEAD_DIM);
+    const uint32_t window = facts_number(&h->hyper, HYPER_WINDOW);
     bool uses_window = true;
     float share = 1;
-    if (!hf_uint(h, "hidden_size", &n_embd) || !n_embd || !m->n_heads || !m->n_layers)
+    if (!n_embd || !m->n_heads || !m->n_layers)
         return error_set(h->err, ERROR_FORMAT,
                          "config.json lacks hidden_size, num_attention_heads or "
                          "num_hidden_layers");
-    const bool has_own = hf_uint(h, "head_dim", &head_dim) && head_dim;
-    if (!has_own)
-        head_dim = n_embd / m->n_heads;
     put_uint(h, "attention.head_count_kv", m->n_kv_heads ? m->n_kv_heads : m->n_heads);
-    if (has_own) {
-        put_uint(h, "attention.key_length", head_dim);
-        put_uint(h, "attention.value_length", head_dim);
+    if (own_dim) {
+        put_uint(h, "attention.key_length", own_dim);
+        put_uint(h, "attention.value_length", own_dim);
     }
-    hf_rope_float(h, "partial_rotary_factor", &share);
-    put_uint(h, "rope.dimension_count", (uint64_t)(share * (float)head_dim));
-    weights_config_bool(h->w, hf_path(h, "use_sliding_window").text, &uses_window);
-    if (uses_window && hf_uint(h, "sliding_window", &window) && window)
+    hyper_float(&h->hyper, HYPER_ROPE_SHARE, &share);
+    put_uint(h, "rope.dimension_count",
+             (uint64_t)(share * (float)(own_dim ? own_dim : n_embd / m->n_heads)));
+    hyper_bool(&h->hyper, HYPER_WINDOW_USED, &uses_window);
+    if (uses_window && window)
         put_uint(h, "attention.sliding_window", window);
     return true;
 }
@@ -137,106 +85,93 @@ static bool put_heads(struct hf *h)
 /* ---- RoPE ---- */
 
 /* A tensor of values that config.json has as a list. */
-static bool add_factors(struct hf *h, const char *list, const char *tensor)
+static bool add_factors(struct hf *h, enum hyper_key list, const char *tensor)
 {
-    const struct hf_path path = hf_path(h, list);
-    const size_t n = weights_config_array_len(h->w, path.text);
+    const struct hyper_name name = hyper_name(&h->hyper, list);
+    const size_t n = hyper_n_items(&h->hyper, list);
     float *values = arena_array(&h->p->arena, n + 1, sizeof *values);
     struct plan_tensor *t = plan_add(h->p, tensor, tensor, h->err);
     if (!t || !values)
         return t ? error_set(h->err, ERROR_NO_MEMORY, "out of memory") : false;
     for (size_t i = 0; i < n; i++)
-        if (!weights_config_array_float(h->w, path.text, i, &values[i]))
-            return error_set(h->err, ERROR_FORMAT, "config.json: %s is no list of numbers", list);
+        if (!hyper_item_float(&h->hyper, list, i, &values[i]))
+            return error_set(h->err, ERROR_FORMAT, "config.json: %s is no list of numbers",
+                             name.text);
     t->type = QUANT_F32;
     return n ? plan_take_values(h->p, t, values, n, h->err)
-             : error_set(h->err, ERROR_FORMAT, "config.json lacks %s", list);
+             : error_set(h->err, ERROR_FORMAT, "config.json lacks %s", name.text);
 }
 
-static bool put_long_rope(struct hf *h, const char *place)
+static bool put_long_rope(struct hf *h)
 {
-    char path[2][80];
-    uint64_t n_ctx = 0, n_original = 0;
+    const uint32_t n_ctx = facts_number(&h->hyper, HYPER_N_CTX);
+    const uint32_t n_original = facts_number(&h->hyper, HYPER_ROPE_N_CTX);
     float factor = 0;
-    snprintf(path[0], sizeof path[0], "%s.short_factor", place);
-    snprintf(path[1], sizeof path[1], "%s.long_factor", place);
-    hf_uint(h, "max_position_embeddings", &n_ctx);
-    if (!hf_uint(h, "original_max_position_embeddings", &n_original))
-        hf_uint(h, "rope_parameters.original_max_position_embeddings", &n_original);
     if (!n_ctx || n_original < 2)
         return error_set(h->err, ERROR_FORMAT,
                          "config.json lacks original_max_position_embeddings");
     put_uint(h, "rope.scaling.original_context_length", n_original);
-    if (!hf_rope_float(h, "attention_factor", &factor)) {
+    if (!hyper_float(&h->hyper, HYPER_ROPE_MAGNITUDE, &factor)) {
         const float scale = (float)n_ctx / (float)n_original;
         factor = scale <= 1 ? 1 : sqrtf(1 + logf(scale) / logf((float)n_original));
     }
     put_float(h, "rope.scaling.attn_factor", factor);
-    return add_factors(h, path[0], "rope_factors_short.weight") &&
-           add_factors(h, path[1], "rope_factors_long.weight");
+    return add_factors(h, HYPER_ROPE_SHORT, "rope_factors_short.weight") &&
+           add_factors(h, HYPER_ROPE_LONG, "rope_factors_long.weight");
 }
 
-/* Llama 3's scaling, frequency by frequency (transformers, modeling_rope_utils.py). */
 static bool add_llama3(struct hf *h, float base)
 {
-    float factor = 8, low = 1, high = 4, n_ctx = 8192;
-    uint64_t n_embd = 0, head_dim = 0;
-    hf_rope_float(h, "factor", &factor);
-    hf_rope_float(h, "low_freq_factor", &low);
-    hf_rope_float(h, "high_freq_factor", &high);
-    hf_rope_float(h, "original_max_position_embeddings", &n_ctx);
-    hf_uint(h, "hidden_size", &n_embd);
-    if (!hf_uint(h, "head_dim", &head_dim) || !head_dim)
-        head_dim = n_embd / h->p->model.n_heads;
-    const size_t n = (size_t)(head_dim / 2);
-    float *values = arena_array(&h->p->arena, n + 1, sizeof *values);
+    struct llama3_rope rope = {.factor = 8, .low = 1, .high = 4, .n_original = 8192};
+    hyper_float(&h->hyper, HYPER_ROPE_FACTOR, &rope.factor);
+    hyper_float(&h->hyper, HYPER_ROPE_LOW, &rope.low);
+    hyper_float(&h->hyper, HYPER_ROPE_HIGH, &rope.high);
+    hyper_float(&h->hyper, HYPER_ROPE_N_CTX, &rope.n_original);
+    uint32_t head_dim = facts_number(&h->hyper, HYPER_HEAD_DIM);
+    if (!head_dim)
+        head_dim = facts_number(&h->hyper, HYPER_N_EMBD) / h->p->model.n_heads;
+    const unsigned n = head_dim / 2;
+    float *values = arena_array(&h->p->arena, (size_t)n + 1, sizeof *values);
     struct plan_tensor *t = plan_add(h->p, "rope_freqs.weight", "rope_freqs.weight", h->err);
-    if (!t || !values || !(low > 0) || !(high > low))
+    if (!t || !values || !llama3_rope_is_sound(&rope))
         return t && values ? error_set(h->err, ERROR_FORMAT, "config.json: RoPE's factors")
                            : error_set(h->err, ERROR_NO_MEMORY, "out of memory");
-    for (size_t i = 0; i < n; i++) {
-        const float wave = 2 * 3.14159265358979f * powf(base, (float)i / (float)n);
-        const float smooth = (n_ctx / wave - low) / (high - low);
-        values[i] = wave < n_ctx / high  ? 1
-                    : wave > n_ctx / low ? factor
-                                         : 1 / ((1 - smooth) / factor + smooth);
-    }
+    for (unsigned i = 0; i < n; i++)
+        values[i] = llama3_rope_divisor(&rope, base, i, n);
     t->type = QUANT_F32;
     return plan_take_values(h->p, t, values, n, h->err);
 }
 
-static bool put_rope(struct hf *h)
+/* Linear scaling and YaRN. */
+static bool put_scaling(struct hf *h, const char *type)
 {
-    static const char *const places[] = {"rope_parameters", "rope_scaling"};
-    static const char *const words[] = {"rope_type", "type"};
-    struct weights_string type = {"", 0};
-    char path[80];
-    const char *place = "";
-    float base = 10000, factor = 1;
-    for (int i = 0; i < 4 && !type.len; i++) {
-        place = places[i / 2];
-        snprintf(path, sizeof path, "%s.%s", place, words[i % 2]);
-        weights_config_string(h->w, hf_path(h, path).text, &type);
-    }
-    hf_rope_float(h, "rope_theta", &base);
-    put_float(h, "rope.freq_base", base);
-    snprintf(path, sizeof path, "%.*s", (int)(type.len < 32 ? type.len : 32), type.data);
-    if (!*path || !strcmp(path, "default"))
-        return true;
-    if (!strcmp(path, "longrope") || !strcmp(path, "su"))
-        return put_long_rope(h, place);
-    if (!strcmp(path, "llama3"))
-        return add_llama3(h, base);
-    if (strcmp(path, "linear") != 0 && strcmp(path, "yarn") != 0)
+    float factor = 1;
+    if (strcmp(type, "linear") != 0 && strcmp(type, "yarn") != 0)
         return error_set(h->err, ERROR_UNSUPPORTED,
                          "config.json: RoPE of type %s cannot be said in GGUF by this build",
-                         path);
-    gguf_writer_string(&h->g, hf_key(h, "rope.scaling.type").text, path, strlen(path));
-    hf_rope_float(h, "factor", &factor);
+                         type);
+    gguf_writer_string(&h->g, hf_key(h, "rope.scaling.type").text, type, strlen(type));
+    hyper_float(&h->hyper, HYPER_ROPE_FACTOR, &factor);
     put_float(h, "rope.scaling.factor", factor);
-    if (hf_rope_float(h, "original_max_position_embeddings", &factor))
+    if (hyper_float(&h->hyper, HYPER_ROPE_N_CTX, &factor))
         put_uint(h, "rope.scaling.original_context_length", (uint64_t)factor);
     return true;
+}
+
+static bool put_rope(struct hf *h)
+{
+    struct weights_string way = {"", 0};
+    char type[33];
+    float base = 10000;
+    hyper_string(&h->hyper, HYPER_ROPE_SCALING, &way);
+    hyper_float(&h->hyper, HYPER_ROPE_BASE, &base);
+    put_float(h, "rope.freq_base", base);
+    snprintf(type, sizeof type, "%.*s", (int)(way.len < 32 ? way.len : 32), way.data);
+    if (!*type || !strcmp(type, "default"))
+        return true;
+    if (!strcmp(type, "longrope") || !strcmp(type, "su"))
+        return put_long_rope(h);
+    return !strcmp(type, "llama3") ? add_llama3(h, base) : put_scaling(h, type);
 }
 
 /* ---- tensors ---- */
@@ -287,6 +222,7 @@ bool map_folder_to_gguf(struct plan *p, struct error *err)
     h.a = map_folder_architecture(p->w, err);
     if (!h.a)
         return false;
+    h.hyper = (struct hyper){p->w, h.a->gguf, NULL};
     gguf_writer_init(&h.g);
     bool ok = put_all(&h);
     gguf_writer_deinit(&h.g);

@@ -5,7 +5,7 @@
 #define PENSIEVE_MODEL_NETWORK_H
 
 #include "base/arena.h"
-#include "model/hyper.h"
+#include "weights/hyper.h"
 #include "model/model.h"
 #include "model/names.h"
 

@@ -5,6 +5,8 @@
  * name of the way; in config.json LongRoPE's are lists and Llama 3's are made here. */
 #include "model/rope_scaling.h"
 
+#include "weights/llama3_rope.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -163,38 +165,26 @@ static const float *tensor_factors(const struct reader *r, const char *name, uns
     return factors && !r->loader->failed && check_divisors(r, name, factors) ? factors : NULL;
 }
 
-static float llama3_divisor(double frequency, double factor, double low, double high,
-                            double n_original)
-{
-    const double turns = n_original * frequency / 6.283185307179586;
-    if (turns > high)
-        return 1.0f;
-    if (turns < low)
-        return (float)factor;
-    const double smooth = (turns - low) / (high - low);
-    return (float)(1 / ((1 - smooth) / factor + smooth));
-}
-
 /* Pairs that turn more than `high` times within the original context keep their frequency, those
  * that turn less than `low` times get a factor of it, and between them it is blended. */
 static bool read_llama3(const struct reader *r)
 {
     const uint32_t n = r->out->n_dims / 2;
-    float factor = 8, low = 1, high = 4;
+    struct llama3_rope rope = {.factor = 8, .low = 1, .high = 4};
     uint32_t n_original = 0;
     if (!read_original_context(r, &n_original))
         return false;
-    hyper_float(r->hyper, HYPER_ROPE_FACTOR, &factor);
-    hyper_float(r->hyper, HYPER_ROPE_LOW, &low);
-    hyper_float(r->hyper, HYPER_ROPE_HIGH, &high);
-    if (!(factor > 0) || !isfinite(factor) || !(low > 0) || !(high > low) || !isfinite(high))
+    rope.n_original = (float)n_original;
+    hyper_float(r->hyper, HYPER_ROPE_FACTOR, &rope.factor);
+    hyper_float(r->hyper, HYPER_ROPE_LOW, &rope.low);
+    hyper_float(r->hyper, HYPER_ROPE_HIGH, &rope.high);
+    if (!llama3_rope_is_sound(&rope))
         return network_fail(r->loader, ERROR_FORMAT,
                             "RoPE of llama3 with factor %g between %g and %g turns",
-                            (double)factor, (double)low, (double)high);
+                            (double)rope.factor, (double)rope.low, (double)rope.high);
     float *factors = network_make_floats(r->loader, n);
     for (uint32_t i = 0; factors && i < n; i++)
-        factors[i] = llama3_divisor(pow((double)r->out->freq_base, -2.0 * i / (2.0 * n)),
-                                    (double)factor, (double)low, (double)high, n_original);
+        factors[i] = llama3_rope_divisor(&rope, r->out->freq_base, i, n);
     r->out->factors = factors;
     return factors;
 }

@@ -1,4 +1,4 @@
-#include "model/hyper.h"
+#include "weights/hyper.h"
 
 #include "base/json_tree.h"
 
@@ -40,6 +40,19 @@ static bool find_path(const struct hyper *h, const char *prefix, const char *alt
     return false;
 }
 
+const char *hyper_gguf_key(enum hyper_key key)
+{
+    return gguf_names[key];
+}
+
+struct hyper_name hyper_folder_path(enum hyper_key key)
+{
+    struct hyper_name name;
+    const char *paths = folder_paths[key];
+    snprintf(name.text, sizeof name.text, "%.*s", (int)strcspn(paths, "|"), paths);
+    return name;
+}
+
 /* Where the value is, or the most usual place. */
 struct hyper_name hyper_name(const struct hyper *h, enum hyper_key key)
 {
@@ -48,7 +61,7 @@ struct hyper_name hyper_name(const struct hyper *h, enum hyper_key key)
     if (is_gguf(h))
         snprintf(name.text, sizeof name.text, "%s.%s", h->architecture, gguf_names[key]);
     else if (!find_path(h, "text_config.", paths, &name) && !find_path(h, "", paths, &name))
-        snprintf(name.text, sizeof name.text, "%.*s", (int)strcspn(paths, "|"), paths);
+        name = hyper_folder_path(key);
     return name;
 }
 

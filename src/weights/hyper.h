@@ -1,7 +1,7 @@
 /* The hyper-parameters of a model file by what they mean, whatever the file calls them: the table
  * below is all that knows names. Knows no networks. */
-#ifndef PENSIEVE_MODEL_HYPER_H
-#define PENSIEVE_MODEL_HYPER_H
+#ifndef PENSIEVE_WEIGHTS_HYPER_H
+#define PENSIEVE_WEIGHTS_HYPER_H
 
 #include "base/error.h"
 #include "weights/weights.h"
@@ -87,6 +87,11 @@ struct hyper_name {
 };
 /* What the file calls it, for messages. */
 struct hyper_name hyper_name(const struct hyper *h, enum hyper_key key);
+
+/* For who writes a file: GGUF's key behind the architecture, and the most usual path in
+ * config.json. */
+const char *hyper_gguf_key(enum hyper_key key);
+struct hyper_name hyper_folder_path(enum hyper_key key);
 
 /* False, and *out as it was, when the file has none or one of another type. */
 bool hyper_uint(const struct hyper *h, enum hyper_key key, uint64_t *out);
